@@ -1,0 +1,43 @@
+"""Find the lowest bit width a convolutional network survives, and ship exactly what was measured.
+
+The names below are the whole public API; each loads its room when it is first used, so that
+``import bitladder`` stays free of torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from bitladder.errors import BitladderError
+
+if TYPE_CHECKING:
+    from bitladder.pipeline import plan, run
+    from bitladder.quantized import QuantizedModel, quantize
+    from bitladder.report.results import Results
+
+__version__ = version("bitladder")
+__all__ = [
+    "BitladderError",
+    "QuantizedModel",
+    "Results",
+    "__version__",
+    "plan",
+    "quantize",
+    "run",
+]
+
+_HOMES = {
+    "QuantizedModel": "bitladder.quantized",
+    "Results": "bitladder.report.results",
+    "plan": "bitladder.pipeline",
+    "quantize": "bitladder.quantized",
+    "run": "bitladder.pipeline",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'bitladder' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOMES[name]), name)

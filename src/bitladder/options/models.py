@@ -1,0 +1,31 @@
+"""Options of the models room: which network, and what its weights start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import model_validator
+
+from bitladder.options.base import Options
+
+
+class ModelOptions(Options):
+    """One network of a study."""
+
+    name: str = "resnet18"
+    """A built-in, torchvision or timm name, or package.module:function."""
+    pretrained: bool = False
+    """Start from torchvision's (or timm's) ImageNet weights, with a new last layer."""
+    weights: Path | None = None
+    """A .safetensors or .pth file to take in place of float training."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: object) -> object:
+        return {"name": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _one_start(self) -> ModelOptions:
+        if self.pretrained and self.weights is not None:
+            raise ValueError("give pretrained or weights, not both")
+        return self
