@@ -1,0 +1,43 @@
+"""A name -> a network: the built-ins, any torchvision or timm name, or a function of one's own.
+
+The names load without torch (``bitladder.models.names``); the rest loads when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from bitladder.models.names import MODELS, check_name
+
+if TYPE_CHECKING:
+    from bitladder.models.registry import build
+    from bitladder.models.shim import WithShim
+    from bitladder.models.summary import Summary, summarize
+    from bitladder.models.weights import load_weights, save_weights
+
+__all__ = [
+    "MODELS",
+    "Summary",
+    "WithShim",
+    "build",
+    "check_name",
+    "load_weights",
+    "save_weights",
+    "summarize",
+]
+
+_HOMES = {
+    "Summary": "summary",
+    "WithShim": "shim",
+    "build": "registry",
+    "load_weights": "weights",
+    "save_weights": "weights",
+    "summarize": "summary",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'bitladder.models' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"bitladder.models.{_HOMES[name]}"), name)

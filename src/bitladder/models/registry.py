@@ -1,0 +1,152 @@
+"""A name -> a network with seeded weights, ready for images of one shape and their classes.
+
+A name is looked up as an import path, then among torchvision's classifiers, then among timm's.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+from typing import Any
+
+import torch
+import torchvision.models
+from torch import Tensor, nn
+
+from bitladder.errors import ModelError, unknown
+from bitladder.models.names import MODELS, is_import_path, split_import_path
+from bitladder.models.pretrained import load_timm, load_torchvision
+from bitladder.models.shim import WithShim
+from bitladder.models.summary import evaluating
+from bitladder.options import ModelOptions
+
+# These two return a tuple of outputs in training unless their auxiliary heads are left out.
+_WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
+
+
+def build(
+    options: ModelOptions, *, classes: int, shape: tuple[int, int, int], seed: int
+) -> nn.Module:
+    """Build a network in training mode; ``options.weights`` is for ``load_weights`` after it.
+
+    Images of one channel go through a shim unless the network's first convolution takes them.
+
+    Args:
+        options: its name, and whether to start from ImageNet's weights.
+        classes: outputs of the last layer.
+        shape: channels, height and width of one image.
+        seed: decides the initial weights; the global random state is left alone.
+
+    Raises:
+        ModelError: the name is unknown, the pretrained weights are out of reach, or the network
+            does not map such images to so many classes.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = _create(options, classes, shape[0])
+        if shape[0] == 1 and _input_channels(model) != 1:
+            model = WithShim(model)
+    _check_shapes(model, options.name, classes, shape)
+    return model.train()
+
+
+def _create(options: ModelOptions, classes: int, channels: int) -> nn.Module:
+    name = options.name
+    if is_import_path(name):
+        if options.pretrained:
+            raise ModelError(
+                f"pretrained is for torchvision and timm names; load the weights in '{name}' itself"
+            )
+        return _from_function(name, classes)
+    if name in torchvision.models.list_models(module=torchvision.models):
+        return _from_torchvision(name, classes, options.pretrained)
+    if _timm_has(name):
+        return _from_timm(name, classes, channels, options.pretrained)
+    raise ModelError(_unknown_model(name))
+
+
+def _from_function(name: str, classes: int) -> nn.Module:
+    module_name, function_name = split_import_path(name)
+    try:
+        function = getattr(importlib.import_module(module_name), function_name)
+        model = function(num_classes=classes)
+    except Exception as error:
+        # Whatever a person's own code raises is told in one line, with the place it came from.
+        raise ModelError(f"model '{name}' failed: {_one_line(error)}") from error
+    if not isinstance(model, nn.Module):
+        raise ModelError(f"model '{name}' returned {type(model).__name__}, not a torch.nn.Module")
+    return model
+
+
+def _from_torchvision(name: str, classes: int, pretrained: bool) -> nn.Module:
+    settings: dict[str, Any] = {"num_classes": classes}
+    if name in _WITH_AUXILIARY_HEADS:
+        settings |= {"aux_logits": False, "transform_input": pretrained, "init_weights": True}
+    model: nn.Module = torchvision.models.get_model(name, weights=None, **settings)
+    if pretrained:
+        load_torchvision(model, name)
+    return model
+
+
+def _timm_has(name: str) -> bool:
+    if importlib.util.find_spec("timm") is None:
+        return False
+    import timm
+
+    return bool(timm.is_model(name))
+
+
+def _from_timm(name: str, classes: int, channels: int, pretrained: bool) -> nn.Module:
+    import timm
+
+    if pretrained:
+        return load_timm(name, classes, channels)
+    try:
+        model: nn.Module = timm.create_model(name, num_classes=classes, in_chans=channels)
+    except Exception as error:
+        raise ModelError(f"timm cannot build '{name}': {_one_line(error)}") from error
+    return model
+
+
+def _unknown_model(name: str) -> str:
+    known = [*MODELS, *torchvision.models.list_models(module=torchvision.models)]
+    advice = " (timm's names need: pip install 'bitladder[timm]')"
+    if importlib.util.find_spec("timm") is not None:
+        import timm
+
+        known += timm.list_models()
+        advice = ""
+    # Without a near name the built-ins are listed, not the thousand others.
+    near = difflib.get_close_matches(name, known, n=1)
+    return unknown("model", name, near or MODELS) + advice
+
+
+def _input_channels(model: nn.Module) -> int | None:
+    convolutions = (module for module in model.modules() if isinstance(module, nn.Conv2d))
+    first = next(convolutions, None)
+    return None if first is None else first.in_channels
+
+
+def _check_shapes(model: nn.Module, name: str, classes: int, shape: tuple[int, int, int]) -> None:
+    size = "x".join(str(length) for length in shape)
+    try:
+        with evaluating(model), torch.no_grad():
+            output = model(torch.zeros(2, *shape))
+    except Exception as error:
+        raise ModelError(
+            f"model '{name}' cannot take images of {size} (channels x height x width): "
+            f"{_one_line(error)}"
+        ) from error
+    if not isinstance(output, Tensor):
+        raise ModelError(f"model '{name}' returns {type(output).__name__}, not one tensor")
+    if output.shape != (2, classes):
+        raise ModelError(
+            f"model '{name}' maps 2 images to shape {tuple(output.shape)}; "
+            f"{classes} classes need (2, {classes})"
+        )
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
