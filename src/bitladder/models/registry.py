@@ -30,7 +30,7 @@ def build(
 ) -> nn.Module:
     """Build a network in training mode; ``options.weights`` is for ``load_weights`` after it.
 
-    Images of one channel go through a shim unless the network's first convolution takes them.
+    Images of one channel go through a shim where the network's first convolution takes three.
 
     Args:
         options: its name, and whether to start from ImageNet's weights.
@@ -45,7 +45,7 @@ def build(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = _create(options, classes, shape[0])
-        if shape[0] == 1 and _input_channels(model) != 1:
+        if shape[0] == 1 and _input_channels(model) == 3:
             model = WithShim(model)
     _check_shapes(model, options.name, classes, shape)
     return model.train()

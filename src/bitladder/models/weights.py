@@ -5,10 +5,10 @@ No code in a file is ever run: ``.pth`` is read with ``weights_only=True``.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import struct
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -74,24 +74,14 @@ def save_weights(model: nn.Module, path: Path, metadata: dict[str, str] | None =
     state = {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}
     state = {key: value.contiguous() for key, value in state.items()}
     content = _sorted_header(safetensors.torch.save(state, metadata))
-    partial: Path | None = None
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            partial = Path(file.name)
-            file.write(content)
-        # A temporary file is private; the weights get the rights of any new file.
-        partial.chmod(0o666 & ~_umask())
+        partial.write_bytes(content)
         partial.replace(path)
     except OSError as error:
-        if partial is not None:
-            partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
         raise StoreError(f"cannot write the weights to {path}: {error.strerror}") from None
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _sorted_header(content: bytes) -> bytes:
