@@ -55,7 +55,7 @@ def examine(data_root: Path | None) -> Iterator[Check]:
     """Run the checks one after the other, each when it is asked for.
 
     Args:
-        data_root: a folder to look for data sets in before the usual ones, or None.
+        data_root: not used yet; the check of data sets waits for the data room.
     """
     yield Check("Python", "ok", f"{platform.python_version()} on {platform.platform()}")
     for package in PACKAGES:
