@@ -14,7 +14,7 @@ class DatasetOptions(Options):
     """One data set of a study."""
 
     name: str = "embedded"
-    """A built-in name, a folder (MNIST-format files or an image folder), or package.module:function."""
+    """A built-in name, a folder of MNIST-format files or of images, or package.module:function."""
     train: int | None = Field(default=None, gt=0)
     """Images to train on; by default 11/12 of the official training images (55,000 of 60,000)."""
     validation: int | None = Field(default=None, gt=0)
@@ -22,7 +22,7 @@ class DatasetOptions(Options):
     size: int | None = Field(default=None, ge=8, le=1024)
     """Height and width in pixels; by default 28 is padded to 32, image folders become 224."""
     normalize: Literal["none", "imagenet"] = "none"
-    """``none`` keeps pixels in 0 to 1; ``imagenet`` subtracts its mean and divides by its deviation."""
+    """``none`` keeps pixels in 0 to 1; ``imagenet`` takes off its mean and deviation."""
 
     @model_validator(mode="before")
     @classmethod

@@ -100,9 +100,18 @@ def parse_recipe(value: object) -> tuple[Technique, ...]:
         return RECIPES[value]
     if not isinstance(value, list | tuple) or not value:
         raise StudyError("a recipe is the name of one or a list of techniques")
-    recipe = tuple(_parse_technique(entry) for entry in value)
+    recipe = parse_techniques(value)
     _check_order(recipe)
     return recipe
+
+
+def parse_techniques(entries: Iterable[object]) -> tuple[Technique, ...]:
+    """Read a list of techniques that need not be a whole recipe.
+
+    Raises:
+        StudyError: a name or an option is unknown.
+    """
+    return tuple(_parse_technique(entry) for entry in entries)
 
 
 def dump_recipe(recipe: Iterable[Technique]) -> list[dict[str, dict[str, Any]]]:
@@ -124,8 +133,11 @@ def _parse_technique(entry: object) -> Technique:
         return TECHNIQUES[name].model_validate(options or {})
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in (name, *first["loc"]))
-        raise StudyError(f"{place}: {first['msg']}") from None
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            known = TECHNIQUES[name].model_fields
+            raise StudyError(unknown("option", key, known, where=name)) from None
+        raise StudyError(f"{name}.{key}: {first['msg']}") from None
 
 
 def _check_order(recipe: tuple[Technique, ...]) -> None:

@@ -1,0 +1,155 @@
+"""Run a study: its stages on Dask (or in this process), its outputs into one folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bitladder.errors import BitladderError, StoreError, StudyError
+from bitladder.options import LoaderOptions
+from bitladder.pipeline.execute import Observer, Outcome, execute_all
+from bitladder.pipeline.graph import Cell, build
+from bitladder.report.results import Results, collect
+from bitladder.store import Store
+from bitladder.study import Study, load
+
+_ARTIFACTS = {
+    "train": ("weights.safetensors",),
+    "quantize": ("simulated.safetensors",),
+    "finetune": ("simulated.safetensors",),
+    "export": ("model.onnx", "float.onnx", "encodings.json"),
+}
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a study is run; nothing here changes its results.
+
+    Attributes:
+        output: folder of the results; by default ``runs/NAME``.
+        store: folder of the stages' outputs; by default ``$BITLADDER_STORE`` or ``runs/store``.
+        jobs: worker processes of one thread each; by default as many as cores.
+        in_process: run the stages one after the other in this process.
+        scheduler: address of a Dask scheduler to use in place of a local cluster.
+    """
+
+    output: Path | None = None
+    store: Path | None = None
+    jobs: int | None = None
+    in_process: bool = False
+    scheduler: str | None = None
+
+
+def run(
+    study: Study | str | Path | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    options: RunOptions | None = None,
+    observer: Observer | None = None,
+) -> Results:
+    """Run a study and write its results.
+
+    Args:
+        study: a study, the path of its YAML file, or None for the embedded quick study.
+        overrides: ``key=value`` changes to the file.
+        options: where and how it runs.
+        observer: told what happens, as it happens.
+
+    Returns:
+        The results of every cell; one that failed carries its reason.
+
+    Raises:
+        StudyError, DataError, ModelError: the study cannot begin.
+        StoreError: the output folder or the store cannot be written.
+    """
+    options = options or RunOptions()
+    if not isinstance(study, Study):
+        study = load(study, overrides)
+    elif overrides:
+        raise StudyError("overrides change a study file: give its path, not a Study")
+    output = options.output or Path("runs") / study.name
+    _make(output)
+    store = Store(options.store or Path(os.environ.get("BITLADDER_STORE", "runs/store")))
+    cells = _cells(study)
+
+    def save(outcomes: dict[str, Outcome]) -> Results:
+        results = collect(study, cells, outcomes)
+        results.write(output)
+        return results
+
+    outcomes = execute_all(
+        cells,
+        store.root.resolve(),
+        _absolute(study.data),
+        jobs=options.jobs,
+        in_process=options.in_process,
+        scheduler=options.scheduler,
+        observer=observer or Observer(),
+        save=save,
+    )
+    results = save(outcomes)
+    _place_artifacts(cells, outcomes, output)
+    return results
+
+
+def _cells(study: Study) -> list[Cell]:
+    """Read every data set once, for its fingerprint, and check the models' names."""
+    from bitladder import data, models
+
+    for model in study.models:
+        models.check_name(model.name)
+    fingerprints, test = {}, []
+    for options in study.datasets:
+        images = data.load(options, study.data, seed=study.seed)
+        fingerprints[options.name] = images.fingerprint
+        if images.test is not None:
+            test.append(options.name)
+    return build(study, fingerprints, test)
+
+
+def _absolute(loader: LoaderOptions) -> LoaderOptions:
+    root = loader.root.resolve() if loader.root else None
+    return loader.model_copy(update={"root": root})
+
+
+def _make(output: Path) -> None:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        probe = output / ".writable"
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        raise StoreError(f"{output}: cannot write here: {error.strerror}") from None
+
+
+def _place_artifacts(cells: Sequence[Cell], outcomes: dict[str, Outcome], output: Path) -> None:
+    """Put what a person takes away beside the results: links where possible, else copies."""
+    for cell in cells:
+        folder = output / "cells" / cell.name
+        for stage in cell.stages:
+            found = outcomes[stage.key].folder
+            if found is None:
+                continue
+            for name in _ARTIFACTS.get(stage.kind, ()):
+                if (found / name).exists():
+                    _link(found / name, folder / name)
+            if (found / "tensorboard").is_dir():
+                for log in (found / "tensorboard").rglob("*tfevents*"):
+                    kind = "train" if stage.kind == "train" else "finetune"
+                    _link(log, output / "tensorboard" / cell.name / kind / log.name)
+
+
+def _link(source: Path, destination: Path) -> None:
+    try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        destination.unlink(missing_ok=True)
+        # A copy, not a hard link: a person who edits it must not damage the store.
+        shutil.copyfile(source, destination)
+    except OSError as error:
+        raise StoreError(f"{destination}: cannot write: {error.strerror}") from error
+
+
+__all__ = ["BitladderError", "RunOptions", "run"]

@@ -1,0 +1,245 @@
+"""What each stage does: read its inputs from the store, call the rooms, write files and JSON."""
+
+from __future__ import annotations
+
+import functools
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from bitladder import data, deploy, models, simulation, targets, techniques, training
+from bitladder.accuracy import Accuracy
+from bitladder.errors import ExportError
+from bitladder.options import (
+    DatasetOptions,
+    LoaderOptions,
+    ModelOptions,
+    Precision,
+    Technique,
+    TrainOptions,
+    parse_recipe,
+)
+from bitladder.options.techniques import parse_techniques
+from bitladder.pipeline.graph import Stage
+
+if TYPE_CHECKING:
+    from bitladder.store import Store
+
+_EVALUATION_BATCH = 250  # images; accuracies do not depend on it
+Report = Callable[[training.Progress], None]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What a stage works with that does not determine its output.
+
+    Attributes:
+        store: where the outputs of other stages are.
+        loader: where data sets are found.
+        report: called with the progress of training.
+    """
+
+    store: Store
+    loader: LoaderOptions
+    report: Report | None = None
+
+    def input(self, stage: Stage, role: str) -> Path:
+        """Folder of the output of the stage that plays ``role``."""
+        folder = self.store.get(stage.inputs[role])
+        if folder is None:
+            raise FileNotFoundError(f"input '{role}' of '{stage.label}' is not in the store")
+        return folder
+
+
+def perform(stage: Stage, bench: Bench, output: Path) -> None:
+    """Run one stage and write its files into the empty folder ``output``."""
+    started = time.perf_counter()
+    record = _STAGES[stage.kind](stage, bench, output)
+    record["seconds"] = round(time.perf_counter() - started, 3)
+    (output / "record.json").write_text(json.dumps(record, indent=1))
+
+
+def _train(stage: Stage, bench: Bench, output: Path) -> dict[str, Any]:
+    images, model = _data(stage, bench), _network(stage, bench)
+    record: dict[str, Any] = {"history": []}
+    if not stage.spec["model"]["weights"]:
+        result = training.fit(
+            model,
+            images.train,
+            images.validation,
+            TrainOptions.model_validate(stage.spec["train"]),
+            seed=stage.spec["seed"],
+            log_dir=output / "tensorboard",
+            checkpoint=bench.store.scratch(stage.key) / "epoch.ckpt",
+            report=bench.report,
+            classes=images.classes,
+        )
+        record = asdict(result)
+    models.save_weights(model, output / "weights.safetensors")
+    accuracy = training.evaluate(model, images.validation.batches(_EVALUATION_BATCH))
+    summary = models.summarize(stage.spec["model"]["name"], model, images.shape)
+    rung = _rung("float", accuracy, record.get("seconds", 0.0), [])
+    return {**record, "rungs": [rung], "summary": asdict(summary), "notes": list(images.notes)}
+
+
+def _quantize(stage: Stage, bench: Bench, output: Path) -> dict[str, Any]:
+    context = _context(stage, bench)
+    model: nn.Module = context.reference
+    model, rungs = _climb(stage, bench, _recipe(stage, "recipe"), model, context)
+    assert isinstance(model, simulation.SimulatedModel)
+    model.save(output / "simulated.safetensors")
+    return {"rungs": rungs}
+
+
+def _finetune(stage: Stage, bench: Bench, output: Path) -> dict[str, Any]:
+    images = _data(stage, bench)
+    context = _context(stage, bench)
+    context.training = techniques.TrainingData(
+        train=images.train,
+        validation=images.validation,
+        classes=images.classes,
+        seed=stage.spec["seed"],
+        log_dir=output / "tensorboard",
+        checkpoint=bench.store.scratch(stage.key) / "epoch.ckpt",
+        report=bench.report,
+    )
+    model: nn.Module = _simulated(stage, bench)
+    model, rungs = _climb(stage, bench, _recipe(stage, "rest"), model, context)
+    assert isinstance(model, simulation.SimulatedModel)
+    model.save(output / "simulated.safetensors")
+    return {"rungs": rungs}
+
+
+def _export(stage: Stage, bench: Bench, output: Path) -> dict[str, Any]:
+    simulated = _simulated(stage, bench)
+    deploy.export_float(simulated, output / "float.onnx")
+    deploy.export_encodings(simulated, output / "encodings.json")
+    try:
+        deploy.export_qdq(simulated, output / "model.onnx")
+    except ExportError as error:  # the float network and its encodings are still of use
+        return {"refused": str(error)}
+    return {"sizes": asdict(deploy.sizes(simulated, output / "model.onnx"))}
+
+
+def _verify(stage: Stage, bench: Bench, output: Path) -> dict[str, Any]:
+    artifact = bench.input(stage, "artifact") / "model.onnx"
+    if not artifact.exists():
+        return {}
+    simulated = _simulated(stage, bench)
+    batches = _data(stage, bench).validation.batches(_EVALUATION_BATCH)
+    session = targets.open_target(stage.spec["target"], artifact)
+    try:
+        comparison = targets.compare(session, simulated, batches)
+    finally:
+        session.close()
+    return {"comparison": asdict(comparison), "fallbacks": list(session.fallbacks)}
+
+
+def _test(stage: Stage, bench: Bench, output: Path) -> dict[str, Any]:
+    images = _data(stage, bench)
+    assert images.test is not None
+    batches = images.test.batches(_EVALUATION_BATCH)
+    found = {
+        "float": training.evaluate(_float(stage, bench), batches),
+        "simulated": training.evaluate(_simulated(stage, bench), batches),
+    }
+    return {name: asdict(accuracy) for name, accuracy in found.items()}
+
+
+_STAGES: Mapping[str, Callable[[Stage, Bench, Path], dict[str, Any]]] = {
+    "train": _train,
+    "quantize": _quantize,
+    "finetune": _finetune,
+    "export": _export,
+    "verify": _verify,
+    "test": _test,
+}
+
+
+def _climb(
+    stage: Stage,
+    bench: Bench,
+    recipe: tuple[Technique, ...],
+    model: nn.Module,
+    context: techniques.Context,
+) -> tuple[nn.Module, list[dict[str, Any]]]:
+    """Apply techniques one after the other and measure the rung that each one reaches."""
+    validation = _data(stage, bench).validation
+    rungs = []
+    for technique in recipe:
+        context.notes = []
+        started = time.perf_counter()
+        model = techniques.apply(technique, model, context)
+        seconds = time.perf_counter() - started
+        accuracy = training.evaluate(model, validation.batches(_EVALUATION_BATCH))
+        rungs.append(_rung(technique.name, accuracy, seconds, context.notes))
+    return model, rungs
+
+
+def _rung(technique: str, accuracy: Accuracy, seconds: float, notes: list[str]) -> dict[str, Any]:
+    return {
+        "technique": technique,
+        "accuracy": asdict(accuracy),
+        "seconds": round(seconds, 3),
+        "notes": notes,
+    }
+
+
+def _recipe(stage: Stage, part: str) -> tuple[Technique, ...]:
+    return parse_techniques(stage.spec[part])
+
+
+def _data(stage: Stage, bench: Bench) -> data.ImageData:
+    options = DatasetOptions.model_validate(stage.spec["dataset"])
+    return _load(options, bench.loader, stage.spec["seed"])
+
+
+@functools.lru_cache(maxsize=2)
+def _load(options: DatasetOptions, loader: LoaderOptions, seed: int) -> data.ImageData:
+    return data.load(options, loader, seed=seed)
+
+
+def _network(stage: Stage, bench: Bench) -> nn.Module:
+    images = _data(stage, bench)
+    options = ModelOptions.model_validate(stage.spec["model"])
+    return models.build(
+        options, classes=images.classes, shape=images.shape, seed=stage.spec["seed"]
+    )
+
+
+def _float(stage: Stage, bench: Bench) -> nn.Module:
+    """The trained float network, in evaluation mode."""
+    model = _network(stage, bench)
+    models.load_weights(model, bench.input(stage, "float") / "weights.safetensors")
+    return model.eval()
+
+
+def _context(stage: Stage, bench: Bench) -> techniques.Context:
+    recipe = parse_recipe([*stage.spec["recipe"], *stage.spec.get("rest", [])])
+    images = max((getattr(technique, "images", 0) for technique in recipe), default=0)
+    loaded = _data(stage, bench)
+    return techniques.Context(
+        precision=Precision.parse(stage.spec["precision"]),
+        calibration=data.calibration_images(loaded, min(images, loaded.train.images)),
+        reference=_float(stage, bench),
+    )
+
+
+def _simulated(stage: Stage, bench: Bench) -> simulation.SimulatedModel:
+    """The simulated network of an earlier stage, with its weights and ranges."""
+    network = _network(stage, bench).eval()
+    images = _data(stage, bench)
+    context = techniques.Context(
+        precision=Precision.parse(stage.spec["precision"]),
+        calibration=data.calibration_images(images, 1),
+        reference=network,
+    )
+    model = techniques.rebuild(_recipe(stage, "recipe"), network, context)
+    assert isinstance(model, simulation.SimulatedModel)
+    model.restore(bench.input(stage, "simulated") / "simulated.safetensors")
+    return model.eval()

@@ -1,0 +1,18 @@
+"""The one door to AIMET: imported where it is used (it takes seconds) and kept from logging."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import warnings
+from types import ModuleType
+
+
+def aimet(module: str) -> ModuleType:
+    """Import ``aimet_torch.<module>`` with AIMET's log at errors only."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logger = importlib.import_module("aimet_torch.common.utils").AimetLogger
+        imported = importlib.import_module(f"aimet_torch.{module}")
+    logger.set_level_for_all_areas(logging.ERROR)
+    return imported

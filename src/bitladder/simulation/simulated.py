@@ -1,0 +1,207 @@
+"""A simulated network: every weight and activation passes a quantizer, gradients pass through.
+
+AIMET's QuantizationSimModel does the simulating; this type builds it at any precision, tells what
+its quantizers are, and saves and restores it without pickle. Techniques make and change it, deploy
+and targets read it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from bitladder.errors import QuantizationError
+from bitladder.options import Precision
+from bitladder.simulation.aimet import aimet
+from bitladder.simulation.placement import edge_quantizers, fuse_activations
+
+RangeMethod = Literal["sqnr", "min_max", "percentile"]
+_SCHEMES = {
+    "sqnr": "post_training_tf_enhanced",
+    "min_max": "min_max",
+    "percentile": "post_training_percentile",
+}
+_AIMET_MIN_BITS = 4  # its constructor refuses fewer; a quantizer itself takes them
+
+
+@dataclass(frozen=True)
+class QuantizerInfo:
+    """One quantizer: integers from ``integer_min`` to ``integer_max``.
+
+    Attributes:
+        name: dotted name in the simulated module.
+        kind: ``weight``, ``input`` or ``output``.
+        bits: width of the integers.
+        symmetric: whether the zero point is the middle of the grid.
+        integer_min: smallest integer of the grid.
+        integer_max: largest integer of the grid.
+        channels: number of ranges; 1 is per tensor.
+    """
+
+    name: str
+    kind: Literal["weight", "input", "output"]
+    bits: int
+    symmetric: bool
+    integer_min: int
+    integer_max: int
+    channels: int
+
+
+class SimulatedModel(nn.Module):
+    """A network that computes as if on integers, in float; trainable, ranges included.
+
+    Args:
+        model: a prepared network (see ``prepare``) in evaluation mode; it is copied.
+        precision: bits of weights and activations.
+        shape: the input's (channels, height, width).
+        config: AIMET's quantsim config: a name such as ``default`` or ``htp_v73``, or a file.
+        method: how ranges are found when ``calibrate`` is called.
+        percentile: share of values kept by the percentile method, in percent.
+
+    Raises:
+        QuantizationError: the config is unknown, or AIMET cannot simulate this network.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        precision: Precision,
+        *,
+        shape: tuple[int, int, int],
+        config: str = "default",
+        method: RangeMethod = "sqnr",
+        percentile: float = 99.99,
+    ) -> None:
+        super().__init__()
+        self.precision = precision
+        self.shape = shape
+        self.config = config
+        self.sim = _build(model, precision, shape, config, method)
+        if method == "percentile":
+            self.sim.set_percentile_value(percentile)
+        self.module: nn.Module = self.sim.model
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map images (N, C, H, W) to quantized logits (N, classes)."""
+        logits: Tensor = self.module(images)
+        return logits
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> SimulatedModel:
+        raise TypeError("a SimulatedModel is not copied: the trained module must be this one")
+
+    def calibrate(self, run: Callable[[nn.Module], object]) -> None:
+        """Set every range from what the quantizers see while ``run`` calls the network."""
+        self.sim.compute_encodings(run)
+
+    def quantizers(self) -> Iterator[tuple[QuantizerInfo, nn.Module]]:
+        """Every active quantizer in module order, with what it is."""
+        for name, quantizer in self.sim.named_quantizers():
+            yield _info(name, quantizer), quantizer
+
+    def save(self, path: Path) -> None:
+        """Write weights, ranges and the quantizers' widths as one safetensors file."""
+        tensors = {
+            name: value.detach().cpu().contiguous().clone()  # quantizers may be shared
+            for name, value in self.module.state_dict().items()
+            if isinstance(value, Tensor)
+        }
+        widths = {info.name: asdict(info) for info, _ in self.quantizers()}
+        metadata = {"quantizers": json.dumps(widths, sort_keys=True)}
+        save_file(tensors, path, metadata=metadata)
+
+    def restore(self, path: Path) -> None:
+        """Load what ``save`` wrote; outputs are then bit-identical to the saved network's.
+
+        Raises:
+            QuantizationError: the file is of another network or recipe.
+        """
+        with safe_open(path, framework="pt") as file:
+            widths = json.loads((file.metadata() or {}).get("quantizers", "{}"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        own = {info.name: quantizer for info, quantizer in self.quantizers()}
+        if own.keys() != widths.keys():
+            odd = sorted(own.keys() ^ widths.keys())[0]
+            raise QuantizationError(
+                f"{path}: its quantizers are not this network's (first: '{odd}'); "
+                "load it into the network and recipe that it was saved from"
+            )
+        for name, quantizer in own.items():
+            _set_bits(quantizer, widths[name]["bits"])
+        missing, unexpected = self.module.load_state_dict(tensors, strict=False)
+        odd_keys = [key for key in missing if not key.endswith("._extra_state")] + unexpected
+        if odd_keys:
+            raise QuantizationError(
+                f"{path}: does not fit this network (first: '{odd_keys[0]}'); "
+                "load it into the network and recipe that it was saved from"
+            )
+
+
+def _build(
+    model: nn.Module,
+    precision: Precision,
+    shape: tuple[int, int, int],
+    config: str,
+    method: RangeMethod,
+) -> Any:
+    quantsim = aimet("quantsim")
+    scheme = getattr(aimet("common.defs").QuantScheme, _SCHEMES[method])
+    device = next(model.parameters()).device
+    try:
+        sim = quantsim.QuantizationSimModel(
+            model,
+            torch.zeros(1, *shape, device=device),
+            quant_scheme=scheme,
+            default_param_bw=max(precision.weights, _AIMET_MIN_BITS),
+            default_output_bw=max(precision.activations, _AIMET_MIN_BITS),
+            config_file=config,
+        )
+    except (RuntimeError, ValueError, KeyError, OSError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise QuantizationError(
+            f"cannot simulate at {precision} with quantsim config '{config}': {reason}"
+        ) from error
+    fuse_activations(sim.model)
+    _apply_bits(sim, precision)
+    return sim
+
+
+def _apply_bits(sim: Any, precision: Precision) -> None:
+    """Set the widths that AIMET's constructor cannot: below 4 bit, and the edges."""
+    for name, quantizer in sim.named_quantizers():
+        wanted = precision.weights if _kind(name) == "weight" else precision.activations
+        if wanted < _AIMET_MIN_BITS and quantizer.bitwidth == _AIMET_MIN_BITS:
+            _set_bits(quantizer, wanted)
+    if precision.edges is not None:
+        for quantizer in edge_quantizers(sim.model):
+            _set_bits(quantizer, precision.edges)
+
+
+def _set_bits(quantizer: Any, bits: int) -> None:
+    if quantizer.bitwidth != bits:
+        quantizer.bitwidth = bits
+
+
+def _kind(name: str) -> Literal["weight", "input", "output"]:
+    if ".param_quantizers." in name:
+        return "weight"
+    return "input" if ".input_quantizers." in name else "output"
+
+
+def _info(name: str, quantizer: Any) -> QuantizerInfo:
+    return QuantizerInfo(
+        name=name,
+        kind=_kind(name),
+        bits=quantizer.bitwidth,
+        symmetric=quantizer.symmetric,
+        integer_min=quantizer.qmin,
+        integer_max=quantizer.qmax,
+        channels=quantizer.min.numel(),
+    )

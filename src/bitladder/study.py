@@ -1,0 +1,168 @@
+"""What to run: a YAML file of data sets x models x precisions with one recipe and one seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, field_validator
+
+from bitladder.errors import StudyError, unknown
+from bitladder.options import (
+    DatasetOptions,
+    LoaderOptions,
+    ModelOptions,
+    Options,
+    Precision,
+    Technique,
+    TrainOptions,
+    parse_recipe,
+)
+from bitladder.options.techniques import RECIPES, dump_recipe
+
+EMBEDDED_STUDIES = files("bitladder") / "studies"
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str | int | Mapping) else value
+
+
+def _precision(value: object) -> Precision:
+    if not isinstance(value, str | int | Precision) or isinstance(value, bool):
+        raise ValueError(f"{value!r} is not a precision; write 8, w4a8 or w4a4-edges8")
+    return Precision.parse(value)
+
+
+def _recipe(value: object) -> tuple[Technique, ...]:
+    try:
+        return parse_recipe(value)
+    except StudyError as error:  # pydantic adds the place
+        raise ValueError(str(error)) from None
+
+
+StudyPrecision = Annotated[Precision, BeforeValidator(_precision), PlainSerializer(str)]
+StudyRecipe = Annotated[
+    tuple[Technique, ...], BeforeValidator(_recipe), PlainSerializer(dump_recipe)
+]
+
+
+class Study(Options):
+    """A validated study."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)
+    """Name of the study and of its output folder."""
+    datasets: Annotated[tuple[DatasetOptions, ...], BeforeValidator(_as_list), Field(min_length=1)]
+    """Data sets: names, folders or mappings."""
+    models: Annotated[tuple[ModelOptions, ...], BeforeValidator(_as_list), Field(min_length=1)]
+    """Networks: names or mappings."""
+    precisions: Annotated[
+        tuple[StudyPrecision, ...], BeforeValidator(_as_list), Field(min_length=1)
+    ] = (Precision(8, 8), Precision(6, 6), Precision(4, 4))
+    """Rungs of the bit ladder: ``8``, ``w4a8`` or ``w4a4-edges8``."""
+    seed: int = Field(default=1, ge=0, le=2**31 - 1)
+    """Seed of the split, the initial weights and the order of images."""
+    data: LoaderOptions = LoaderOptions()
+    """Where data sets are looked for and how they are read."""
+    train: TrainOptions = TrainOptions()
+    """Float training."""
+    recipe: StudyRecipe = RECIPES["qat"]
+    """Name of a recipe, or a list of techniques with their options."""
+    verify: tuple[Literal["onnxruntime"], ...] = ("onnxruntime",)
+    """Targets that run the artifact on the whole validation split."""
+
+    @field_validator("precisions", "datasets", "models")
+    @classmethod
+    def _once_each(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        names = [getattr(value, "name", None) or str(value) for value in values]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"'{name}' is there twice")
+        return values
+
+    def to_yaml(self) -> str:
+        """The study with every default written out, in the form that ``load`` reads."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+
+
+def load(source: str | Path | None = None, overrides: Sequence[str] = ()) -> Study:
+    """Read a study file and apply ``key=value`` overrides, checked like the file.
+
+    Args:
+        source: path of a YAML file, or None for the embedded quick study.
+        overrides: ``key=value`` with dots for nested keys and YAML values, e.g.
+            ``precisions=[8,4]`` or ``train.epochs=1``.
+
+    Raises:
+        StudyError: the file cannot be read, or a key or value is not valid.
+    """
+    path = Path(str(EMBEDDED_STUDIES / "quick.yaml")) if source is None else Path(source)
+    content = _read(path)
+    for override in overrides:
+        _override(content, override)
+    try:
+        return Study.model_validate(content)
+    except ValidationError as error:
+        raise StudyError(_explain(error, str(path))) from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StudyError(f"{path}: no such study file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise StudyError(f"{path}: cannot read this study file: {error}") from None
+    except yaml.YAMLError as error:
+        raise StudyError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise StudyError(f"{path}: a study is a mapping of keys, such as 'models: [resnet18]'")
+    content.setdefault("name", path.stem)
+    return content
+
+
+def _override(content: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise StudyError(f"override '{override}' is not key=value, such as train.epochs=1")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise StudyError(f"override '{override}': '{text}' is not valid YAML") from None
+    *parents, last = key.split(".")
+    place = content
+    for parent in parents:
+        nested = place.setdefault(parent, {})
+        if not isinstance(nested, dict):
+            raise StudyError(f"override '{override}': '{parent}' has no keys below it here")
+        place = nested
+    place[last] = value
+
+
+def _explain(error: ValidationError, source: str) -> str:
+    """One line for the first thing wrong: where it is, what it is, and what would be right."""
+    first = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"]) or "study"
+    if first["type"] == "extra_forbidden":
+        *parents, key = (str(part) for part in first["loc"])
+        return unknown("key", key, _known_keys(parents), where=".".join([source, *parents]))
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{source}: {place}: {message}"
+
+
+def _known_keys(parents: list[str]) -> list[str]:
+    nested: dict[str, type[Options]] = {
+        "datasets": DatasetOptions,
+        "models": ModelOptions,
+        "data": LoaderOptions,
+        "train": TrainOptions,
+    }
+    model = nested[parents[0]] if parents else Study
+    for parent in parents[1:]:
+        annotation = model.model_fields[parent].annotation if parent in model.model_fields else None
+        for part in getattr(annotation, "__args__", (annotation,)):
+            if isinstance(part, type) and issubclass(part, Options):
+                model = part
+    return list(model.model_fields)

@@ -1,0 +1,160 @@
+"""Fold batch norms into the layers beside them; the float function does not change.
+
+For ``y = gamma (W x + b - mu) / sigma + beta`` the folded layer has ``W' = W gamma / sigma`` and
+``b' = (b - mu) gamma / sigma + beta`` (Jacob et al. 2018, arXiv 1712.05877, section 3.2).
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import torch
+from torch import fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
+from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
+
+from bitladder.options import FoldBatchNorm
+from bitladder.simulation import prepare
+from bitladder.techniques.registry import Context, register, register_rebuild
+
+_Convolution: TypeAlias = nn.Conv1d | nn.Conv2d | nn.Conv3d
+_Transposed: TypeAlias = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+_Foldable: TypeAlias = _Convolution | _Transposed | nn.Linear
+
+
+def fold_batch_norm(model: nn.Module) -> tuple[fx.GraphModule, int]:
+    """Fold every batch norm beside a convolution or linear layer, before or after it.
+
+    A batch norm is left alone where another layer reads the same tensor, where it is used twice,
+    or where it stands before a convolution that pads (the padding would not be normalized).
+
+    Args:
+        model: any network that torch.fx can trace; it is not changed.
+
+    Returns:
+        The folded network in evaluation mode and the number of batch norms folded.
+    """
+    graph_module = prepare(model)
+    folded = 0
+    for node in list(graph_module.graph.nodes):
+        norm = _module(graph_module, node)
+        if isinstance(norm, BatchNorm) and _used_once(graph_module, node):
+            folded += _fold_one(graph_module, node, norm)
+    graph_module.graph.lint()
+    graph_module.recompile()
+    return graph_module, folded
+
+
+@register_rebuild(FoldBatchNorm)
+@register(FoldBatchNorm)
+def _apply(options: FoldBatchNorm, model: nn.Module, context: Context) -> nn.Module:
+    model, folded = fold_batch_norm(model)
+    context.notes.append(f"{folded} batch norms folded")
+    return model
+
+
+def _fold_one(graph_module: fx.GraphModule, node: fx.Node, norm: BatchNorm) -> int:
+    source = node.args[0]
+    if isinstance(source, fx.Node) and len(source.users) == 1:
+        layer = _module(graph_module, source)
+        if isinstance(layer, _Foldable) and _used_once(graph_module, source):
+            _fold_into_previous(layer, norm)
+            return _remove(graph_module, node)
+    if len(node.users) == 1:
+        user = next(iter(node.users))
+        layer = _module(graph_module, user)
+        if _takes_previous(layer) and _used_once(graph_module, user):
+            _fold_into_next(layer, norm)
+            return _remove(graph_module, node)
+    return 0
+
+
+def _module(graph_module: fx.GraphModule, node: fx.Node) -> nn.Module | None:
+    return graph_module.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+
+def _used_once(graph_module: fx.GraphModule, node: fx.Node) -> bool:
+    return sum(other.target == node.target for other in graph_module.graph.nodes) == 1
+
+
+def _takes_previous(layer: nn.Module | None) -> bool:
+    if isinstance(layer, nn.Linear):
+        return True
+    return isinstance(layer, _Convolution) and not any(
+        padding != 0 for padding in (layer.padding if isinstance(layer.padding, tuple) else (1,))
+    )
+
+
+def _fold_into_previous(layer: nn.Module, norm: BatchNorm) -> None:
+    mean, variance = norm.running_mean, norm.running_var
+    assert mean is not None
+    assert variance is not None
+    gamma, beta = _affine(norm)
+    if isinstance(layer, nn.Linear):
+        weight, bias = fuse_linear_bn_weights(
+            layer.weight, layer.bias, mean, variance, norm.eps, gamma, beta
+        )
+    else:
+        assert isinstance(layer, _Convolution | _Transposed)
+        weight, bias = _fold_convolution(layer, mean, variance, norm.eps, gamma, beta)
+    layer.weight, layer.bias = weight, bias
+
+
+def _fold_convolution(
+    layer: _Convolution | _Transposed,
+    mean: torch.Tensor,
+    variance: torch.Tensor,
+    eps: float,
+    gamma: torch.Tensor,
+    beta: torch.Tensor,
+) -> tuple[nn.Parameter, nn.Parameter]:
+    if not isinstance(layer, _Transposed) or layer.groups == 1:
+        transposed = isinstance(layer, _Transposed)
+        return fuse_conv_bn_weights(
+            layer.weight, layer.bias, mean, variance, eps, gamma, beta, transposed
+        )
+    # A grouped transposed convolution keeps (in, out / groups, ...): scale group by group.
+    scale = gamma * torch.rsqrt(variance + eps)
+    grouped = layer.weight.view(layer.groups, -1, *layer.weight.shape[1:])
+    by_group = scale.view(layer.groups, 1, -1, *[1] * (layer.weight.dim() - 2))
+    bias = layer.bias if layer.bias is not None else torch.zeros_like(mean)
+    return (
+        nn.Parameter((grouped * by_group).view_as(layer.weight).detach()),
+        nn.Parameter(((bias - mean) * scale + beta).detach()),
+    )
+
+
+def _fold_into_next(layer: nn.Module | None, norm: BatchNorm) -> None:
+    """``W (s x + t) + b = (W s) x + (W t + b)``; exact where nothing is padded."""
+    assert isinstance(layer, _Convolution | nn.Linear)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    gamma, beta = _affine(norm)
+    scale = gamma * torch.rsqrt(norm.running_var + norm.eps)
+    shift = beta - norm.running_mean * scale
+    groups = 1 if isinstance(layer, nn.Linear) else layer.groups
+    weight = layer.weight.detach()
+    out = weight.shape[0]
+    # Row r of the weight reads the input channels of its own group.
+    by_group = [values.view(groups, 1, -1) for values in (scale, shift)]
+    per_row = [v.expand(groups, out // groups, -1).reshape(out, -1) for v in by_group]
+    spread = [v.view(out, -1, *[1] * (weight.dim() - 2)) for v in per_row]
+    bias = layer.bias.detach() if layer.bias is not None else weight.new_zeros(out)
+    layer.bias = nn.Parameter(bias + (weight * spread[1]).flatten(1).sum(1))
+    layer.weight = nn.Parameter(weight * spread[0])
+
+
+def _affine(norm: BatchNorm) -> tuple[torch.Tensor, torch.Tensor]:
+    assert norm.running_mean is not None
+    gamma = norm.weight if norm.affine else torch.ones_like(norm.running_mean)
+    beta = norm.bias if norm.affine else torch.zeros_like(norm.running_mean)
+    return gamma.detach(), beta.detach()
+
+
+def _remove(graph_module: fx.GraphModule, node: fx.Node) -> int:
+    source = node.args[0]
+    assert isinstance(source, fx.Node)
+    node.replace_all_uses_with(source)
+    graph_module.graph.erase_node(node)
+    graph_module.delete_submodule(str(node.target))
+    return 1

@@ -1,0 +1,114 @@
+"""Which function applies which technique, and what every technique may know about its run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from torch import Tensor, nn
+
+from bitladder.errors import QuantizationError
+from bitladder.options import Precision, Technique
+
+if TYPE_CHECKING:
+    from bitladder.data import Split
+    from bitladder.training import Progress
+
+Handler = Callable[[Any, nn.Module, "Context"], nn.Module]
+HandlerT = TypeVar("HandlerT", bound=Handler)
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a technique that trains needs: labelled images, a seed, and where to log.
+
+    Attributes:
+        train: labelled training images.
+        validation: labelled validation images, for the curves only.
+        classes: number of classes.
+        seed: seed of the order of images and of everything random.
+        log_dir: folder of the TensorBoard logs.
+        checkpoint: file to resume from and to write at the end of every epoch, or None.
+        report: called with the progress while training, or None.
+    """
+
+    train: Split
+    validation: Split
+    classes: int
+    seed: int
+    log_dir: Path
+    checkpoint: Path | None = None
+    report: Callable[[Progress], None] | None = None
+
+
+@dataclass
+class Context:
+    """What a technique may know besides the network.
+
+    Attributes:
+        precision: bits of weights and activations.
+        calibration: float images (N, C, H, W) of the training split; never evaluation images.
+        reference: the float network, for distillation and for comparing outputs.
+        training: labelled images and how to train, or None where nobody gave any.
+        notes: what a technique wants to say about what it did.
+    """
+
+    precision: Precision
+    calibration: Tensor
+    reference: nn.Module
+    training: TrainingData | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """The input's (channels, height, width)."""
+        channels, height, width = self.calibration.shape[1:]
+        return channels, height, width
+
+
+_APPLY: dict[type[Technique], Handler] = {}
+_REBUILD: dict[type[Technique], Handler] = {}
+
+
+def register(options: type[Technique]) -> Callable[[HandlerT], HandlerT]:
+    """Register the function that applies a technique."""
+
+    def decorate(handler: HandlerT) -> HandlerT:
+        _APPLY[options] = handler
+        return handler
+
+    return decorate
+
+
+def register_rebuild(options: type[Technique]) -> Callable[[HandlerT], HandlerT]:
+    """Register the function that repeats what a technique does to the structure alone."""
+
+    def decorate(handler: HandlerT) -> HandlerT:
+        _REBUILD[options] = handler
+        return handler
+
+    return decorate
+
+
+def apply(technique: Technique, model: nn.Module, context: Context) -> nn.Module:
+    """Apply one technique; ``model`` may be changed in place, the result is what counts.
+
+    Raises:
+        QuantizationError: the technique trains and there are no labelled images.
+    """
+    if technique.trains and context.training is None:
+        raise QuantizationError(
+            f"'{technique.name}' trains: it needs labelled images, not only calibration images"
+        )
+    return _APPLY[type(technique)](technique, model, context)
+
+
+def rebuild(recipe: Iterable[Technique], model: nn.Module, context: Context) -> nn.Module:
+    """Repeat what a recipe does to a network's structure, so that saved weights can be loaded."""
+    for technique in recipe:
+        handler = _REBUILD.get(type(technique))
+        if handler is not None:
+            model = handler(technique, model, context)
+    return model
