@@ -1,0 +1,185 @@
+"""From a data set's name to its images: find or download, check, split, pad, fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate, pad
+
+from bitladder.data.datasets import from_function, from_image_folder
+from bitladder.data.mnist_format import read_pair
+from bitladder.data.splits import ImageData, TensorSplit
+from bitladder.data_names import DATASETS, FOLDERS, download_folder, find
+from bitladder.errors import DataError, unknown
+from bitladder.options import DatasetOptions, LoaderOptions
+
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_PADDED = 32
+_TRAIN_SHARE = 11 / 12  # 55,000 of 60,000, as in the report
+
+Pair = tuple[Tensor, Tensor]
+
+
+def load(options: DatasetOptions, loader: LoaderOptions, *, seed: int) -> ImageData:
+    """Load a data set and split it.
+
+    Args:
+        options: which one, and how it is split.
+        loader: where it is looked for.
+        seed: seed of the split.
+
+    Raises:
+        DataError: it is unknown, cannot be found or read, or is too small for the split.
+    """
+    name = options.name
+    if name == "embedded":
+        return _embedded(options)
+    if name in FOLDERS:
+        folder = find(name, loader.root) or _download(name, loader)
+        return _mnist_format(options, folder, seed)
+    folder = Path(name)
+    if folder.is_dir():
+        if any(folder.glob("*-idx3-ubyte*")):
+            return _mnist_format(options, folder, seed)
+        return from_image_folder(options, loader, seed)
+    if ":" in name:
+        return from_function(options, loader, seed)
+    if "/" in name:
+        raise DataError(f"data set '{name}': no such folder")
+    raise DataError(unknown("data set", name, DATASETS) + ", or give a folder")
+
+
+def calibration_images(data: ImageData, count: int) -> Tensor:
+    """The first ``count`` images (N, C, H, W) of the training split, which the seed shuffled."""
+    found: list[Tensor] = []
+    for images, _ in data.train.batches(min(count, 256)):
+        found.append(images)
+        if sum(map(len, found)) >= count:
+            break
+    return torch.cat(found)[:count]
+
+
+def _embedded(options: DatasetOptions) -> ImageData:
+    folder = Path(str(files("bitladder") / "data" / "embedded"))
+    train, validation = read_pair(folder, "train"), read_pair(folder, "validation")
+    if train is None or validation is None:
+        raise DataError(f"{folder}: the embedded images are missing; install bitladder again")
+    pairs = _take(train, options.train, "train"), _take(validation, options.validation, "valid")
+    return _in_memory(options, *pairs, None, ())
+
+
+def _mnist_format(options: DatasetOptions, folder: Path, seed: int) -> ImageData:
+    pool, test = read_pair(folder, "train"), read_pair(folder, "t10k")
+    notes: tuple[str, ...] = ()
+    if pool is None:
+        if test is None:
+            raise DataError(f"{folder}: no train-images-idx3-ubyte or t10k-images-idx3-ubyte here")
+        notes = (
+            f"{options.name}: split from its {len(test[1])} official test images, as the training "
+            "images are not there; not comparable with results on the official splits",
+        )
+        pool, test = test, None
+    train, validation = split_counts(options, len(pool[1]))
+    order = torch.randperm(len(pool[1]), generator=torch.Generator().manual_seed(seed))
+    parts = order[:train], order[train : train + validation]
+    first, second = ((pool[0][part], pool[1][part]) for part in parts)
+    return _in_memory(options, first, second, test, notes)
+
+
+def split_counts(options: DatasetOptions, available: int) -> tuple[int, int]:
+    """Images to train on and to validate on.
+
+    Raises:
+        DataError: more are asked for than there are.
+    """
+    if options.train is None and options.validation is None:
+        train = round(available * _TRAIN_SHARE)
+        validation = available - train
+    elif options.train is None:
+        validation = options.validation or 0
+        train = available - validation
+    else:
+        train = options.train
+        validation = options.validation or available - train
+    if train < 1 or validation < 1 or train + validation > available:
+        raise DataError(
+            f"data set '{options.name}': {train} to train on and {validation} to validate on, "
+            f"but there are {available} images"
+        )
+    return train, validation
+
+
+def _take(pair: Pair, count: int | None, split: str) -> Pair:
+    available = len(pair[1])
+    if count is not None and count > available:
+        raise DataError(f"embedded: {count} {split} images asked for, there are {available}")
+    return pair[0][:count], pair[1][:count]
+
+
+def _in_memory(
+    options: DatasetOptions, train: Pair, validation: Pair, test: Pair | None, notes: tuple[str, ...]
+) -> ImageData:
+    classes = int(train[1].max()) + 1
+    pairs = [train, validation] + ([test] if test is not None else [])
+    if any(int(labels.max()) >= classes for _, labels in pairs):
+        raise DataError(f"data set '{options.name}': a split has classes that training has not")
+    resized = [(_resize(images, options.size), labels) for images, labels in pairs]
+    normalization = _normalization(options, resized[0][0].shape[1])
+    splits = [TensorSplit(images, labels, normalization) for images, labels in resized]
+    fingerprint = hashlib.sha256(repr((options.size, options.normalize)).encode())
+    for tensors in resized:
+        for tensor in tensors:
+            fingerprint.update(str(tuple(tensor.shape)).encode())
+            fingerprint.update(memoryview(tensor.contiguous().numpy()).cast("B"))
+    channels, height, width = splits[0].pixels.shape[1:]
+    return ImageData(
+        name=options.name,
+        classes=classes,
+        shape=(channels, height, width),
+        train=splits[0],
+        validation=splits[1],
+        test=splits[2] if test is not None else None,
+        fingerprint=fingerprint.hexdigest(),
+        notes=notes,
+    )
+
+
+def _resize(images: Tensor, size: int | None) -> Tensor:
+    height, width = images.shape[2:]
+    if size is None and height <= _PADDED and width <= _PADDED:
+        left, top = (_PADDED - width) // 2, (_PADDED - height) // 2
+        return pad(images, (left, _PADDED - width - left, top, _PADDED - height - top))
+    if size is None or (height, width) == (size, size):
+        return images
+    smooth = interpolate(images.float(), (size, size), mode="bilinear", antialias=True)
+    return smooth.round().clamp(0, 255).byte()
+
+
+def _normalization(options: DatasetOptions, channels: int) -> tuple[Tensor, Tensor] | None:
+    if options.normalize == "none":
+        return None
+    if channels != 3:
+        raise DataError(f"data set '{options.name}': imagenet normalization needs 3 channels")
+    mean, deviation = (torch.tensor(values).view(3, 1, 1) for values in _IMAGENET)
+    return mean, deviation
+
+
+def _download(name: str, loader: LoaderOptions) -> Path:
+    folder = FOLDERS[name]
+    where = f"put its files into {download_folder() / folder / 'raw'} or set data.root"
+    if not loader.download:
+        raise DataError(f"data set '{name}' is not on this machine; {where}")
+    import torchvision
+
+    dataset: Any = getattr(torchvision.datasets, folder)
+    try:
+        dataset(str(download_folder()), download=True)
+    except (OSError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise DataError(f"data set '{name}' cannot be downloaded ({reason}); {where}") from None
+    return download_folder() / folder / "raw"

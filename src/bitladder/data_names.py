@@ -1,0 +1,43 @@
+"""The data sets known by name and where their files are looked for; free of torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+FOLDERS = {"fashion_mnist": "FashionMNIST", "mnist": "MNIST", "kmnist": "KMNIST"}
+"""Names of the sets that are found or downloaded, with torchvision's folder names."""
+DATASETS = ("embedded", *FOLDERS)
+
+_DEBIAN = {"fashion_mnist": Path("/usr/share/datasets/fashion-mnist")}
+
+
+def find(name: str, root: Path | None) -> Path | None:
+    """Folder that holds a named set's MNIST-format files, or None.
+
+    Looked for in ``root``, ``$BITLADDER_DATA``, ``./data``, ``~/data``,
+    ``~/.cache/bitladder/data`` and where Debian's packages put them.
+    """
+    for base in search_path(root):
+        for folder in (base / FOLDERS[name] / "raw", base / FOLDERS[name]):
+            if any(folder.glob("*-idx3-ubyte*")):
+                return folder
+    debian = _DEBIAN.get(name)
+    return debian if debian is not None and debian.is_dir() else None
+
+
+def search_path(root: Path | None) -> Iterator[Path]:
+    """The folders that are searched, in order."""
+    if root is not None:
+        yield root
+    if "BITLADDER_DATA" in os.environ:
+        yield Path(os.environ["BITLADDER_DATA"])
+    yield Path("data")
+    yield Path.home() / "data"
+    yield download_folder()
+
+
+def download_folder() -> Path:
+    """Where a set that was found nowhere is downloaded to."""
+    return Path.home() / ".cache" / "bitladder" / "data"
