@@ -64,6 +64,7 @@ class TensorBatches:
 
     def __init__(self, split: TensorSplit, batch_size: int, shuffle_seed: int | None) -> None:
         self.split, self.batch_size = split, batch_size
+        self.batch_sampler = None  # Lightning looks for both
         self.sampler = EpochSampler(split.images, shuffle_seed)
 
     def __len__(self) -> int:

@@ -1,0 +1,175 @@
+"""The Lightning module: loss, optimizer, schedule, and the numbers of every step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import lightning
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, softmax
+
+from bitladder.errors import TrainingError
+from bitladder.options import TrainOptions
+
+_LOG_EVERY = 10  # steps
+_REPORT_EVERY = 0.5  # seconds
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far training is: accuracies are fractions, ``seconds_left`` an estimate."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+    images_per_second: float
+    train_acc: float
+    val_acc: float | None
+    seconds_left: float
+
+
+class Classifier(lightning.LightningModule):
+    """Trains ``model`` itself, not a copy; the teacher stays outside of its state.
+
+    Args:
+        model: maps float images (N, C, H, W) to logits (N, classes).
+        options: training options.
+        steps: optimizer steps in all.
+        lr: learning rate.
+        seed: seed of what is random in a forward, such as dropout.
+        teacher: network whose outputs are followed, in evaluation mode, or None.
+        distill: share of the loss that follows the teacher, 0 to 1.
+        report: called about twice a second, or None.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        options: TrainOptions,
+        *,
+        steps: int,
+        lr: float,
+        seed: int,
+        teacher: nn.Module | None = None,
+        distill: float = 0.0,
+        report: Callable[[Progress], None] | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.options, self.steps, self.lr, self.seed = options, steps, lr, seed
+        self.report = report
+        self.distill = distill if teacher is not None else 0.0
+        self._teacher = (teacher,)  # in a tuple, so that it is no submodule
+        self.history: list[dict[str, float]] = []
+        self._counts = torch.zeros(3)  # correct, images, loss summed, since the last log
+        self._validation = torch.zeros(3)
+        self._train_acc, self._val_acc = 0.0, None
+        self._images = 0
+        self._started = self._reported = time.perf_counter()
+
+    def loss(self, images: Tensor, labels: Tensor, logits: Tensor) -> Tensor:
+        """Cross-entropy with the labels and, by the share ``distill``, with the teacher."""
+        teacher = self._teacher[0]
+        if teacher is None or not self.distill:
+            return cross_entropy(logits, labels)
+        with torch.no_grad():
+            targets = softmax(teacher(images), 1)
+        loss = self.distill * cross_entropy(logits, targets)
+        if self.distill < 1:
+            loss = loss + (1 - self.distill) * cross_entropy(logits, labels)
+        return loss
+
+    def on_train_epoch_start(self) -> None:
+        """Seed the epoch by its number, so that a resumed run draws the same."""
+        torch.manual_seed(self.seed * 1_000_003 + self.current_epoch)
+
+    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
+        """One step's loss; raises TrainingError where it is not a number."""
+        images, labels = batch[0].contiguous(memory_format=torch.channels_last), batch[1]
+        logits = self.model(images)
+        loss = self.loss(images, labels, logits)
+        value = float(loss.detach())
+        if value != value or value == float("inf"):
+            raise TrainingError(
+                f"the loss is not a number at step {self.global_step} with learning rate "
+                f"{self.lr:g}; lower the learning rate or clip gradients"
+            )
+        correct = int((logits.detach().argmax(1) == labels).sum())
+        self._counts += torch.tensor([correct, len(labels), value * len(labels)])
+        self._images += len(labels)
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Log every few steps and report a few times a second."""
+        step = self.global_step
+        if step % _LOG_EVERY == 0 or step == self.steps:
+            correct, images, loss = self._counts.tolist()
+            if images:
+                self._train_acc = correct / images
+                self._write({"train_loss": loss / images, "train_acc": self._train_acc})
+                self._counts.zero_()
+        if self.report and time.perf_counter() - self._reported > _REPORT_EVERY:
+            self._tell()
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
+        """Count one validation batch."""
+        images, labels = batch[0].contiguous(memory_format=torch.channels_last), batch[1]
+        logits = self.model(images)
+        loss = float(cross_entropy(logits, labels))
+        correct = int((logits.argmax(1) == labels).sum())
+        self._validation += torch.tensor([correct, len(labels), loss * len(labels)])
+
+    def on_validation_epoch_end(self) -> None:
+        """Log validation and let early stopping see the training accuracy."""
+        correct, images, loss = self._validation.tolist()
+        self._validation.zero_()
+        self._val_acc = correct / images
+        self._write({"val_loss": loss / images, "val_acc": self._val_acc})
+        self.log("train_acc_seen", self._train_acc, logger=False)
+        if self.report:
+            self._tell()
+
+    def configure_optimizers(self) -> Any:
+        """Adam (or AdamW) with the schedule over all steps."""
+        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        kind = torch.optim.AdamW if self.options.weight_decay else torch.optim.Adam
+        optimizer = kind(parameters, self.lr, weight_decay=self.options.weight_decay)
+        schedules = torch.optim.lr_scheduler
+        if self.options.schedule == "constant":
+            return optimizer
+        schedule: torch.optim.lr_scheduler.LRScheduler
+        if self.options.schedule == "one_cycle":
+            schedule = schedules.OneCycleLR(optimizer, self.lr, total_steps=self.steps + 1)
+        else:
+            schedule = schedules.CosineAnnealingLR(optimizer, self.steps)
+        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+    def _write(self, values: dict[str, float]) -> None:
+        values = {**values, "lr": self.trainer.optimizers[0].param_groups[0]["lr"]}
+        self.history.append({"step": self.global_step, "epoch": self.current_epoch, **values})
+        if self.logger is not None:
+            self.logger.log_metrics(values, step=self.global_step)
+
+    def _tell(self) -> None:
+        assert self.report is not None
+        self._reported = time.perf_counter()
+        elapsed = self._reported - self._started
+        done = max(1, self._images // self.options.batch_size)
+        left = max(0, self.steps - self.global_step) * elapsed / done
+        self.report(
+            Progress(
+                epoch=self.current_epoch + 1,
+                epochs=self.trainer.max_epochs or 0,
+                step=self.global_step,
+                steps=self.steps,
+                images_per_second=self._images / elapsed if elapsed else 0.0,
+                train_acc=self._train_acc,
+                val_acc=self._val_acc,
+                seconds_left=left,
+            )
+        )

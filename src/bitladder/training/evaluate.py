@@ -1,0 +1,28 @@
+"""Measure a network's top-1 accuracy; used after every technique."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from bitladder.accuracy import Accuracy
+from bitladder.data import Batches
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, batches: Batches) -> Accuracy:
+    """Count the images that ``model`` classifies right, in evaluation mode.
+
+    The modes of its modules are left as they were.
+    """
+    device = next(model.parameters()).device
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    correct = total = 0
+    for images, labels in batches:
+        images = images.to(device, memory_format=torch.channels_last)
+        correct += int((model(images).argmax(1).cpu() == labels).sum())
+        total += len(labels)
+    for module, mode in modes:
+        module.training = mode
+    return Accuracy(correct, total)

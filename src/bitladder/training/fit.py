@@ -1,0 +1,203 @@
+"""Fit a network on a split with Lightning's Trainer: find the rate, train, resume, judge the end."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.tuner import Tuner
+from torch import nn
+
+from bitladder.data import Split
+from bitladder.errors import TrainingError
+from bitladder.options import TrainOptions
+from bitladder.training.classifier import Classifier, Progress
+from bitladder.training.evaluate import evaluate
+
+_FALLBACK_LR = 1e-3  # Adam's own default, where the finder finds nothing
+_EVALUATION_BATCH = 250
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a training run did.
+
+    Attributes:
+        epochs: epochs begun.
+        steps: optimizer steps done.
+        lr: learning rate, the peak of the schedule.
+        seconds: wall time of this process.
+        history: one row per log: step, epoch and train_loss, train_acc, val_loss, val_acc or lr.
+    """
+
+    epochs: int
+    steps: int
+    lr: float
+    seconds: float
+    history: list[dict[str, float]]
+
+
+def fit(
+    model: nn.Module,
+    train: Split,
+    validation: Split,
+    options: TrainOptions,
+    *,
+    seed: int,
+    log_dir: Path,
+    classes: int,
+    teacher: nn.Module | None = None,
+    distill: float = 0.0,
+    checkpoint: Path | None = None,
+    report: Callable[[Progress], None] | None = None,
+) -> FitResult:
+    """Train ``model`` in place and leave it in evaluation mode.
+
+    Args:
+        model: maps float images (N, C, H, W) to logits (N, classes).
+        train: labelled images to train on.
+        validation: labelled images for the curves; nothing is chosen by them.
+        options: training options.
+        seed: seed of the order of images and of everything random.
+        log_dir: folder of the TensorBoard logs.
+        classes: number of classes.
+        teacher: network to distil from, or None.
+        distill: share of the loss that follows the teacher, 0 to 1.
+        checkpoint: written at the end of every epoch; where it is there, training goes on from it.
+        report: called with the progress, or None.
+
+    Raises:
+        TrainingError: the loss is not a number, or training ends at chance level.
+    """
+    _quiet()
+    started = time.perf_counter()
+    batches = train.batches(options.batch_size, shuffle_seed=seed)
+    epochs = -(-options.steps // len(batches)) if options.steps else options.epochs
+    steps = options.steps or epochs * len(batches)
+    lightning.seed_everything(seed, workers=True, verbose=False)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    lr = options.lr if options.lr != "auto" else _find_lr(model, train, options, seed)
+    module = Classifier(
+        model,
+        options,
+        steps=steps,
+        lr=lr,
+        seed=seed,
+        teacher=teacher.eval() if teacher is not None else None,
+        distill=distill,
+        report=report,
+    )
+    trainer = lightning.Trainer(
+        **_quiet_trainer(options),
+        max_epochs=epochs,
+        max_steps=steps,
+        val_check_interval=max(1, round(len(batches) * options.validate_every)),
+        logger=TensorBoardLogger(log_dir, name="", version=""),
+        gradient_clip_val=options.gradient_clip or None,
+        callbacks=_callbacks(options, checkpoint),
+    )
+    model.train()
+    resume = str(checkpoint) if checkpoint is not None and checkpoint.exists() else None
+    trainer.fit(
+        module,
+        batches,
+        validation.batches(_EVALUATION_BATCH),
+        ckpt_path=resume,
+        weights_only=True,
+    )
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    model.eval()
+    _refuse_chance(model, validation, classes, lr)
+    return FitResult(
+        epochs=trainer.current_epoch,
+        steps=trainer.global_step,
+        lr=lr,
+        seconds=time.perf_counter() - started,
+        history=module.history,
+    )
+
+
+class _EpochCheckpoint(Callback):
+    """Write the whole state at the end of each epoch, aside and then moved in."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+        aside = self.path.with_suffix(".part")
+        trainer.save_checkpoint(aside)
+        aside.replace(self.path)
+
+
+def _callbacks(options: TrainOptions, checkpoint: Path | None) -> list[Callback]:
+    callbacks: list[Callback] = []
+    if options.early_stopping is not None:
+        callbacks.append(
+            EarlyStopping(
+                "train_acc_seen",
+                mode="max",
+                min_delta=options.early_stopping.min_delta,
+                patience=options.early_stopping.patience,
+            )
+        )
+    if checkpoint is not None:
+        callbacks.append(_EpochCheckpoint(checkpoint))
+    return callbacks
+
+
+def _find_lr(model: nn.Module, train: Split, options: TrainOptions, seed: int) -> float:
+    """Lightning's learning rate finder, on a copy of the network."""
+    trial = Classifier(copy.deepcopy(model).train(), options, steps=100, lr=_FALLBACK_LR, seed=seed)
+    trial.options = options.model_copy(update={"schedule": "constant"})
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = lightning.Trainer(
+            **_quiet_trainer(options), logger=False, default_root_dir=folder, max_epochs=1000
+        )
+        finder = Tuner(trainer).lr_find(
+            trial, train.batches(options.batch_size, shuffle_seed=seed), update_attr=False
+        )
+    suggestion = finder.suggestion() if finder is not None else None
+    lightning.seed_everything(seed, workers=True, verbose=False)
+    return float(suggestion) if suggestion else _FALLBACK_LR
+
+
+def _quiet_trainer(options: TrainOptions) -> dict[str, Any]:
+    on_gpu = options.accelerator != "cpu" and torch.cuda.is_available()
+    amp = {"off": "32-true", "bf16": "bf16-mixed", "fp16": "16-mixed"}
+    automatic = "16-mixed" if on_gpu else "32-true"
+    return {
+        "accelerator": options.accelerator,
+        "devices": 1,
+        "precision": amp.get(options.amp, automatic),
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "enable_checkpointing": False,
+        "num_sanity_val_steps": 0,
+    }
+
+
+def _refuse_chance(model: nn.Module, validation: Split, classes: int, lr: float) -> None:
+    accuracy = evaluate(model, validation.batches(_EVALUATION_BATCH))
+    if accuracy.interval[0] <= 1 / classes:
+        raise TrainingError(
+            f"training ended at chance level: {accuracy} with {classes} classes; train longer or "
+            f"change the learning rate (it was {lr:g})"
+        )
+
+
+def _quiet() -> None:
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="lightning.*")
