@@ -1,0 +1,102 @@
+"""Encodings of tensors: AIMET's JSON (version 2.0.0) as typed values, and the grids they stand for."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitladder.errors import ExportError
+
+_DTYPE = re.compile(r"(u?)int(\d+)")
+_BITS = range(2, 17)
+
+
+@dataclass(frozen=True, eq=False)
+class Encoding:
+    """The integer grid of one tensor: ``real = scale * (integer - zero_point)``.
+
+    Attributes:
+        name: the tensor's name in the ONNX graph.
+        bits: width of the integers, 2 to 16.
+        signed: whether they run from ``-2^(bits-1)`` or from 0.
+        scale: float32, one or one a channel, (channels,).
+        zero_point: int64 of the shape of ``scale``.
+        axis: the channels' axis, or None for one grid for the whole tensor.
+    """
+
+    name: str
+    bits: int
+    signed: bool
+    scale: NDArray[np.float32]
+    zero_point: NDArray[np.int64]
+    axis: int | None
+
+    @property
+    def integer_min(self) -> int:
+        """Smallest integer of the grid."""
+        return -(2 ** (self.bits - 1)) if self.signed else 0
+
+    @property
+    def integer_max(self) -> int:
+        """Largest integer of the grid."""
+        return self.integer_min + 2**self.bits - 1
+
+    @property
+    def container_bits(self) -> int:
+        """Width of the integer type that holds the grid: 8 or 16."""
+        return 8 if self.bits <= 8 else 16
+
+    def quantize(self, values: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Integers of ``values``, rounded half to even and saturated (ONNX QuantizeLinear)."""
+        scale, zero_point = self.scale, self.zero_point
+        if self.axis is not None:
+            spread = [1] * values.ndim
+            spread[self.axis] = -1
+            scale, zero_point = scale.reshape(spread), zero_point.reshape(spread)
+        integers = np.rint(values / scale).astype(np.int64) + zero_point
+        return np.clip(integers, self.integer_min, self.integer_max)
+
+
+def read_encodings(path: Path) -> dict[str, Encoding]:
+    """Read an encodings file of version 2.0.0, by tensor name.
+
+    Raises:
+        ExportError: the file cannot be read, or holds a kind of encoding that is not supported.
+    """
+    try:
+        content = json.loads(path.read_text())
+        entries = content["encodings"]
+        version = content["version"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ExportError(f"{path}: not an encodings file of version 2.0.0: {error}") from None
+    if version != "2.0.0":
+        raise ExportError(f"{path}: encodings of version {version}; export version 2.0.0")
+    return {entry["name"]: _encoding(entry, path) for entry in entries}
+
+
+def _encoding(entry: Mapping[str, Any], path: Path) -> Encoding:
+    match = _DTYPE.fullmatch(str(entry.get("output_dtype")))
+    if match is None or int(match[2]) not in _BITS or "block_size" in entry:
+        raise ExportError(
+            f"{path}: tensor '{entry['name']}' has an encoding of type "
+            f"{entry.get('output_dtype')}; integers of 2 to 16 bit, per tensor or per channel, "
+            "are supported"
+        )
+    scale = np.asarray(entry["y_scale"], np.float32)
+    zero_point = np.asarray(entry.get("y_zero_point", np.zeros(scale.shape)), np.int64)
+    axis = entry.get("axis")
+    return Encoding(
+        name=entry["name"],
+        bits=int(match[2]),
+        signed=not match[1],
+        scale=scale,
+        zero_point=np.broadcast_to(zero_point, scale.shape),
+        axis=None if scale.ndim == 0 else axis,
+    )

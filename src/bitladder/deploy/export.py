@@ -1,0 +1,85 @@
+"""Write a simulated network as float ONNX with its encodings, and as QDQ ONNX of any precision."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import warnings
+from pathlib import Path
+
+import onnx
+import torch
+
+from bitladder.deploy.encodings import read_encodings
+from bitladder.deploy.graph import TRACED_BATCH, clean
+from bitladder.deploy.qdq import quantize_graph
+from bitladder.errors import ExportError
+from bitladder.simulation import SimulatedModel
+
+INPUT, OUTPUT = "image", "logits"
+_OPSET = 17
+
+
+def export_float(simulated: SimulatedModel, path: Path, encodings: Path, *, version: str) -> None:
+    """Write the network without its quantizers as ONNX, and their encodings as AIMET's JSON.
+
+    Args:
+        simulated: a calibrated network.
+        path: the ONNX file; its input ``image`` is (N, C, H, W) float32 for any N, its output
+            ``logits`` (N, classes).
+        encodings: the JSON file; its names are those of the ONNX file's tensors.
+        version: of the JSON, ``1.0.0`` or ``2.0.0``.
+
+    Raises:
+        ExportError: PyTorch or AIMET cannot export this network, or a file cannot be written.
+    """
+    device = next(simulated.parameters()).device
+    images = torch.zeros(TRACED_BATCH, *simulated.shape, device=device)
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        written = Path(folder) / "model.onnx"
+        try:
+            simulated.sim.onnx.export(
+                images,
+                str(written),
+                encoding_version=version,
+                export_int32_bias=False,  # its scales are not always input times weight
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                opset_version=_OPSET,
+                dynamo=False,
+            )
+            model = onnx.load(written)
+        except (RuntimeError, ValueError, NotImplementedError, torch.onnx.OnnxExporterError) as e:
+            reason = (str(e).strip() or type(e).__name__).splitlines()[0]
+            raise ExportError(f"cannot export this network to ONNX: {reason}") from e
+        text = written.with_suffix(".encodings").read_text()
+    _write(path, clean(model).SerializeToString())
+    _write(encodings, text.encode())
+
+
+def export_qdq(simulated: SimulatedModel, path: Path, *, int4: bool = False) -> None:
+    """Write a network as QDQ ONNX that ONNX Runtime and device runtimes run on integers.
+
+    Args:
+        simulated: a calibrated network at any precision from 2 to 16 bit.
+        path: the ONNX file.
+        int4: store 4-bit weights as int4 (opset 21) in place of int8; needs a target that has it.
+
+    Raises:
+        ExportError: the network cannot be exported, or the file cannot be written.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        files = Path(folder) / "float.onnx", Path(folder) / "encodings.json"
+        export_float(simulated, *files, version="2.0.0")
+        model = quantize_graph(onnx.load(files[0]), read_encodings(files[1]), int4=int4)
+    model.metadata_props.add(key="bitladder.precision", value=str(simulated.precision))
+    _write(path, model.SerializeToString())
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise ExportError(f"{path}: cannot write: {error.strerror}") from error

@@ -1,0 +1,189 @@
+"""Write encodings into a float ONNX graph as QuantizeLinear and DequantizeLinear, at any width.
+
+Integers that no ONNX type has live in the next larger one, exactly: narrow weights are 8 or 16-bit
+integers that use a part of the range; a narrow activation passes two quantizers at one scale, of
+which the first saturates at the bottom of its grid and the second, whose zero point is higher by
+``2^container - 2^bits``, at the top. A bias is int32 at the scale of input times weight, which is
+what integer kernels add to their sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from bitladder.deploy.encodings import Encoding
+from bitladder.deploy.graph import initializers
+
+_OPSET_INT16 = 21  # also the first with int4
+_TYPES = {
+    (8, False): np.dtype(np.uint8),
+    (8, True): np.dtype(np.int8),
+    (16, False): np.dtype(np.uint16),
+    (16, True): np.dtype(np.int16),
+}
+_LAYERS = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
+# Operations that hand values on unchanged: their outputs lie on the grid of their input.
+_MOVEMENT = {
+    "Flatten", "Identity", "MaxPool", "Reshape", "Slice", "Split", "Squeeze", "Transpose",
+    "Unsqueeze",
+}  # fmt: skip
+
+
+def quantize_graph(
+    model: onnx.ModelProto, encodings: Mapping[str, Encoding], *, int4: bool = False
+) -> onnx.ModelProto:
+    """Return a QDQ graph that computes what the encodings simulate.
+
+    Args:
+        model: a float graph; it is not changed.
+        encodings: by tensor name; activations and weights without one stay float.
+        int4: store signed 4-bit weights as int4 in place of int8.
+    """
+    if int4 or any(encoding.container_bits == 16 for encoding in encodings.values()):
+        model = onnx.version_converter.convert_version(model, _OPSET_INT16)
+    return _Writer(model, encodings, int4=int4).write()
+
+
+class _Writer:
+    """One pass over the nodes in order; what it writes goes through the lists at its end."""
+
+    def __init__(
+        self, model: onnx.ModelProto, encodings: Mapping[str, Encoding], *, int4: bool
+    ) -> None:
+        self.model = model
+        self.encodings = dict(encodings)
+        self.int4 = int4
+        self.constants = initializers(model.graph)
+        self.nodes: list[onnx.NodeProto] = []
+        self.tensors: dict[str, onnx.TensorProto] = {}
+        self.reads: dict[str, str] = {}  # what a reader of a tensor now reads
+
+    def write(self) -> onnx.ModelProto:
+        written = onnx.ModelProto()
+        written.CopyFrom(self.model)
+        for value in written.graph.input:
+            if value.name in self.encodings:
+                self._activation(value.name, value.name, f"{value.name}_dequantized")
+        outputs = {value.name for value in written.graph.output}
+        for node in written.graph.node:
+            self._node(node, outputs)
+        read = {name for node in self.nodes for name in node.input}
+        for name in read & self.constants.keys():
+            self.tensors[name] = self.constants[name]
+        del written.graph.node[:], written.graph.initializer[:]
+        written.graph.node.extend(self.nodes)
+        written.graph.initializer.extend(self.tensors[name] for name in sorted(self.tensors))
+        onnx.checker.check_model(written)
+        return written
+
+    def _node(self, source: onnx.NodeProto, outputs: set[str]) -> None:
+        node = onnx.NodeProto()
+        node.CopyFrom(source)
+        for index, name in enumerate(source.input):
+            if index == 2 and node.op_type in _LAYERS and name in self.constants:
+                node.input[index] = self._bias(source)
+            elif name in self.constants and name in self.encodings:
+                node.input[index] = self._weight(name)
+            else:
+                node.input[index] = self.reads.get(name, name)
+        self.nodes.append(node)
+        moved = self.encodings.get(source.input[0]) if node.op_type in _MOVEMENT else None
+        for index, name in enumerate(source.output):
+            if moved is not None and moved.axis is None:
+                self.encodings.setdefault(name, moved)  # so that it runs on integers too
+            if name not in self.encodings:
+                continue
+            if name in outputs:  # its name is the user's, so what comes before it is renamed
+                node.output[index] = f"{name}_float"
+                self._activation(name, f"{name}_float", name)
+            else:
+                self._activation(name, name, f"{name}_dequantized")
+
+    def _activation(self, name: str, source: str, result: str) -> None:
+        encoding = self.encodings[name]
+        dtype = _TYPES[encoding.container_bits, encoding.signed]
+        zero_point = encoding.zero_point - encoding.integer_min + np.iinfo(dtype).min
+        if encoding.bits < encoding.container_bits:
+            middle = f"{name}_bottom"
+            self._pair(source, middle, encoding, zero_point.astype(dtype))
+            # The other sign: ONNX Runtime merges two pairs of one type, wrongly for this purpose.
+            dtype = _TYPES[encoding.container_bits, not encoding.signed]
+            top = np.iinfo(dtype).max - encoding.integer_max
+            source, zero_point = middle, encoding.zero_point + top
+        self._pair(source, result, encoding, zero_point.astype(dtype))
+        self.reads[name] = result
+
+    def _pair(
+        self, source: str, result: str, encoding: Encoding, zero_point: NDArray[np.generic]
+    ) -> None:
+        grid = [
+            self._tensor(f"{result}_scale", encoding.scale),
+            self._tensor(f"{result}_zero_point", zero_point),
+        ]
+        axis = {} if encoding.axis is None else {"axis": encoding.axis}
+        integers = f"{result}_integers"
+        self.nodes += [
+            helper.make_node("QuantizeLinear", [source, *grid], [integers], **axis),
+            helper.make_node("DequantizeLinear", [integers, *grid], [result], **axis),
+        ]
+
+    def _weight(self, name: str) -> str:
+        if name not in self.reads:
+            encoding = self.encodings[name]
+            integers = encoding.quantize(numpy_helper.to_array(self.constants[name]))
+            narrow = self.int4 and encoding.bits == 4 and encoding.signed
+            dtype = None if narrow else _TYPES[encoding.container_bits, encoding.signed]
+            self._constant(name, integers, encoding.scale, encoding.zero_point, dtype, encoding.axis)
+        return self.reads[name]
+
+    def _bias(self, node: onnx.NodeProto) -> str:
+        """Round a bias to the integers that the kernel adds, where the layer runs on integers."""
+        data, weight, name = node.input[:3]
+        given, kernel = self.encodings.get(data), self.encodings.get(weight)
+        if given is None or kernel is None:
+            return name
+        scale = np.asarray(given.scale * kernel.scale, np.float32)
+        values = numpy_helper.to_array(self.constants[name]).astype(np.float64)
+        integers = np.rint(values / scale)
+        if np.abs(integers).max(initial=0) > np.iinfo(np.int32).max:
+            return name  # 16-bit grids can be finer than 32 bit reach: the bias stays float
+        unique = f"{node.output[0]}_bias"  # layers may share a bias, not its scale
+        zeros = np.zeros(scale.shape, np.int64)
+        axis = 0 if scale.ndim else None
+        self._constant(unique, integers.astype(np.int64), scale, zeros, np.dtype(np.int32), axis)
+        return self.reads[unique]
+
+    def _constant(
+        self,
+        name: str,
+        integers: NDArray[np.int64],
+        scale: NDArray[np.float32],
+        zero_point: NDArray[np.int64],
+        dtype: np.dtype[np.generic] | None,
+        axis: int | None,
+    ) -> None:
+        """Write integers of a type, int4 where it is None, and the node that dequantizes them."""
+        inputs = [
+            self._tensor(f"{name}_integers", integers, dtype),
+            self._tensor(f"{name}_scale", scale, scale.dtype),
+            self._tensor(f"{name}_zero_point", zero_point, dtype),
+        ]
+        attributes = {} if axis is None else {"axis": axis}
+        result = f"{name}_dequantized"
+        self.nodes.append(helper.make_node("DequantizeLinear", inputs, [result], **attributes))
+        self.reads[name] = result
+
+    def _tensor(self, name: str, values: NDArray[Any], dtype: Any = "same") -> str:
+        if dtype is None:
+            flat = values.ravel().tolist()
+            self.tensors[name] = helper.make_tensor(name, TensorProto.INT4, values.shape, flat)
+        else:
+            kept = values if dtype == "same" else values.astype(dtype)
+            self.tensors[name] = numpy_helper.from_array(np.asarray(kept), name)
+        return name
