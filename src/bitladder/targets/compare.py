@@ -1,0 +1,75 @@
+"""Run an artifact and its simulation on the same images and count where they part."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from bitladder.accuracy import Accuracy
+from bitladder.data import Batches
+from bitladder.errors import TargetError
+from bitladder.targets.session import Session
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A target against the simulation.
+
+    Attributes:
+        accuracy: the target's.
+        simulation: the simulation's, on the same images.
+        agreement: images to which both give the same class.
+        worst_lsb: largest difference of a logit in steps of the logits' grid, or of their own
+            unit where they are float.
+        mean_lsb: mean difference in the same unit.
+        seconds: time the target took.
+    """
+
+    accuracy: Accuracy
+    simulation: Accuracy
+    agreement: Accuracy
+    worst_lsb: float
+    mean_lsb: float
+    seconds: float
+
+
+@torch.no_grad()
+def compare(session: Session, simulated: nn.Module, batches: Batches) -> Comparison:
+    """Compare on every image of ``batches``; the simulation is in evaluation mode.
+
+    Raises:
+        TargetError: the target fails, or its logits are of another shape.
+    """
+    device = next(simulated.parameters()).device
+    right = expected = agree = total = elements = 0
+    worst = summed = seconds = 0.0
+    for images, labels in batches:
+        simulation = simulated(images.to(device)).cpu()
+        started = time.perf_counter()
+        logits = torch.from_numpy(session.run(images.contiguous().numpy()))
+        seconds += time.perf_counter() - started
+        if logits.shape != simulation.shape:
+            raise TargetError(
+                f"the target's logits are {tuple(logits.shape)}, "
+                f"the simulation's {tuple(simulation.shape)}"
+            )
+        chosen, wanted = logits.argmax(1), simulation.argmax(1)
+        right += int((chosen == labels).sum())
+        expected += int((wanted == labels).sum())
+        agree += int((chosen == wanted).sum())
+        total += len(labels)
+        difference = (logits - simulation).abs().double() / (session.lsb or 1.0)
+        worst = max(worst, float(difference.max()))
+        summed += float(difference.sum())
+        elements += difference.numel()
+    return Comparison(
+        accuracy=Accuracy(right, total),
+        simulation=Accuracy(expected, total),
+        agreement=Accuracy(agree, total),
+        worst_lsb=worst,
+        mean_lsb=summed / elements,
+        seconds=seconds,
+    )

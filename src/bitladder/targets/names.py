@@ -1,0 +1,3 @@
+"""The targets known by name; free of every runtime."""
+
+TARGETS = ("onnxruntime",)

@@ -1,0 +1,76 @@
+"""ONNX Runtime on the CPU, optimised as everybody runs it: the reference target."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from bitladder.errors import TargetError
+
+_FLOAT_LAYERS = {"Conv", "FusedConv", "ConvTranspose", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"}
+_ERRORS_ONLY = 3
+
+
+class OnnxRuntimeSession:
+    """See ``Session``.
+
+    Sums of integer products are exact on every processor: without VNNI, x86 kernels would
+    saturate 16-bit partial sums unless ``session.x64quantprecision`` is set.
+
+    Raises:
+        TargetError: the file is not an ONNX model that this runtime can run.
+    """
+
+    def __init__(self, artifact: Path, *, threads: int = 0) -> None:
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.intra_op_num_threads = threads
+        options.log_severity_level = _ERRORS_ONLY
+        options.add_session_config_entry("session.x64quantprecision", "1")
+        with tempfile.TemporaryDirectory() as folder:
+            optimized = Path(folder) / "optimized.onnx"
+            options.optimized_model_filepath = str(optimized)
+            try:
+                self._session = onnxruntime.InferenceSession(
+                    str(artifact), options, providers=["CPUExecutionProvider"]
+                )
+                self.lsb = _output_step(onnx.load(artifact).graph)
+            except Exception as error:  # the runtime raises its own, of no common type
+                reason = " ".join(str(error).split())
+                raise TargetError(f"{artifact}: ONNX Runtime refuses it: {reason}") from None
+            layers = Counter(
+                node.op_type
+                for node in onnx.load(optimized, load_external_data=False).graph.node
+                if node.op_type in _FLOAT_LAYERS
+            )
+        self.fallbacks = tuple(
+            f"{count} {kind} computed in float" for kind, count in sorted(layers.items())
+        )
+        self._input = self._session.get_inputs()[0].name
+
+    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Map images (N, C, H, W) to logits (N, classes)."""
+        try:
+            logits: NDArray[np.float32] = self._session.run(None, {self._input: images})[0]
+        except Exception as error:
+            raise TargetError(f"ONNX Runtime: {' '.join(str(error).split())}") from None
+        return logits
+
+    def close(self) -> None:
+        """Nothing is held beyond the session itself."""
+
+
+def _output_step(graph: onnx.GraphProto) -> float | None:
+    """Scale of the DequantizeLinear that writes the graph's first output."""
+    for node in graph.node:
+        if node.op_type == "DequantizeLinear" and graph.output[0].name in node.output:
+            scale = next(tensor for tensor in graph.initializer if tensor.name == node.input[1])
+            return float(numpy_helper.to_array(scale))
+    return None
