@@ -15,7 +15,7 @@ from bitladder.errors import BitladderError
 if TYPE_CHECKING:
     from bitladder.pipeline import plan, run
     from bitladder.quantized import QuantizedModel, quantize
-    from bitladder.report.results import Results
+    from bitladder.pipeline.results import Results
 
 __version__ = version("bitladder")
 __all__ = [
@@ -30,7 +30,7 @@ __all__ = [
 
 _HOMES = {
     "QuantizedModel": "bitladder.quantized",
-    "Results": "bitladder.report.results",
+    "Results": "bitladder.pipeline.results",
     "plan": "bitladder.pipeline",
     "quantize": "bitladder.quantized",
     "run": "bitladder.pipeline",

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bitladder.errors import BitladderError, StoreError, StudyError
+from bitladder.errors import StoreError, StudyError
 from bitladder.options import LoaderOptions
 from bitladder.pipeline.execute import Observer, Outcome, execute_all
 from bitladder.pipeline.graph import Cell, build
-from bitladder.report.results import Results, collect
+from bitladder.pipeline.results import Results, collect
 from bitladder.store import Store
 from bitladder.study import Study, load
 
@@ -76,8 +76,8 @@ def run(
     cells = _cells(study)
 
     def save(outcomes: dict[str, Outcome]) -> Results:
-        results = collect(study, cells, outcomes)
-        results.write(output)
+        results = collect(study, cells, outcomes, output)
+        results.write()
         return results
 
     outcomes = execute_all(
@@ -126,7 +126,8 @@ def _make(output: Path) -> None:
 
 
 def _place_artifacts(cells: Sequence[Cell], outcomes: dict[str, Outcome], output: Path) -> None:
-    """Put what a person takes away beside the results: links where possible, else copies."""
+    """Put what a person takes away beside the results: copies, so that a person who edits
+    one does not damage the store."""
     for cell in cells:
         folder = output / "cells" / cell.name
         for stage in cell.stages:
@@ -135,21 +136,17 @@ def _place_artifacts(cells: Sequence[Cell], outcomes: dict[str, Outcome], output
                 continue
             for name in _ARTIFACTS.get(stage.kind, ()):
                 if (found / name).exists():
-                    _link(found / name, folder / name)
+                    _copy(found / name, folder / name)
             if (found / "tensorboard").is_dir():
                 for log in (found / "tensorboard").rglob("*tfevents*"):
                     kind = "train" if stage.kind == "train" else "finetune"
-                    _link(log, output / "tensorboard" / cell.name / kind / log.name)
+                    _copy(log, output / "tensorboard" / cell.name / kind / log.name)
 
 
-def _link(source: Path, destination: Path) -> None:
+def _copy(source: Path, destination: Path) -> None:
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
         destination.unlink(missing_ok=True)
-        # A copy, not a hard link: a person who edits it must not damage the store.
         shutil.copyfile(source, destination)
     except OSError as error:
         raise StoreError(f"{destination}: cannot write: {error.strerror}") from error
-
-
-__all__ = ["BitladderError", "RunOptions", "run"]

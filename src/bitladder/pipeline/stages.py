@@ -67,7 +67,10 @@ def perform(stage: Stage, bench: Bench, output: Path) -> None:
 def _train(stage: Stage, bench: Bench, output: Path) -> dict[str, Any]:
     images, model = _data(stage, bench), _network(stage, bench)
     record: dict[str, Any] = {"history": []}
-    if not stage.spec["model"]["weights"]:
+    weights = stage.spec["model"]["weights"]
+    if weights is not None:
+        models.load_weights(model, Path(weights))
+    else:
         result = training.fit(
             model,
             images.train,

@@ -1,0 +1,340 @@
+"""What a run found: one row a cell, one row a rung, read from the records of the stages."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from bitladder.accuracy import Accuracy
+from bitladder.errors import StoreError, StudyError, unknown
+from bitladder.options import Precision
+from bitladder.pipeline.graph import Cell, Kind, versions
+from bitladder.study import Study
+
+if TYPE_CHECKING:
+    import pandas
+
+    from bitladder.pipeline.execute import Outcome
+
+Status = Literal["complete", "failed", "pending"]
+_MEGABYTE = 1e6
+_OPTIONAL = ("onnxruntime-qnn", "timm", "distributed", "numpy", "pandas")
+
+
+@dataclass(frozen=True)
+class Rung:
+    """The measured state of a cell after one technique.
+
+    Attributes:
+        name: name of the technique; ``float`` is the trained network.
+        accuracy: on the whole validation split.
+        seconds: time the technique took, without the measurement.
+        notes: what the technique said about its work.
+    """
+
+    name: str
+    accuracy: Accuracy
+    seconds: float
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """Everything a run found about one cell.
+
+    Attributes:
+        cell: the cell.
+        records: what each stage wrote down, by kind.
+        verified: what each target said, by the target's name.
+        folders: the stages' outputs, by kind.
+        error: why the cell failed, one line, or None.
+    """
+
+    cell: Cell
+    records: Mapping[Kind, Mapping[str, Any]]
+    verified: Mapping[str, Mapping[str, Any]]
+    folders: Mapping[Kind, Path]
+    error: str | None
+
+    @property
+    def status(self) -> Status:
+        """``failed``, ``complete``, or ``pending`` while stages are still to run."""
+        if self.error is not None:
+            return "failed"
+        kinds = {stage.kind for stage in self.cell.stages}
+        targets = {stage.spec["target"] for stage in self.cell.stages if stage.kind == "verify"}
+        there = kinds <= self.records.keys() and targets <= self.verified.keys()
+        return "complete" if there else "pending"
+
+    @property
+    def rungs(self) -> tuple[Rung, ...]:
+        """The rungs that were reached, the float network first."""
+        found: list[Rung] = []
+        for kind in ("train", "quantize", "finetune"):
+            for rung in self.records.get(kind, {}).get("rungs", ()):
+                accuracy = Accuracy(**rung["accuracy"])
+                name = _numbered(rung["technique"], found)
+                found.append(Rung(name, accuracy, rung["seconds"], tuple(rung["notes"])))
+        return tuple(found)
+
+    @property
+    def quantized(self) -> Accuracy | None:
+        """Accuracy of the last rung, or None while there is none on integers."""
+        last = {stage.kind for stage in self.cell.stages} & {"finetune"} or {"quantize"}
+        return self.rungs[-1].accuracy if last <= self.records.keys() else None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader must know: the data set's notes, and why an artifact is not there."""
+        notes = list(self.records.get("train", {}).get("notes", ()))
+        refused = self.records.get("export", {}).get("refused")
+        return (*notes, f"export: {refused}") if refused else tuple(notes)
+
+    def artifact(self, name: str) -> Path:
+        """Path of a file the cell's stages wrote, such as ``model.onnx``.
+
+        Raises:
+            StoreError: there is none of that name.
+        """
+        for folder in reversed(list(self.folders.values())):
+            if (folder / name).is_file():
+                return folder / name
+        raise StoreError(f"{self.cell.name}: there is no '{name}' among its files")
+
+    def row(self) -> dict[str, Any]:
+        """The cell as one flat row, in the order of the columns of results.csv."""
+        cell, rungs = self.cell, self.rungs
+        row: dict[str, Any] = {
+            "dataset": cell.dataset.name,
+            "model": cell.model.name,
+            "precision": str(cell.precision),
+            "weight_bits": cell.precision.weights,
+            "activation_bits": cell.precision.activations,
+            "status": self.status,
+            "validation_images": rungs[0].accuracy.total if rungs else None,
+        }
+        for rung in rungs:
+            row |= _with_interval("trained" if rung.name == "float" else rung.name, rung.accuracy)
+        row |= self._final(rungs[0].accuracy if rungs else None)
+        row |= self._test()
+        row |= self._verified()
+        row |= self._sizes()
+        for kind in dict.fromkeys(stage.kind for stage in cell.stages):
+            row[f"{kind}_seconds"] = self.records.get(kind, {}).get("seconds")
+        row["notes"] = "; ".join(self.notes)
+        row["error"] = self.error or ""
+        return row
+
+    def _final(self, trained: Accuracy | None) -> dict[str, Any]:
+        if self.quantized is None or trained is None:
+            return {}
+        loss = trained.value - self.quantized.value
+        return {**_with_interval("quantized", self.quantized), "quantized_loss": _round(loss)}
+
+    def _test(self) -> dict[str, Any]:
+        record = self.records.get("test")
+        if record is None:
+            return {}
+        return {
+            **_with_interval("test_trained", Accuracy(**record["float"])),
+            **_with_interval("test_quantized", Accuracy(**record["simulated"])),
+        }
+
+    def _verified(self) -> dict[str, Any]:
+        row: dict[str, Any] = {}
+        for target, record in self.verified.items():
+            found = record.get("comparison")
+            if found is None:
+                continue
+            row |= _with_interval(target, Accuracy(**found["accuracy"]))
+            row[f"{target}_agreement"] = _round(Accuracy(**found["agreement"]).value)
+            row[f"{target}_images"] = found["accuracy"]["total"]
+            for measure in ("worst_lsb", "mean_lsb", "images_per_second"):
+                name = f"{target}_{measure}"
+                row[name] = _round(found[measure])
+        return row
+
+    def _sizes(self) -> dict[str, Any]:
+        summary = self.records.get("train", {}).get("summary", {})
+        sizes = self.records.get("export", {}).get("sizes", {})
+        return {
+            "parameters": summary.get("parameters"),
+            "macs": summary.get("macs"),
+            **{f"{name}_mb": value / _MEGABYTE for name, value in sizes.items()},
+        }
+
+
+@dataclass(frozen=True)
+class Results:
+    """The results of a study.
+
+    Attributes:
+        study: the study as it was resolved.
+        cells: one result a cell, in the study's order.
+        output: folder the files are written to.
+    """
+
+    study: Study
+    cells: tuple[CellResult, ...]
+    output: Path = field(default_factory=Path)
+
+    @property
+    def failed(self) -> tuple[CellResult, ...]:
+        """The cells that failed."""
+        return tuple(cell for cell in self.cells if cell.error is not None)
+
+    def table(self) -> pandas.DataFrame:
+        """One row a cell, the columns of results.csv."""
+        return _frame([cell.row() for cell in self.cells])
+
+    def rungs(self) -> pandas.DataFrame:
+        """One row a rung of a cell, the columns of rungs.csv."""
+        return _frame([row for cell in self.cells for row in _rung_rows(cell)])
+
+    def cell(self, dataset: str, model: str, precision: str | int) -> CellResult:
+        """The result of one cell.
+
+        Raises:
+            StudyError: the study has no such cell.
+        """
+        wanted = f"{dataset} {model} {Precision.parse(precision)}"
+        by_name = {
+            f"{cell.cell.dataset.name} {cell.cell.model.name} {cell.cell.precision}": cell
+            for cell in self.cells
+        }
+        if wanted not in by_name:
+            raise StudyError(unknown("cell", wanted, by_name))
+        return by_name[wanted]
+
+    def write(self) -> None:
+        """Write results.csv, rungs.csv, study.yaml and environment.json, each whole or not at all.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        environment = json.dumps(describe_environment(), indent=1)
+        _replace(self.output / "study.yaml", self.study.to_yaml())
+        _replace(self.output / "environment.json", environment + "\n")
+        _replace(self.output / "rungs.csv", self.rungs().to_csv(index=False, lineterminator="\n"))
+        _replace(self.output / "results.csv", self.table().to_csv(index=False, lineterminator="\n"))
+
+
+def collect(
+    study: Study, cells: Iterable[Cell], outcomes: Mapping[str, Outcome], output: Path
+) -> Results:
+    """Read what the stages wrote down; cells whose stages are not all there yet are pending."""
+    return Results(study, tuple(_collect(cell, outcomes) for cell in cells), output)
+
+
+def _collect(cell: Cell, outcomes: Mapping[str, Outcome]) -> CellResult:
+    records: dict[Kind, dict[str, Any]] = {}
+    verified: dict[str, dict[str, Any]] = {}
+    folders: dict[Kind, Path] = {}
+    error = None
+    for stage in cell.stages:
+        outcome = outcomes.get(stage.key)
+        if outcome is None:
+            continue
+        error = error or outcome.error
+        if outcome.folder is None:
+            continue
+        record = json.loads((outcome.folder / "record.json").read_text())
+        folders[stage.kind] = outcome.folder
+        if stage.kind == "verify":
+            verified[stage.spec["target"]] = record
+            before = records.get("verify", {"seconds": 0.0})["seconds"]
+            record = {"seconds": round(before + record["seconds"], 3)}
+        records[stage.kind] = record
+    return CellResult(cell, records, verified, folders, error)
+
+
+def describe_environment() -> dict[str, Any]:
+    """Versions and machine, as they are written beside every result."""
+    found = dict(versions())
+    for package in _OPTIONAL:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return {
+        "versions": found,
+        "machine": {
+            "system": platform.platform(),
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+        },
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _rung_rows(cell: CellResult) -> Iterable[dict[str, Any]]:
+    before: Accuracy | None = None
+    for index, rung in enumerate(cell.rungs):
+        gain = None if before is None else _round(rung.accuracy.value - before.value)
+        yield {
+            "dataset": cell.cell.dataset.name,
+            "model": cell.cell.model.name,
+            "precision": str(cell.cell.precision),
+            "rung": index,
+            "technique": rung.name,
+            "correct": rung.accuracy.correct,
+            "images": rung.accuracy.total,
+            **_with_interval("", rung.accuracy),
+            "gain": gain,
+            "seconds": rung.seconds,
+            "notes": "; ".join(rung.notes),
+        }
+        before = rung.accuracy
+
+
+def _numbered(name: str, found: Sequence[Rung]) -> str:
+    """A technique that a recipe applies twice makes two rungs with two names."""
+    times = Counter(rung.name.partition("#")[0] for rung in found)[name]
+    return name if not times else f"{name}#{times + 1}"
+
+
+def _with_interval(name: str, accuracy: Accuracy) -> dict[str, float]:
+    prefix = f"{name}_" if name else ""
+    low, high = accuracy.interval
+    return {
+        f"{prefix}acc": _round(accuracy.value),
+        f"{prefix}acc_low": _round(low),
+        f"{prefix}acc_high": _round(high),
+    }
+
+
+def _round(value: float) -> float:
+    return round(value, 6)
+
+
+def _frame(rows: list[dict[str, Any]]) -> pandas.DataFrame:
+    import pandas
+
+    columns = max((list(row) for row in rows), key=len, default=[])
+    # A cell that failed early has fewer columns: the fullest row gives the order.
+    others = [name for row in rows for name in row if name not in columns]
+    return pandas.DataFrame(rows, columns=list(dict.fromkeys([*columns, *others])))
+
+
+def _replace(path: Path, text: str) -> None:
+    aside = path.with_name(f".{path.name}.part")
+    try:
+        aside.write_text(text, encoding="utf-8")
+        aside.replace(path)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot write: {error.strerror}; free space there") from error
