@@ -14,8 +14,8 @@ from bitladder.errors import BitladderError
 
 if TYPE_CHECKING:
     from bitladder.pipeline import plan, run
-    from bitladder.quantized import QuantizedModel, quantize
     from bitladder.pipeline.results import Results
+    from bitladder.quantized import QuantizedModel, quantize
 
 __version__ = version("bitladder")
 __all__ = [

@@ -100,8 +100,7 @@ def _assemble(
         counts = [options.train, options.validation, None][: len(parts)]
         orders = [first, *(list(range(size)) for size in sizes[1:])]
         ranges = [
-            (part, order[:count])
-            for part, order, count in zip(parts, orders, counts, strict=True)
+            (part, order[:count]) for part, order, count in zip(parts, orders, counts, strict=True)
         ]
     splits = [DatasetSplit(part, tuple(order), loader.workers) for part, order in ranges]
     image = parts[0][0][0]

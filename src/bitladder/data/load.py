@@ -122,7 +122,11 @@ def _take(pair: Pair, count: int | None, split: str) -> Pair:
 
 
 def _in_memory(
-    options: DatasetOptions, train: Pair, validation: Pair, test: Pair | None, notes: tuple[str, ...]
+    options: DatasetOptions,
+    train: Pair,
+    validation: Pair,
+    test: Pair | None,
+    notes: tuple[str, ...],
 ) -> ImageData:
     classes = int(train[1].max()) + 1
     pairs = [train, validation] + ([test] if test is not None else [])

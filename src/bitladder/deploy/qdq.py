@@ -139,7 +139,9 @@ class _Writer:
             integers = encoding.quantize(numpy_helper.to_array(self.constants[name]))
             narrow = self.int4 and encoding.bits == 4 and encoding.signed
             dtype = None if narrow else _TYPES[encoding.container_bits, encoding.signed]
-            self._constant(name, integers, encoding.scale, encoding.zero_point, dtype, encoding.axis)
+            self._constant(
+                name, integers, encoding.scale, encoding.zero_point, dtype, encoding.axis
+            )
         return self.reads[name]
 
     def _bias(self, node: onnx.NodeProto) -> str:

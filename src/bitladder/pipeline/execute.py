@@ -8,17 +8,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bitladder.errors import BitladderError, StudyError
 from bitladder.options import LoaderOptions
 from bitladder.pipeline.graph import Cell, Stage
+from bitladder.progress import Progress
 from bitladder.store import Store
-
-if TYPE_CHECKING:
-    from bitladder.training import Progress
 
 _TOPIC = "bitladder"
 
@@ -152,8 +150,8 @@ def _on_dask(
         observer.message(f"Dask dashboard: {client.dashboard_link}")
 
         def heard(event: tuple[float, Any]) -> None:
-            label, progress = event[1]
-            observer.progress(label, progress)
+            label, progress = event[1]["label"], event[1]["progress"]
+            observer.progress(label, Progress(**progress))
 
         client.subscribe_topic(_TOPIC, heard)
         futures: dict[str, Any] = {}
@@ -188,7 +186,9 @@ def _on_worker(
         store,
         loader,
         inputs,
-        lambda progress: worker.log_event(_TOPIC, (stage.label, progress)),
+        lambda progress: worker.log_event(
+            _TOPIC, {"label": stage.label, "progress": asdict(progress)}
+        ),
     )
 
 

@@ -112,9 +112,7 @@ def _cell(
     where = f"{dataset.name} {model.name}"
     here = f"{where} {precision}"
 
-    train = _stage(
-        "train", where, {**network, "train": study.train.model_dump(mode="json")}, {}
-    )
+    train = _stage("train", where, {**network, "train": study.train.model_dump(mode="json")}, {})
     stages = [train, _stage("quantize", here, simulation, {"float": train})]
     if after:
         simulation = {**simulation, "rest": dump_recipe(after)}

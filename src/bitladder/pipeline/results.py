@@ -92,10 +92,11 @@ class CellResult:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader must know: the data set's notes, and why an artifact is not there."""
+        """What a reader must know: the data set's notes, and what fell back on a target."""
         notes = list(self.records.get("train", {}).get("notes", ()))
-        refused = self.records.get("export", {}).get("refused")
-        return (*notes, f"export: {refused}") if refused else tuple(notes)
+        for target, record in self.verified.items():
+            notes += [f"{target}: {fallback}" for fallback in record["fallbacks"]]
+        return tuple(notes)
 
     def artifact(self, name: str) -> Path:
         """Path of a file the cell's stages wrote, such as ``model.onnx``.
@@ -150,13 +151,11 @@ class CellResult:
     def _verified(self) -> dict[str, Any]:
         row: dict[str, Any] = {}
         for target, record in self.verified.items():
-            found = record.get("comparison")
-            if found is None:
-                continue
+            found = record["comparison"]
             row |= _with_interval(target, Accuracy(**found["accuracy"]))
             row[f"{target}_agreement"] = _round(Accuracy(**found["agreement"]).value)
             row[f"{target}_images"] = found["accuracy"]["total"]
-            for measure in ("worst_lsb", "mean_lsb", "images_per_second"):
+            for measure in ("worst_lsb", "mean_lsb", "seconds"):
                 name = f"{target}_{measure}"
                 row[name] = _round(found[measure])
         return row
@@ -167,7 +166,10 @@ class CellResult:
         return {
             "parameters": summary.get("parameters"),
             "macs": summary.get("macs"),
-            **{f"{name}_mb": value / _MEGABYTE for name, value in sizes.items()},
+            **{
+                f"{name.removesuffix('_bytes')}_mb": value / _MEGABYTE
+                for name, value in sizes.items()
+            },
         }
 
 
@@ -196,7 +198,8 @@ class Results:
 
     def rungs(self) -> pandas.DataFrame:
         """One row a rung of a cell, the columns of rungs.csv."""
-        return _frame([row for cell in self.cells for row in _rung_rows(cell)])
+        rows = [row for cell in self.cells for row in _rung_rows(cell)]
+        return _frame(rows, empty=("dataset", "model", "precision", "rung", "technique"))
 
     def cell(self, dataset: str, model: str, precision: str | int) -> CellResult:
         """The result of one cell.
@@ -322,10 +325,10 @@ def _round(value: float) -> float:
     return round(value, 6)
 
 
-def _frame(rows: list[dict[str, Any]]) -> pandas.DataFrame:
+def _frame(rows: list[dict[str, Any]], empty: Sequence[str] = ()) -> pandas.DataFrame:
     import pandas
 
-    columns = max((list(row) for row in rows), key=len, default=[])
+    columns = max((list(row) for row in rows), key=len, default=list(empty))
     # A cell that failed early has fewer columns: the fullest row gives the order.
     others = [name for row in rows for name in row if name not in columns]
     return pandas.DataFrame(rows, columns=list(dict.fromkeys([*columns, *others])))

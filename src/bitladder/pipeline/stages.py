@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
 from bitladder import data, deploy, models, simulation, targets, techniques, training
 from bitladder.accuracy import Accuracy
-from bitladder.errors import ExportError
 from bitladder.options import (
     DatasetOptions,
     LoaderOptions,
@@ -26,12 +26,14 @@ from bitladder.options import (
 )
 from bitladder.options.techniques import parse_techniques
 from bitladder.pipeline.graph import Stage
+from bitladder.progress import Progress
 
 if TYPE_CHECKING:
     from bitladder.store import Store
 
 _EVALUATION_BATCH = 250  # images; accuracies do not depend on it
-Report = Callable[[training.Progress], None]
+_ENCODINGS = "2.0.0"  # version of the encodings file
+Report = Callable[[Progress], None]
 
 
 @dataclass(frozen=True)
@@ -120,22 +122,18 @@ def _finetune(stage: Stage, bench: Bench, output: Path) -> dict[str, Any]:
 
 def _export(stage: Stage, bench: Bench, output: Path) -> dict[str, Any]:
     simulated = _simulated(stage, bench)
-    deploy.export_float(simulated, output / "float.onnx")
-    deploy.export_encodings(simulated, output / "encodings.json")
-    try:
-        deploy.export_qdq(simulated, output / "model.onnx")
-    except ExportError as error:  # the float network and its encodings are still of use
-        return {"refused": str(error)}
+    deploy.export_float(
+        simulated, output / "float.onnx", output / "encodings.json", version=_ENCODINGS
+    )
+    deploy.export_qdq(simulated, output / "model.onnx")
     return {"sizes": asdict(deploy.sizes(simulated, output / "model.onnx"))}
 
 
 def _verify(stage: Stage, bench: Bench, output: Path) -> dict[str, Any]:
     artifact = bench.input(stage, "artifact") / "model.onnx"
-    if not artifact.exists():
-        return {}
     simulated = _simulated(stage, bench)
     batches = _data(stage, bench).validation.batches(_EVALUATION_BATCH)
-    session = targets.open_target(stage.spec["target"], artifact)
+    session = targets.open_target(stage.spec["target"], artifact, threads=torch.get_num_threads())
     try:
         comparison = targets.compare(session, simulated, batches)
     finally:

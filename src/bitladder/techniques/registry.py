@@ -14,7 +14,7 @@ from bitladder.options import Precision, Technique
 
 if TYPE_CHECKING:
     from bitladder.data import Split
-    from bitladder.training import Progress
+    from bitladder.progress import Progress
 
 Handler = Callable[[Any, nn.Module, "Context"], nn.Module]
 HandlerT = TypeVar("HandlerT", bound=Handler)

@@ -1,7 +1,6 @@
 """Training with Lightning: the same loop for float networks and for simulated ones."""
 
-from bitladder.training.classifier import Progress
 from bitladder.training.evaluate import evaluate
 from bitladder.training.fit import FitResult, fit
 
-__all__ = ["FitResult", "Progress", "evaluate", "fit"]
+__all__ = ["FitResult", "evaluate", "fit"]

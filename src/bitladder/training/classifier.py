@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import lightning
@@ -14,23 +13,10 @@ from torch.nn.functional import cross_entropy, softmax
 
 from bitladder.errors import TrainingError
 from bitladder.options import TrainOptions
+from bitladder.progress import Progress
 
 _LOG_EVERY = 10  # steps
 _REPORT_EVERY = 0.5  # seconds
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far training is: accuracies are fractions, ``seconds_left`` an estimate."""
-
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    images_per_second: float
-    train_acc: float
-    val_acc: float | None
-    seconds_left: float
 
 
 class Classifier(lightning.LightningModule):

@@ -22,7 +22,8 @@ from torch import nn
 from bitladder.data import Split
 from bitladder.errors import TrainingError
 from bitladder.options import TrainOptions
-from bitladder.training.classifier import Classifier, Progress
+from bitladder.progress import Progress
+from bitladder.training.classifier import Classifier
 from bitladder.training.evaluate import evaluate
 
 _FALLBACK_LR = 1e-3  # Adam's own default, where the finder finds nothing
