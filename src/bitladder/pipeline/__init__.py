@@ -1,6 +1,7 @@
 """A study becomes a graph of stages, the stages run on Dask, their outputs become results."""
 
 from bitladder.pipeline.graph import Cell, Stage, plan
-from bitladder.pipeline.run import RunOptions, run
+from bitladder.pipeline.results import CellResult, Results
+from bitladder.pipeline.runner import RunOptions, run
 
-__all__ = ["Cell", "RunOptions", "Stage", "plan", "run"]
+__all__ = ["Cell", "CellResult", "Results", "RunOptions", "Stage", "plan", "run"]

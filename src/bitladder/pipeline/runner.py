@@ -96,17 +96,21 @@ def run(
 
 
 def _cells(study: Study) -> list[Cell]:
-    """Read every data set once, for its fingerprint, and check the models' names."""
+    """Read every data set, for its fingerprint, and see that every network fits it."""
     from bitladder import data, models
 
-    for model in study.models:
-        models.check_name(model.name)
     fingerprints, test = {}, []
     for options in study.datasets:
         images = data.load(options, study.data, seed=study.seed)
         fingerprints[options.name] = images.fingerprint
         if images.test is not None:
             test.append(options.name)
+        for model in study.models:
+            network = models.build(
+                model, classes=images.classes, shape=images.shape, seed=study.seed
+            )
+            if model.weights is not None:
+                models.load_weights(network, model.weights)
     return build(study, fingerprints, test)
 
 
@@ -126,8 +130,7 @@ def _make(output: Path) -> None:
 
 
 def _place_artifacts(cells: Sequence[Cell], outcomes: dict[str, Outcome], output: Path) -> None:
-    """Put what a person takes away beside the results: copies, so that a person who edits
-    one does not damage the store."""
+    """Copy what a person takes away beside the results; the store keeps its own."""
     for cell in cells:
         folder = output / "cells" / cell.name
         for stage in cell.stages:

@@ -1,0 +1,64 @@
+"""The results as one table for the terminal: a row a cell, what each costs and what targets say."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from bitladder.accuracy import Accuracy
+from bitladder.pipeline.results import CellResult, Results
+
+_NONE = "-"
+
+
+def accuracy_table(results: Results) -> Table:
+    """Lay out the results: accuracies as percentages, the final one with its 95 % interval."""
+    targets = list(dict.fromkeys(name for cell in results.cells for name in cell.verified))
+    # The rung that begins simulation is the network before any repair.
+    recipe = results.study.recipe
+    simulation = next(step.name for step in recipe if step.phase == "simulate")
+    table = Table(title=results.study.name, title_justify="left", pad_edge=False)
+    for column in ("data set", "model", "bits"):
+        table.add_column(column, overflow="fold")
+    for column in ("trained", "simulated", "final", "95 %", "loss"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for target in targets:
+        table.add_column(target, justify="right", no_wrap=True)
+        table.add_column("agrees", justify="right", no_wrap=True)
+    table.add_column("MB", justify="right", no_wrap=True)
+    for cell in results.cells:
+        table.add_row(*_cells(cell, simulation, targets))
+    return table
+
+
+def _cells(cell: CellResult, simulation: str, targets: list[str]) -> list[str]:
+    accuracies = {rung.name: rung.accuracy for rung in cell.rungs}
+    trained, final = accuracies.get("float"), cell.quantized
+    simulated = accuracies.get(simulation)
+    loss = None if trained is None or final is None else trained.value - final.value
+    row = [
+        cell.cell.dataset.name,
+        cell.cell.model.name,
+        str(cell.cell.precision),
+        _percent(trained),
+        _percent(simulated),
+        _percent(final) if cell.status != "failed" else "failed",
+        _interval(final),
+        _NONE if loss is None else f"{100 * loss:+.2f}",
+    ]
+    for target in targets:
+        found = cell.verified.get(target, {}).get("comparison")
+        row.append(_percent(found and Accuracy(**found["accuracy"])))
+        row.append(_percent(found and Accuracy(**found["agreement"])))
+    sizes = cell.records.get("export", {}).get("sizes")
+    return [*row, f"{sizes['file_bytes'] / 1e6:.2f}" if sizes else _NONE]
+
+
+def _percent(accuracy: Accuracy | None) -> str:
+    return _NONE if accuracy is None else f"{100 * accuracy.value:.2f}"
+
+
+def _interval(accuracy: Accuracy | None) -> str:
+    if accuracy is None:
+        return _NONE
+    low, high = accuracy.interval
+    return f"{100 * low:.1f}-{100 * high:.1f}"
