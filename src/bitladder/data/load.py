@@ -139,7 +139,7 @@ def _in_memory(
     for tensors in resized:
         for tensor in tensors:
             fingerprint.update(str(tuple(tensor.shape)).encode())
-            fingerprint.update(memoryview(tensor.contiguous().numpy()).cast("B"))
+            fingerprint.update(tensor.contiguous().numpy().tobytes())
     channels, height, width = splits[0].pixels.shape[1:]
     return ImageData(
         name=options.name,

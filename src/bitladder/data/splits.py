@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -71,7 +71,7 @@ class TensorBatches:
         return -(-self.split.images // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for index in self.sampler.order().split(self.batch_size):
+        for index in torch.split(self.sampler.order(), self.batch_size):
             yield self.split.float_images(index), self.split.labels[index]
 
 
@@ -105,7 +105,7 @@ class TensorSplit:
 class DatasetSplit:
     """A split that is read from a torch Dataset while it is used."""
 
-    dataset: Dataset[tuple[Tensor, int]]
+    dataset: Dataset[Any]
     indices: tuple[int, ...]
     workers: int
 
@@ -114,9 +114,7 @@ class DatasetSplit:
         """Number of images."""
         return len(self.indices)
 
-    def batches(
-        self, batch_size: int, *, shuffle_seed: int | None = None
-    ) -> DataLoader[tuple[Tensor, Tensor]]:
+    def batches(self, batch_size: int, *, shuffle_seed: int | None = None) -> Batches:
         """See ``Split.batches``."""
         subset = torch.utils.data.Subset(self.dataset, self.indices)
         return DataLoader(

@@ -1,4 +1,4 @@
-"""Encodings of tensors: AIMET's JSON (version 2.0.0) as typed values, and the grids they stand for."""
+"""Encodings of tensors: AIMET's JSON (version 2.0.0) as typed values, and their grids."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ class Encoding:
     @property
     def integer_min(self) -> int:
         """Smallest integer of the grid."""
-        return -(2 ** (self.bits - 1)) if self.signed else 0
+        return -(1 << (self.bits - 1)) if self.signed else 0
 
     @property
     def integer_max(self) -> int:
         """Largest integer of the grid."""
-        return self.integer_min + 2**self.bits - 1
+        return self.integer_min + (1 << self.bits) - 1
 
     @property
     def container_bits(self) -> int:
@@ -61,7 +61,8 @@ class Encoding:
             spread[self.axis] = -1
             scale, zero_point = scale.reshape(spread), zero_point.reshape(spread)
         integers = np.rint(values / scale).astype(np.int64) + zero_point
-        return np.clip(integers, self.integer_min, self.integer_max)
+        clipped: NDArray[np.int64] = np.clip(integers, self.integer_min, self.integer_max)
+        return clipped
 
 
 def read_encodings(path: Path) -> dict[str, Encoding]:

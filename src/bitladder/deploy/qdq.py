@@ -2,9 +2,9 @@
 
 Integers that no ONNX type has live in the next larger one, exactly: narrow weights are 8 or 16-bit
 integers that use a part of the range; a narrow activation passes two quantizers at one scale, of
-which the first saturates at the bottom of its grid and the second, whose zero point is higher by
-``2^container - 2^bits``, at the top. A bias is int32 at the scale of input times weight, which is
-what integer kernels add to their sums.
+which the first saturates at the bottom of its grid and the second, of the other signedness, at the
+top. A bias is int32 at the scale of input times weight, which is what integer kernels add to
+their sums.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from bitladder.deploy.encodings import Encoding
 from bitladder.deploy.graph import initializers
 
 _OPSET_INT16 = 21  # also the first with int4
-_TYPES = {
+_TYPES: dict[tuple[int, bool], np.dtype[Any]] = {
     (8, False): np.dtype(np.uint8),
     (8, True): np.dtype(np.int8),
     (16, False): np.dtype(np.uint16),
@@ -146,7 +146,7 @@ class _Writer:
 
     def _bias(self, node: onnx.NodeProto) -> str:
         """Round a bias to the integers that the kernel adds, where the layer runs on integers."""
-        data, weight, name = node.input[:3]
+        data, weight, name = map(str, node.input[:3])
         given, kernel = self.encodings.get(data), self.encodings.get(weight)
         if given is None or kernel is None:
             return name
@@ -167,25 +167,27 @@ class _Writer:
         integers: NDArray[np.int64],
         scale: NDArray[np.float32],
         zero_point: NDArray[np.int64],
-        dtype: np.dtype[np.generic] | None,
+        dtype: np.dtype[Any] | None,
         axis: int | None,
     ) -> None:
         """Write integers of a type, int4 where it is None, and the node that dequantizes them."""
         inputs = [
-            self._tensor(f"{name}_integers", integers, dtype),
-            self._tensor(f"{name}_scale", scale, scale.dtype),
-            self._tensor(f"{name}_zero_point", zero_point, dtype),
+            self._integers(f"{name}_integers", integers, dtype),
+            self._tensor(f"{name}_scale", scale),
+            self._integers(f"{name}_zero_point", zero_point, dtype),
         ]
         attributes = {} if axis is None else {"axis": axis}
         result = f"{name}_dequantized"
         self.nodes.append(helper.make_node("DequantizeLinear", inputs, [result], **attributes))
         self.reads[name] = result
 
-    def _tensor(self, name: str, values: NDArray[Any], dtype: Any = "same") -> str:
-        if dtype is None:
-            flat = values.ravel().tolist()
-            self.tensors[name] = helper.make_tensor(name, TensorProto.INT4, values.shape, flat)
-        else:
-            kept = values if dtype == "same" else values.astype(dtype)
-            self.tensors[name] = numpy_helper.from_array(np.asarray(kept), name)
+    def _integers(self, name: str, values: NDArray[np.int64], dtype: np.dtype[Any] | None) -> str:
+        if dtype is not None:
+            return self._tensor(name, values.astype(dtype))
+        flat = values.ravel().tolist()
+        self.tensors[name] = helper.make_tensor(name, TensorProto.INT4, values.shape, flat)
+        return name
+
+    def _tensor(self, name: str, values: NDArray[Any]) -> str:
+        self.tensors[name] = numpy_helper.from_array(np.asarray(values), name)
         return name

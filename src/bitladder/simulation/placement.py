@@ -25,8 +25,7 @@ def fuse_activations(module: fx.GraphModule) -> None:
             continue
         users = [modules.get(str(user.target)) for user in node.users]
         if len(users) == 1 and isinstance(users[0], nn.ReLU | nn.ReLU6):
-            activation = users[0]
-            if any(quantizer is not None for quantizer in activation.output_quantizers):
+            if any(_output_quantizers(users[0])):
                 modules[node.target].output_quantizers[0] = None
 
 
@@ -57,7 +56,8 @@ def edge_quantizers(module: fx.GraphModule) -> Iterator[Any]:
 
 def _input_quantizers(node: fx.Node, modules: dict[str, nn.Module]) -> Iterator[Any]:
     """The quantizer of a layer's input: its own, or that of the operation it comes from."""
-    own = [quantizer for quantizer in modules[str(node.target)].input_quantizers if quantizer]
+    layer = modules[str(node.target)]
+    own = [quantizer for quantizer in getattr(layer, "input_quantizers", ()) if quantizer]
     source = node.args[0]
     while not own and isinstance(source, fx.Node) and source.op == "call_module":
         own = list(_output_quantizers(modules[str(source.target)]))

@@ -74,7 +74,7 @@ def _module(graph_module: fx.GraphModule, node: fx.Node) -> nn.Module | None:
 
 
 def _used_once(graph_module: fx.GraphModule, node: fx.Node) -> bool:
-    return sum(other.target == node.target for other in graph_module.graph.nodes) == 1
+    return sum(bool(other.target == node.target) for other in graph_module.graph.nodes) == 1
 
 
 def _takes_previous(layer: nn.Module | None) -> bool:

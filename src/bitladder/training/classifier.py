@@ -54,7 +54,8 @@ class Classifier(lightning.LightningModule):
         self.history: list[dict[str, float]] = []
         self._counts = torch.zeros(3)  # correct, images, loss summed, since the last log
         self._validation = torch.zeros(3)
-        self._train_acc, self._val_acc = 0.0, None
+        self._train_acc = 0.0
+        self._val_acc: float | None = None
         self._images = 0
         self._started = self._reported = time.perf_counter()
 

@@ -1,4 +1,4 @@
-"""Fit a network on a split with Lightning's Trainer: find the rate, train, resume, judge the end."""
+"""Fit a network on a split with Lightning's Trainer: find the rate, train, resume, judge."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.tuner import Tuner
+from lightning.pytorch.tuner.tuning import Tuner
 from torch import nn
 
 from bitladder.data import Split
@@ -87,7 +87,7 @@ def fit(
     epochs = -(-options.steps // len(batches)) if options.steps else options.epochs
     steps = options.steps or epochs * len(batches)
     lightning.seed_everything(seed, workers=True, verbose=False)
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(memory_format=torch.channels_last)
     lr = options.lr if options.lr != "auto" else _find_lr(model, train, options, seed)
     module = Classifier(
         model,
