@@ -44,7 +44,7 @@ def test_nothing_but_the_checks_is_printed(examined):
 def test_a_machine_with_everything_installed_passes(checks):
     assert [check for check in checks.values() if check.status == "failed"] == []
     assert all("\n" not in check.detail and check.detail for check in checks.values())
-    assert len(checks) == 15
+    assert len(checks) == 16
 
 
 def test_aimet_and_onnxruntime_were_really_run(checks):
@@ -122,6 +122,24 @@ def test_a_missing_compiler_is_a_warning(monkeypatch, tmp_path):
     assert doctor.check_compiler().status == "warning"
     monkeypatch.setenv("CXX", "no-such-compiler")
     assert "no-such-compiler" in doctor.check_compiler().detail
+
+
+def test_data_sets_are_named_where_they_are(monkeypatch, tmp_path):
+    monkeypatch.setattr(doctor, "FOLDERS", {"mnist": "MNIST"})
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("BITLADDER_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    check = doctor.check_data(None)
+    assert check.status == "ok"
+    assert "not here: mnist" in check.detail
+    (tmp_path / "mine" / "MNIST" / "raw").mkdir(parents=True)
+    (tmp_path / "mine" / "MNIST" / "raw" / "train-images-idx3-ubyte").touch()
+    assert f"mnist in {tmp_path / 'mine'}" in doctor.check_data(tmp_path / "mine").detail
+
+
+def test_a_broken_installation_without_its_images_is_a_failure(monkeypatch, tmp_path):
+    monkeypatch.setattr(doctor, "EMBEDDED", tmp_path)
+    assert doctor.check_data(None).status == "failed"
 
 
 def test_little_memory_is_a_warning(monkeypatch):

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 
 FOLDERS = {"fashion_mnist": "FashionMNIST", "mnist": "MNIST", "kmnist": "KMNIST"}
 """Names of the sets that are found or downloaded, with torchvision's folder names."""
 DATASETS = ("embedded", *FOLDERS)
+
+EMBEDDED = Path(str(files("bitladder") / "data" / "embedded"))
+"""Folder of the embedded set's MNIST-format files."""
 
 _DEBIAN = {"fashion_mnist": Path("/usr/share/datasets/fashion-mnist")}
 

@@ -21,6 +21,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
+from bitladder.data_names import EMBEDDED, FOLDERS, find
+
 Status = Literal["ok", "warning", "failed"]
 
 PACKAGES = ("torch", "torchvision", "lightning", "aimet-torch", "onnx", "onnxruntime")
@@ -55,7 +57,7 @@ def examine(data_root: Path | None) -> Iterator[Check]:
     """Run the checks one after the other, each when it is asked for.
 
     Args:
-        data_root: not used yet; the check of data sets waits for the data room.
+        data_root: folder that is searched first for data sets, or None.
     """
     yield Check("Python", "ok", f"{platform.python_version()} on {platform.platform()}")
     for package in PACKAGES:
@@ -65,6 +67,7 @@ def examine(data_root: Path | None) -> Iterator[Check]:
     yield _guard("int8 arithmetic", "warning", check_int8)
     yield _guard("QNN provider", "warning", check_qnn)
     yield _guard("C++ compiler", "warning", check_compiler)
+    yield _guard("data", "failed", lambda: check_data(data_root))
     yield _guard("cores", "warning", check_cores)
     yield _guard("memory", "warning", check_memory)
     yield _guard("GPU", "warning", check_gpu)
@@ -166,6 +169,19 @@ def check_compiler() -> Check:
         f"{f'$CXX is {wanted}, which is not found' if wanted else 'none found'}; "
         "the fused kernels are left out and simulation is slower",
     )
+
+
+def check_data(root: Path | None) -> Check:
+    """Say where the named data sets are; the embedded one has to be there."""
+    if not any(EMBEDDED.glob("train-images-idx3-ubyte*")):
+        return Check("data", "failed", f"{EMBEDDED} has no images: install bitladder again")
+    places = {name: find(name, root) for name in FOLDERS}
+    found = [f"{name} in {place}" for name, place in places.items() if place is not None]
+    missing = [name for name, place in places.items() if place is None]
+    detail = ", ".join(["embedded", *found])
+    if missing:
+        detail += f"; not here: {', '.join(missing)} (downloaded when a study asks for them)"
+    return Check("data", "ok", detail)
 
 
 def check_cores() -> Check:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from torch.nn.functional import interpolate, pad
 from bitladder.data.datasets import from_function, from_image_folder
 from bitladder.data.mnist_format import read_pair
 from bitladder.data.splits import ImageData, TensorSplit
-from bitladder.data_names import DATASETS, FOLDERS, download_folder, find
+from bitladder.data_names import DATASETS, EMBEDDED, FOLDERS, download_folder, find
 from bitladder.errors import DataError, unknown
 from bitladder.options import DatasetOptions, LoaderOptions
 
@@ -65,10 +64,9 @@ def calibration_images(data: ImageData, count: int) -> Tensor:
 
 
 def _embedded(options: DatasetOptions) -> ImageData:
-    folder = Path(str(files("bitladder") / "data" / "embedded"))
-    train, validation = read_pair(folder, "train"), read_pair(folder, "validation")
+    train, validation = read_pair(EMBEDDED, "train"), read_pair(EMBEDDED, "validation")
     if train is None or validation is None:
-        raise DataError(f"{folder}: the embedded images are missing; install bitladder again")
+        raise DataError(f"{EMBEDDED}: the embedded images are missing; install bitladder again")
     pairs = _take(train, options.train, "train"), _take(validation, options.validation, "valid")
     return _in_memory(options, *pairs, None, ())
 

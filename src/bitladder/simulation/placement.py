@@ -24,9 +24,9 @@ def fuse_activations(module: fx.GraphModule) -> None:
         if node.op != "call_module" or not isinstance(modules[node.target], _Layer):
             continue
         users = [modules.get(str(user.target)) for user in node.users]
-        if len(users) == 1 and isinstance(users[0], nn.ReLU | nn.ReLU6):
-            if any(_output_quantizers(users[0])):
-                modules[node.target].output_quantizers[0] = None
+        activation = users[0] if len(users) == 1 else None
+        if isinstance(activation, nn.ReLU | nn.ReLU6) and any(_output_quantizers(activation)):
+            modules[node.target].output_quantizers[0] = None
 
 
 def edge_quantizers(module: fx.GraphModule) -> Iterator[Any]:
