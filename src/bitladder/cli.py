@@ -30,7 +30,7 @@ app = typer.Typer(
 StudyArguments = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[STUDY.yaml] [KEY=VALUE]...",
+        metavar="STUDY.yaml KEY=VALUE",
         help="A study file (default: the embedded quick study) and changes to it, "
         "such as precisions=[8,4] train.epochs=1.",
     ),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,9 @@ from torch.utils.data import Dataset
 from bitladder.data.splits import DatasetSplit, ImageData
 from bitladder.errors import DataError
 from bitladder.options import DatasetOptions, LoaderOptions
+from bitladder.user_code import import_function, one_line
 
 _IMAGE_FOLDER_SIZE = 224
-_TRAIN_SHARE = 11 / 12
 
 
 def from_image_folder(options: DatasetOptions, loader: LoaderOptions, seed: int) -> ImageData:
@@ -63,12 +62,11 @@ def from_function(options: DatasetOptions, loader: LoaderOptions, seed: int) -> 
     Raises:
         DataError: the function cannot be imported or returns something else.
     """
-    module, _, name = options.name.partition(":")
     try:
-        returned = getattr(importlib.import_module(module), name)()
+        returned = import_function(options.name)()
     except Exception as error:  # the user's code can raise anything
         raise DataError(
-            f"data set '{options.name}': {type(error).__name__}: {error}; it must be an importable "
+            f"data set '{options.name}': {one_line(error)}; it must be an importable "
             "function without arguments"
         ) from error
     parts = list(returned.values()) if isinstance(returned, Mapping) else returned

@@ -67,7 +67,10 @@ def _embedded(options: DatasetOptions) -> ImageData:
     train, validation = read_pair(EMBEDDED, "train"), read_pair(EMBEDDED, "validation")
     if train is None or validation is None:
         raise DataError(f"{EMBEDDED}: the embedded images are missing; install bitladder again")
-    pairs = _take(train, options.train, "train"), _take(validation, options.validation, "valid")
+    pairs = (
+        _take(train, options.train, "train"),
+        _take(validation, options.validation, "validation"),
+    )
     return _in_memory(options, *pairs, None, ())
 
 

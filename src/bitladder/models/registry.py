@@ -6,7 +6,6 @@ A name is looked up as an import path, then among torchvision's classifiers, the
 from __future__ import annotations
 
 import difflib
-import importlib
 import importlib.util
 from typing import Any
 
@@ -20,6 +19,7 @@ from bitladder.models.pretrained import load_timm, load_torchvision
 from bitladder.models.shim import WithShim
 from bitladder.models.summary import evaluating
 from bitladder.options import ModelOptions
+from bitladder.user_code import import_function, one_line
 
 # These two return a tuple of outputs in training unless their auxiliary heads are left out.
 _WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
@@ -67,13 +67,12 @@ def _create(options: ModelOptions, classes: int, channels: int) -> nn.Module:
 
 
 def _from_function(name: str, classes: int) -> nn.Module:
-    module_name, function_name = split_import_path(name)
+    split_import_path(name)
     try:
-        function = getattr(importlib.import_module(module_name), function_name)
-        model = function(num_classes=classes)
+        model = import_function(name)(num_classes=classes)
     except Exception as error:
         # Whatever a person's own code raises is told in one line, with the place it came from.
-        raise ModelError(f"model '{name}' failed: {_one_line(error)}") from error
+        raise ModelError(f"model '{name}' failed: {one_line(error)}") from error
     if not isinstance(model, nn.Module):
         raise ModelError(f"model '{name}' returned {type(model).__name__}, not a torch.nn.Module")
     return model
@@ -105,7 +104,7 @@ def _from_timm(name: str, classes: int, channels: int, pretrained: bool) -> nn.M
     try:
         model: nn.Module = timm.create_model(name, num_classes=classes, in_chans=channels)
     except Exception as error:
-        raise ModelError(f"timm cannot build '{name}': {_one_line(error)}") from error
+        raise ModelError(f"timm cannot build '{name}': {one_line(error)}") from error
     return model
 
 
@@ -136,7 +135,7 @@ def _check_shapes(model: nn.Module, name: str, classes: int, shape: tuple[int, i
     except Exception as error:
         raise ModelError(
             f"model '{name}' cannot take images of {size} (channels x height x width): "
-            f"{_one_line(error)}"
+            f"{one_line(error)}"
         ) from error
     if not isinstance(output, Tensor):
         raise ModelError(f"model '{name}' returns {type(output).__name__}, not one tensor")
@@ -145,8 +144,3 @@ def _check_shapes(model: nn.Module, name: str, classes: int, shape: tuple[int, i
             f"model '{name}' maps 2 images to shape {tuple(output.shape)}; "
             f"{classes} classes need (2, {classes})"
         )
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

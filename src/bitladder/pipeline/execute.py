@@ -17,6 +17,7 @@ from bitladder.options import LoaderOptions
 from bitladder.pipeline.graph import Cell, Stage
 from bitladder.progress import Progress
 from bitladder.store import Store
+from bitladder.user_code import one_line
 
 _TOPIC = "bitladder"
 
@@ -112,8 +113,7 @@ def execute(
     except BitladderError as error:
         return Outcome(stage, None, error=f"{stage.kind}: {error}")
     except Exception as error:  # a bug or the environment: the other cells go on
-        reason = " ".join(str(error).split())
-        return Outcome(stage, None, error=f"{stage.kind}: {type(error).__name__}: {reason}")
+        return Outcome(stage, None, error=f"{stage.kind}: {one_line(error)}")
     return Outcome(stage, folder, produced)
 
 
@@ -171,8 +171,8 @@ def _on_dask(
                 yield future.result()
             else:  # the worker died, more often than Dask retries
                 stage = by_key[future.key]
-                reason = f"{stage.kind}: {' '.join(str(future.exception()).split())}"
-                yield Outcome(stage, None, error=reason)
+                error = f"{stage.kind}: {one_line(future.exception())}"
+                yield Outcome(stage, None, error=error)
 
 
 def _on_worker(

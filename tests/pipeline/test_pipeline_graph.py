@@ -1,0 +1,92 @@
+"""A study becomes cells and stages; a key changes with everything that determines the output."""
+
+import pytest
+
+from bitladder.errors import ModelError
+from bitladder.options import parse_recipe
+from bitladder.pipeline.graph import build, plan, split_recipe
+from bitladder.study import Study
+
+STUDY = {"name": "s", "datasets": ["embedded"], "models": ["resnet18"], "precisions": [8, 4]}
+CHANGES = [
+    {"seed": 2},
+    {"train": {"epochs": 3}},
+    {"models": ["mobilenet_v2"]},
+    {"datasets": [{"name": "embedded", "size": 64}]},
+]
+
+
+def _cells(study=STUDY, fingerprint="f", test=(), **changes):
+    loaded = Study.model_validate({**study, **changes})
+    return build(loaded, {dataset.name: fingerprint for dataset in loaded.datasets}, test)
+
+
+def test_the_float_network_is_trained_once_for_all_precisions():
+    first, second = _cells()
+    assert first.stage("train").key == second.stage("train").key
+    assert first.stage("quantize").key != second.stage("quantize").key
+    assert [stage.kind for stage in first.stages] == [
+        "train", "quantize", "finetune", "export", "verify",
+    ]  # fmt: skip
+
+
+def test_a_recipe_without_training_has_no_finetune_stage():
+    [cell] = _cells(recipe="ptq", precisions=[8])
+    assert cell.stage("finetune") is None
+    assert cell.stage("export").inputs["simulated"] == cell.stage("quantize").key
+
+
+def test_an_official_test_split_is_a_stage():
+    [cell] = _cells(test=("embedded",), precisions=[8])
+    assert cell.stage("test").inputs == {
+        "float": cell.stage("train").key,
+        "simulated": cell.stage("finetune").key,
+    }
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=str)
+def test_keys_change_with_what_determines_the_output(change):
+    assert _cells()[0].stage("train").key != _cells(**change)[0].stage("train").key
+
+
+def test_keys_change_with_the_data_and_not_with_its_place():
+    key = _cells()[0].stage("train").key
+    assert key != _cells(fingerprint="g")[0].stage("train").key
+    assert key == _cells(data={"root": "/elsewhere"})[0].stage("train").key
+    assert key == _cells(name="other", precisions=[6])[0].stage("train").key
+
+
+def test_keys_change_with_the_versions(monkeypatch):
+    from bitladder.pipeline import graph
+
+    key = _cells()[0].stage("train").key
+    monkeypatch.setattr(graph, "versions", lambda: {"torch": "0"})
+    assert key != _cells()[0].stage("train").key
+
+
+def test_the_recipe_is_split_before_the_first_technique_that_trains():
+    recipe = parse_recipe(["fold_batch_norm", "calibrate", "finetune"])
+    before, after = split_recipe(recipe)
+    assert [step.name for step in before] == ["fold_batch_norm", "calibrate"]
+    assert [step.name for step in after] == ["finetune"]
+
+
+def test_weights_are_hashed_and_must_be_there(tmp_path):
+    weights = tmp_path / "w.safetensors"
+    weights.write_bytes(b"1")
+    first = _cells(models=[{"name": "resnet18", "weights": str(weights)}])[0].stage("train").key
+    other = tmp_path / "v.safetensors"
+    other.write_bytes(b"2")
+    second = _cells(models=[{"name": "resnet18", "weights": str(other)}])[0].stage("train").key
+    assert first != second
+    with pytest.raises(ModelError, match="cannot read this file"):
+        _cells(models=[{"name": "resnet18", "weights": str(tmp_path / "none.pth")}])
+
+
+def test_the_plan_of_the_embedded_study_is_three_cells():
+    from bitladder.study import load
+
+    cells = plan(load())
+    assert [cell.name for cell in cells] == [
+        f"embedded/shufflenet_v2_x0_5/{bits}" for bits in ("w8a8", "w6a6", "w4a4")
+    ]

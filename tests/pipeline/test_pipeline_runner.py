@@ -1,0 +1,200 @@
+"""The main job on real images: every number of a run is checked against another way to it."""
+
+import csv
+import itertools
+import json
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from bitladder import data, models, training
+from bitladder.accuracy import Accuracy
+from bitladder.errors import DataError, ModelError, StoreError, StudyError
+from bitladder.options import DatasetOptions, LoaderOptions
+from bitladder.pipeline import RunOptions, run
+from bitladder.study import Study, load
+from small_study import STUDY, Recorder
+
+
+@pytest.fixture(scope="module")
+def images():
+    options = DatasetOptions.model_validate(STUDY["datasets"][0])
+    return data.load(options, LoaderOptions(), seed=1)
+
+
+def test_every_cell_is_complete_and_learned_something(small_run):
+    results, observer, _ = small_run
+    assert [cell.status for cell in results.cells] == ["complete", "complete"]
+    assert len(observer.outcomes) == len(observer.begun) == 9
+    for cell in results.cells:
+        assert cell.rungs[0].accuracy.value > 0.5
+        assert [rung.name for rung in cell.rungs] == [
+            "float", "fold_batch_norm", "relu6_to_relu", "calibrate", "finetune",
+        ]  # fmt: skip
+
+
+def test_the_trained_accuracy_is_that_of_the_saved_weights(small_run, images):
+    results, _, _ = small_run
+    cell = results.cell("embedded", "small_nets:net", 8)
+    network = models.build(
+        cell.cell.model, classes=images.classes, shape=images.shape, seed=STUDY.get("seed", 1)
+    )
+    models.load_weights(network, cell.artifact("weights.safetensors"))
+    assert training.evaluate(network, images.validation.batches(100)) == cell.rungs[0].accuracy
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_the_artifact_gives_the_reported_accuracy_in_a_runtime_of_its_own(small_run, images, bits):
+    results, _, _ = small_run
+    cell = results.cell("embedded", "small_nets:net", bits)
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    session = onnxruntime.InferenceSession(
+        str(results.output / "cells" / cell.cell.name / "model.onnx"), options
+    )
+    pixels = images.validation.pixels.numpy().astype(np.float32) / 255
+    [logits] = session.run(None, {"image": pixels})
+    right = int((logits.argmax(1) == images.validation.labels.numpy()).sum())
+    reported = Accuracy(**cell.verified["onnxruntime"]["comparison"]["accuracy"])
+    assert reported == Accuracy(right, 300)
+
+
+def test_the_simulation_and_the_target_agree_at_eight_bits(small_run):
+    results, _, _ = small_run
+    found = results.cell("embedded", "small_nets:net", 8).verified["onnxruntime"]
+    assert found["fallbacks"] == []
+    assert found["comparison"]["worst_lsb"] < 1.5
+    assert Accuracy(**found["comparison"]["agreement"]).value >= 0.99
+
+
+def test_the_simulated_accuracy_is_measured_again_by_the_verification(small_run):
+    results, _, _ = small_run
+    for cell in results.cells:
+        simulation = cell.verified["onnxruntime"]["comparison"]["simulation"]
+        assert Accuracy(**simulation) == cell.quantized
+
+
+def test_results_csv_says_what_the_cells_say(small_run):
+    results, _, _ = small_run
+    with (results.output / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for row, cell in zip(rows, results.cells, strict=True):
+        assert row["dataset"] == "embedded"
+        assert float(row["trained_acc"]) == pytest.approx(cell.rungs[0].accuracy.value)
+        low, high = cell.quantized.interval
+        assert float(row["quantized_acc_low"]) == pytest.approx(low, abs=1e-6)
+        assert float(row["quantized_acc_high"]) == pytest.approx(high, abs=1e-6)
+        loss = cell.rungs[0].accuracy.value - cell.quantized.value
+        assert float(row["quantized_loss"]) == pytest.approx(loss, abs=1e-6)
+        file = results.output / "cells" / cell.cell.name / "model.onnx"
+        assert float(row["file_mb"]) * 1e6 == pytest.approx(file.stat().st_size)
+        assert row["error"] == ""
+        assert all(float(row[f"{kind}_seconds"]) > 0 for kind in ("train", "finetune", "verify"))
+
+
+def test_rungs_csv_has_a_row_a_rung_and_its_gain(small_run):
+    results, _, _ = small_run
+    with (results.output / "rungs.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 10
+    for before, after in itertools.pairwise(rows[:5]):
+        gain = float(after["acc"]) - float(before["acc"])
+        assert float(after["gain"]) == pytest.approx(gain, abs=2e-6)
+        assert int(after["correct"]) / int(after["images"]) == pytest.approx(float(after["acc"]))
+
+
+def test_the_study_as_resolved_runs_again_from_the_store(small_run, here, monkeypatch):
+    results, _, store = small_run
+    monkeypatch.chdir(here)
+    observer = Recorder()
+    written = load(results.output / "study.yaml")
+    assert written == results.study
+    options = RunOptions(output=here / "again", store=store, in_process=True)
+    again = run(results.output / "study.yaml", options=options, observer=observer)
+    assert not any(outcome.produced for outcome in observer.outcomes)
+    assert (again.output / "results.csv").read_bytes() == (
+        results.output / "results.csv"
+    ).read_bytes()
+
+
+def test_the_environment_is_written_beside_the_results(small_run):
+    results, _, _ = small_run
+    content = json.loads((results.output / "environment.json").read_text())
+    assert content["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert content["machine"]["cores"] >= 1
+    assert yaml.safe_load((results.output / "study.yaml").read_text())["name"] == "small"
+
+
+def test_tensorboard_has_training_and_validation_curves(small_run):
+    results, _, _ = small_run
+    for kind in ("train", "finetune"):
+        folder = results.output / "tensorboard" / "embedded/small_nets.net/w4a4" / kind
+        events = EventAccumulator(str(folder))
+        events.Reload()
+        assert {"train_loss", "train_acc", "val_loss", "val_acc"} <= set(events.Tags()["scalars"])
+
+
+def test_workers_on_dask_give_the_same_results(small_run, here, monkeypatch):
+    results, _, _ = small_run
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("PYTHONPATH", str(here))
+    observer = Recorder()
+    options = RunOptions(output=here / "dask", store=here / "dask-store", jobs=2)
+    other = run(Study.model_validate(STUDY), options=options, observer=observer)
+    assert all(outcome.produced for outcome in observer.outcomes)
+    assert any("dashboard" in text for text in observer.said)
+    assert {label.split()[0] for label, _ in observer.heard} <= {"train", "finetune"}
+    timed = [name for name in results.table().columns if name.endswith("_seconds")]
+    first, second = (found.table().drop(columns=timed) for found in (results, other))
+    # Threads may change the last bit of a sum, so accuracies are compared within an image or two.
+    exact = ["dataset", "model", "precision", "status", "parameters", "macs", "float_mb"]
+    assert first[exact].equals(second[exact])
+    assert (first["quantized_acc"] - second["quantized_acc"]).abs().max() <= 0.05
+
+
+def test_a_network_at_chance_level_fails_alone(here, monkeypatch):
+    monkeypatch.chdir(here)
+    study = Study.model_validate(
+        {**STUDY, "models": ["small_nets:broken", "small_nets:net"], "precisions": [8]}
+    )
+    options = RunOptions(output=here / "half", store=here / "store", in_process=True)
+    results = run(study, options=options)
+    bad, good = results.cells
+    assert bad.status == "failed"
+    assert "chance level" in bad.error
+    assert "learning rate" in bad.error
+    assert good.status == "complete"
+    with (results.output / "results.csv").open() as file:
+        assert [row["status"] for row in csv.DictReader(file)] == ["failed", "complete"]
+
+
+def test_what_cannot_begin_says_so_before_anything_runs(here, monkeypatch, tmp_path):
+    monkeypatch.chdir(here)
+    options = RunOptions(output=tmp_path / "out", store=tmp_path / "store", in_process=True)
+
+    def attempt(**changes):
+        run(Study.model_validate({**STUDY, **changes}), options=options)
+
+    with pytest.raises(ModelError, match="did you mean 'resnet18'"):
+        attempt(models=["resnet19x"])
+    with pytest.raises(DataError, match="did you mean 'mnist'"):
+        attempt(datasets=["minst"])
+    with pytest.raises(DataError, match="there are 5000"):
+        attempt(datasets=[{"name": "embedded", "train": 6000}])
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot write"):
+        run(Study.model_validate(STUDY), options=RunOptions(output=tmp_path / "file" / "out"))
+    with pytest.raises(StudyError, match="give its path"):
+        run(Study.model_validate(STUDY), ["seed=2"])
+
+
+def test_an_unknown_cell_is_named_with_the_nearest(small_run):
+    results, _, _ = small_run
+    with pytest.raises(StudyError, match="did you mean"):
+        results.cell("embedded", "small_nets:nett", 8)
+    with pytest.raises(StoreError, match=r"no 'model\.dlc'"):
+        results.cells[0].artifact("model.dlc")

@@ -1,0 +1,152 @@
+"""The commands as a person types them: what they print, where, and with which exit code."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from small_study import NETWORK, STUDY
+
+BITLADDER = Path(sys.executable).with_name("bitladder")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A person's folder: a network of their own and a study of it."""
+    path = tmp_path_factory.mktemp("person")
+    (path / "small_nets.py").write_text(NETWORK)
+    (path / "small.yaml").write_text(yaml.safe_dump(STUDY))
+    return path
+
+
+def _bitladder(folder, *arguments, **environment):
+    return subprocess.run(
+        [str(BITLADDER), *arguments],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "160", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def ran(folder):
+    return _bitladder(folder, "run", "small.yaml", "--in-process", "--output", "out")
+
+
+def test_a_run_prints_the_table_and_where_the_files_are(ran, folder):
+    assert ran.returncode == 0, ran.stderr
+    assert "w8a8" in ran.stdout
+    assert "onnxruntime" in ran.stdout
+    assert "out/results.csv" in ran.stdout
+    assert {"results.csv", "rungs.csv", "study.yaml", "environment.json"} <= {
+        path.name for path in (folder / "out").iterdir()
+    }
+    cell = folder / "out" / "cells" / "embedded" / "small_nets.net" / "w8a8"
+    assert {path.name for path in cell.iterdir()} == {
+        "weights.safetensors", "simulated.safetensors", "model.onnx", "float.onnx",
+        "encodings.json",
+    }  # fmt: skip
+
+
+def test_progress_goes_to_the_standard_error_as_plain_lines(ran):
+    assert "[9/9] done: verify embedded small_nets:net w4a4" in ran.stderr
+    assert "\x1b" not in ran.stdout + ran.stderr
+
+
+def test_json_is_all_that_is_printed(ran, folder):
+    done = _bitladder(folder, "run", "small.yaml", "--in-process", "--output", "out", "--json")
+    content = json.loads(done.stdout)
+    assert [cell["precision"] for cell in content["cells"]] == ["w8a8", "w4a4"]
+    assert "cached: train" in done.stderr
+
+
+def test_a_failed_cell_is_exit_code_1_and_told(folder):
+    done = _bitladder(
+        folder, "run", "small.yaml", "models=[small_nets:broken]", "precisions=8", "--in-process",
+        "--output", "bad",
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "chance level" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "none.yaml"], "none.yaml: no such study file"),
+        (["run", "small.yaml", "precision=8"], "did you mean 'precisions'?"),
+        (["run", "small.yaml", "train.epoch=8"], "did you mean 'epochs'?"),
+        (["run", "small.yaml", "precisions=[1]"], "1 bits is out of range: 2 to 16"),
+        (["run", "small.yaml", "precisions=[w8]"], "is not a precision"),
+        (["run", "small.yaml", "recipe=[calibrat]"], "did you mean 'calibrate'?"),
+        (["run", "small.yaml", "recipe=[finetune]"], "put 'calibrate' before it"),
+        (["run", "small.yaml", "epochs"], "is not key=value"),
+        (["run", "small.yaml", "datasets=[fashion_mnits]"], "did you mean 'fashion_mnist'?"),
+        (["run", "small.yaml", "datasets=[./none]"], "no such folder"),
+        (["run", "small.yaml", "models=[resnet81]"], "did you mean 'resnet18'?"),
+        (["run", "small.yaml", "models=[small_nets:none]"], "has no attribute 'none'"),
+        (["run", "small.yaml", "--output", "small.yaml/out"], "cannot write here"),
+        (["run", "small.yaml", "--output", "o2", "--store", "small.yaml/s"], "store"),
+        (["plan", "small.yaml", "seed=-1"], "seed"),
+        (["run", "small.yaml", "--scheduler", "tcp://127.0.0.1:9"], "no Dask scheduler there"),
+    ],
+    ids=lambda value: " ".join(value[1:]) if isinstance(value, list) else None,
+)
+def test_bad_input_is_one_line_and_exit_code_2(folder, arguments, message):
+    done = _bitladder(folder, *arguments)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    lines = [line for line in done.stderr.splitlines() if not line.endswith(" stages")]
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("error: ")
+    assert message in lines[0]
+
+
+def test_plan_names_every_stage_once(folder):
+    done = _bitladder(folder, "plan", "small.yaml")
+    assert done.returncode == 0
+    assert done.stdout.count("train embedded") == 1
+    assert done.stdout.count("finetune embedded") == 2
+    content = json.loads(_bitladder(folder, "plan", "small.yaml", "--json").stdout)
+    assert len(content["stages"]) == 9
+    assert content["study"]["train"]["epochs"] == 3
+
+
+def test_models_lists_the_study_s_networks_or_the_built_in_ones(folder):
+    own = json.loads(_bitladder(folder, "models", "small.yaml", "--json").stdout)
+    # Two convolutions without bias, their batch norms, and the linear layer: by hand.
+    assert [entry["parameters"] for entry in own] == [72 + 16 + 1152 + 32 + 2570]
+    table = _bitladder(folder, "models").stdout
+    assert "11,181,645" in table
+    assert "44.727" in table
+
+
+def test_doctor_prints_a_line_a_check(folder):
+    done = _bitladder(folder, "doctor")
+    assert done.returncode == 0, done.stdout
+    assert len(done.stdout.splitlines()) == 16
+
+
+def test_version(folder):
+    from importlib.metadata import version
+
+    assert _bitladder(folder, "--version").stdout.strip() == version("bitladder")
+
+
+def test_an_output_folder_that_is_full_is_one_line(folder):
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("no /dev/full here")
+    output = folder / "full"
+    output.mkdir()
+    (output / ".study.yaml.part").symlink_to(full)
+    done = _bitladder(folder, "run", "small.yaml", "--in-process", "--output", str(output))
+    assert done.returncode == 2
+    assert "cannot write: No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
