@@ -220,8 +220,9 @@ def _print_end(results: Results, console: Console) -> None:
 
     for cell in results.failed:
         console.print(escape(f"failed: {cell.cell.name}: {cell.error}"), soft_wrap=True)
-    for note in dict.fromkeys(note for cell in results.cells for note in cell.notes):
-        console.print(escape(f"note: {note}"), soft_wrap=True)
+    for cell in results.cells:
+        for note in cell.notes:
+            console.print(escape(f"note: {cell.cell.name}: {note}"), soft_wrap=True)
     console.print(escape(f"results: {results.output / 'results.csv'}"), soft_wrap=True)
     console.print(escape(f"artifacts: {results.output / 'cells'}"), soft_wrap=True)
 

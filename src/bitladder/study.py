@@ -53,7 +53,7 @@ class Study(Options):
     """A validated study."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)
-    """Name of the study and of its output folder."""
+    """Name of the study and of its output folder; by default that of its file."""
     datasets: Annotated[tuple[DatasetOptions, ...], BeforeValidator(_as_list), Field(min_length=1)]
     """Data sets: names, folders or mappings."""
     models: Annotated[tuple[ModelOptions, ...], BeforeValidator(_as_list), Field(min_length=1)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rich.table import Table
 
 from bitladder.accuracy import Accuracy
@@ -24,7 +26,8 @@ def accuracy_table(results: Results) -> Table:
     for target in targets:
         table.add_column(target, justify="right", no_wrap=True)
         table.add_column("agrees", justify="right", no_wrap=True)
-    table.add_column("MB", justify="right", no_wrap=True)
+    for column in ("packed MB", "file MB"):
+        table.add_column(column, justify="right", no_wrap=True)
     for cell in results.cells:
         table.add_row(*_cells(cell, simulation, targets))
     return table
@@ -50,7 +53,11 @@ def _cells(cell: CellResult, simulation: str, targets: list[str]) -> list[str]:
         row.append(_percent(found and Accuracy(**found["accuracy"])))
         row.append(_percent(found and Accuracy(**found["agreement"])))
     sizes = cell.records.get("export", {}).get("sizes")
-    return [*row, f"{sizes['file_bytes'] / 1e6:.2f}" if sizes else _NONE]
+    return [*row, *(_megabytes(sizes, name) for name in ("packed_bytes", "file_bytes"))]
+
+
+def _megabytes(sizes: Mapping[str, int] | None, name: str) -> str:
+    return f"{sizes[name] / 1e6:.2f}" if sizes else _NONE
 
 
 def _percent(accuracy: Accuracy | None) -> str:

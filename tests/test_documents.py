@@ -1,0 +1,87 @@
+"""README and docs tell the truth: commands exist, figures are the results', keys are all."""
+
+import csv
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from bitladder.cli import app
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_first_screen_has_the_two_commands():
+    first = "\n".join(README.splitlines()[:30])
+    makefile = (ROOT / "Makefile").read_text()
+    for target in ("demo", "test"):
+        assert f"make {target}" in first
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
+
+
+def _commands():
+    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL):
+        for line in block.splitlines():
+            words = shlex.split(line, comments=True)
+            if words[:1] == ["bitladder"]:
+                yield words[1:]
+
+
+@pytest.mark.parametrize("words", _commands(), ids=" ".join)
+def test_every_command_of_the_readme_exists_with_its_options(words):
+    done = CliRunner().invoke(app, [words[0], "--help"])
+    assert done.exit_code == 0
+    for option in (word for word in words if word.startswith("--")):
+        assert option in done.output
+
+
+def test_the_table_of_the_readme_is_that_of_the_results():
+    with (ROOT / "results" / "fashion_mnist" / "results.csv").open() as file:
+        rows = {row["precision"]: row for row in csv.DictReader(file)}
+    lines = [line for line in README.splitlines() if line.startswith("| `w")]
+    assert len(lines) == len(rows) == 3
+    for line in lines:
+        precision, *figures = (cell.strip(" `") for cell in line.strip("|").split("|"))
+        row = rows[precision]
+
+        def percent(name, row=row):
+            return f"{100 * float(row[name]):.2f}"
+
+        low, high = (100 * float(row[f"quantized_acc_{end}"]) for end in ("low", "high"))
+        assert figures == [
+            percent("trained_acc"),
+            percent("calibrate_acc"),
+            percent("quantized_acc"),
+            f"{low:.1f}-{high:.1f}",
+            percent("onnxruntime_acc"),
+            percent("onnxruntime_agreement"),
+            f"{float(row['packed_mb']):.2f} MB",
+        ]
+
+
+def test_the_budget_of_the_report_is_kept_and_its_accuracies_are_reached():
+    with (ROOT / "results" / "fashion_mnist" / "results.csv").open() as file:
+        rows = {row["precision"]: row for row in csv.DictReader(file)}
+    assert all(row["status"] == "complete" for row in rows.values())
+    assert float(rows["w8a8"]["trained_acc"]) >= 0.8798
+    assert float(rows["w4a4"]["quantized_acc"]) >= 0.885
+
+
+def test_the_study_reference_is_what_the_options_say():
+    spec = importlib.util.spec_from_file_location(
+        "make_study_reference", ROOT / "scripts" / "make_study_reference.py"
+    )
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    assert (ROOT / "docs" / "studies.md").read_text() == script.page()
+
+
+def test_links_between_documents_lead_somewhere():
+    for document in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
+        for link in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
+            assert (document.parent / link).exists(), f"{document.name}: {link}"
