@@ -18,7 +18,7 @@ def accuracy_table(results: Results) -> Table:
     # The rung that begins simulation is the network before any repair.
     recipe = results.study.recipe
     simulation = next(step.name for step in recipe if step.phase == "simulate")
-    table = Table(title=results.study.name, title_justify="left", pad_edge=False)
+    table = Table(title=results.study.name, title_justify="left")
     for column in ("data set", "model", "bits"):
         table.add_column(column, overflow="fold")
     for column in ("trained", "simulated", "final", "95 %", "loss"):

@@ -8,6 +8,7 @@ and targets read it.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -155,14 +156,16 @@ def _build(
     scheme = getattr(aimet("common.defs").QuantScheme, _SCHEMES[method])
     device = next(model.parameters()).device
     try:
-        sim = quantsim.QuantizationSimModel(
-            model,
-            torch.zeros(1, *shape, device=device),
-            quant_scheme=scheme,
-            default_param_bw=max(precision.weights, _AIMET_MIN_BITS),
-            default_output_bw=max(precision.activations, _AIMET_MIN_BITS),
-            config_file=config,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch.jit's, which AIMET traces with
+            sim = quantsim.QuantizationSimModel(
+                model,
+                torch.zeros(1, *shape, device=device),
+                quant_scheme=scheme,
+                default_param_bw=max(precision.weights, _AIMET_MIN_BITS),
+                default_output_bw=max(precision.activations, _AIMET_MIN_BITS),
+                config_file=config,
+            )
     except (RuntimeError, ValueError, KeyError, OSError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise QuantizationError(

@@ -71,6 +71,14 @@ class Classifier(lightning.LightningModule):
             loss = loss + (1 - self.distill) * cross_entropy(logits, labels)
         return loss
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the curves so far, so that a resumed run has the whole of them."""
+        checkpoint["history"] = self.history
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on from the saved curves."""
+        self.history = checkpoint["history"]
+
     def on_train_epoch_start(self) -> None:
         """Seed the epoch by its number, so that a resumed run draws the same."""
         torch.manual_seed(self.seed * 1_000_003 + self.current_epoch)
