@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 import warnings
+from collections.abc import Iterator
 from types import ModuleType
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the warnings of AIMET's own code, and of what it traces with, from the user."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def aimet(module: str) -> ModuleType:
     """Import ``aimet_torch.<module>`` with AIMET's log at errors only."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet():
         logger = importlib.import_module("aimet_torch.common.utils").AimetLogger
         imported = importlib.import_module(f"aimet_torch.{module}")
     logger.set_level_for_all_areas(logging.ERROR)

@@ -8,7 +8,6 @@ and targets read it.
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 
 from bitladder.errors import QuantizationError
 from bitladder.options import Precision
-from bitladder.simulation.aimet import aimet
+from bitladder.simulation.aimet import aimet, quiet
 from bitladder.simulation.placement import edge_quantizers, fuse_activations
 
 RangeMethod = Literal["sqnr", "min_max", "percentile"]
@@ -100,7 +99,8 @@ class SimulatedModel(nn.Module):
 
     def calibrate(self, run: Callable[[nn.Module], object]) -> None:
         """Set every range from what the quantizers see while ``run`` calls the network."""
-        self.sim.compute_encodings(run)
+        with quiet():
+            self.sim.compute_encodings(run)
 
     def quantizers(self) -> Iterator[tuple[QuantizerInfo, nn.Module]]:
         """Every active quantizer in module order, with what it is."""
@@ -156,8 +156,7 @@ def _build(
     scheme = getattr(aimet("common.defs").QuantScheme, _SCHEMES[method])
     device = next(model.parameters()).device
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch.jit's, which AIMET traces with
+        with quiet():
             sim = quantsim.QuantizationSimModel(
                 model,
                 torch.zeros(1, *shape, device=device),

@@ -73,11 +73,12 @@ class Classifier(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the curves so far, so that a resumed run has the whole of them."""
-        checkpoint["history"] = self.history
+        checkpoint["curves"] = (self.history, self._counts.tolist(), self._train_acc)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on from the saved curves."""
-        self.history = checkpoint["history"]
+        self.history, counts, self._train_acc = checkpoint["curves"]
+        self._counts = torch.tensor(counts)
 
     def on_train_epoch_start(self) -> None:
         """Seed the epoch by its number, so that a resumed run draws the same."""
