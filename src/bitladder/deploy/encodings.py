@@ -49,6 +49,16 @@ class Encoding:
         return self.integer_min + (1 << self.bits) - 1
 
     @property
+    def lowest(self) -> float:
+        """Smallest real value of a grid for the whole tensor."""
+        return float(self.scale * (self.integer_min - self.zero_point))
+
+    @property
+    def highest(self) -> float:
+        """Largest real value of a grid for the whole tensor."""
+        return float(self.scale * (self.integer_max - self.zero_point))
+
+    @property
     def container_bits(self) -> int:
         """Width of the integer type that holds the grid: 8 or 16."""
         return 8 if self.bits <= 8 else 16
@@ -72,21 +82,34 @@ def read_encodings(path: Path) -> dict[str, Encoding]:
         ExportError: the file cannot be read, or holds a kind of encoding that is not supported.
     """
     try:
-        content = json.loads(path.read_text())
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ExportError(f"{path}: cannot read this file: {error}") from None
+    return parse_encodings(text, str(path))
+
+
+def parse_encodings(text: str, source: str) -> dict[str, Encoding]:
+    """Parse what an encodings file holds; ``source`` names it in errors.
+
+    Raises:
+        ExportError: it is not of version 2.0.0, or holds an encoding that is not supported.
+    """
+    try:
+        content = json.loads(text)
         entries = content["encodings"]
         version = content["version"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ExportError(f"{path}: not an encodings file of version 2.0.0: {error}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ExportError(f"{source}: not an encodings file of version 2.0.0: {error}") from None
     if version != "2.0.0":
-        raise ExportError(f"{path}: encodings of version {version}; export version 2.0.0")
-    return {entry["name"]: _encoding(entry, path) for entry in entries}
+        raise ExportError(f"{source}: encodings of version {version}; export version 2.0.0")
+    return {entry["name"]: _encoding(entry, source) for entry in entries}
 
 
-def _encoding(entry: Mapping[str, Any], path: Path) -> Encoding:
+def _encoding(entry: Mapping[str, Any], source: str) -> Encoding:
     match = _DTYPE.fullmatch(str(entry.get("output_dtype")))
     if match is None or int(match[2]) not in _BITS or "block_size" in entry:
         raise ExportError(
-            f"{path}: tensor '{entry['name']}' has an encoding of type "
+            f"{source}: tensor '{entry['name']}' has an encoding of type "
             f"{entry.get('output_dtype')}; integers of 2 to 16 bit, per tensor or per channel, "
             "are supported"
         )

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import onnx
 import torch
+from onnx import numpy_helper
 
-from bitladder.deploy.encodings import read_encodings
+from bitladder.deploy.encodings import parse_encodings
 from bitladder.deploy.graph import TRACED_BATCH, clean
 from bitladder.deploy.qdq import quantize_graph
 from bitladder.errors import ExportError
@@ -33,6 +34,36 @@ def export_float(simulated: SimulatedModel, path: Path, encodings: Path, *, vers
     Raises:
         ExportError: PyTorch or AIMET cannot export this network, or a file cannot be written.
     """
+    model, text = _trace(simulated, version)
+    # AIMET writes quantized values; whoever reads this file quantizes them itself.
+    parameters = dict(simulated.module.named_parameters())
+    for tensor in model.graph.initializer:
+        if tensor.name in parameters:
+            values = parameters[tensor.name].detach().cpu().numpy()
+            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+    _write(path, model.SerializeToString())
+    _write(encodings, text.encode())
+
+
+def export_qdq(simulated: SimulatedModel, path: Path, *, int4: bool = False) -> None:
+    """Write a network as QDQ ONNX that ONNX Runtime and device runtimes run on integers.
+
+    Args:
+        simulated: a calibrated network at any precision from 2 to 16 bit.
+        path: the ONNX file.
+        int4: store 4-bit weights as int4 (opset 21) in place of int8; needs a target that has it.
+
+    Raises:
+        ExportError: the network cannot be exported, or the file cannot be written.
+    """
+    model, text = _trace(simulated, "2.0.0")
+    model = quantize_graph(model, parse_encodings(text, str(path)), int4=int4)
+    model.metadata_props.add(key="bitladder.precision", value=str(simulated.precision))
+    _write(path, model.SerializeToString())
+
+
+def _trace(simulated: SimulatedModel, version: str) -> tuple[onnx.ModelProto, str]:
+    """The graph without quantizers, its weights on their grids, and the encodings as JSON."""
     device = next(simulated.parameters()).device
     images = torch.zeros(TRACED_BATCH, *simulated.shape, device=device)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
@@ -55,27 +86,7 @@ def export_float(simulated: SimulatedModel, path: Path, encodings: Path, *, vers
             reason = (str(e).strip() or type(e).__name__).splitlines()[0]
             raise ExportError(f"cannot export this network to ONNX: {reason}") from e
         text = written.with_suffix(".encodings").read_text()
-    _write(path, clean(model).SerializeToString())
-    _write(encodings, text.encode())
-
-
-def export_qdq(simulated: SimulatedModel, path: Path, *, int4: bool = False) -> None:
-    """Write a network as QDQ ONNX that ONNX Runtime and device runtimes run on integers.
-
-    Args:
-        simulated: a calibrated network at any precision from 2 to 16 bit.
-        path: the ONNX file.
-        int4: store 4-bit weights as int4 (opset 21) in place of int8; needs a target that has it.
-
-    Raises:
-        ExportError: the network cannot be exported, or the file cannot be written.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        files = Path(folder) / "float.onnx", Path(folder) / "encodings.json"
-        export_float(simulated, *files, version="2.0.0")
-        model = quantize_graph(onnx.load(files[0]), read_encodings(files[1]), int4=int4)
-    model.metadata_props.add(key="bitladder.precision", value=str(simulated.precision))
-    _write(path, model.SerializeToString())
+    return clean(model), text
 
 
 def _write(path: Path, content: bytes) -> None:

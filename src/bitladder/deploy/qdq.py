@@ -9,6 +9,7 @@ their sums.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,6 +28,8 @@ _TYPES: dict[tuple[int, bool], np.dtype[Any]] = {
     (16, False): np.dtype(np.uint16),
     (16, True): np.dtype(np.int16),
 }
+_INT32_MAX = 2**31 - 1
+_CLIPPING = {"Clip", "Relu"}
 _LAYERS = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 # Operations that hand values on unchanged: their outputs lie on the grid of their input.
 _MOVEMENT = {
@@ -57,9 +60,9 @@ class _Writer:
         self, model: onnx.ModelProto, encodings: Mapping[str, Encoding], *, int4: bool
     ) -> None:
         self.model = model
-        self.encodings = dict(encodings)
         self.int4 = int4
         self.constants = initializers(model.graph)
+        self.encodings = self._without_fused(encodings)
         self.nodes: list[onnx.NodeProto] = []
         self.tensors: dict[str, onnx.TensorProto] = {}
         self.reads: dict[str, str] = {}  # what a reader of a tensor now reads
@@ -81,6 +84,30 @@ class _Writer:
         written.graph.initializer.extend(self.tensors[name] for name in sorted(self.tensors))
         onnx.checker.check_model(written)
         return written
+
+    def _without_fused(self, encodings: Mapping[str, Encoding]) -> dict[str, Encoding]:
+        """Leave out the grid before a Relu or Clip that the grid behind it makes superfluous.
+
+        Runtimes then take layer, activation and rounding as one. The bounds of a Clip stay float.
+        """
+        kept = dict(encodings)
+        readers = Counter(name for node in self.model.graph.node for name in node.input)
+        for node in self.model.graph.node:
+            if node.op_type not in _CLIPPING:
+                continue
+            bounds = [
+                float(numpy_helper.to_array(self.constants[name]))
+                for name in node.input[1:]
+                if name in self.constants
+            ]
+            low, high = bounds if len(bounds) == 2 else (0.0, np.inf)
+            for name in node.input[1:]:
+                kept.pop(name, None)
+            before, after = encodings.get(node.input[0]), encodings.get(node.output[0])
+            within = after is not None and low <= after.lowest and after.highest <= high
+            if within and readers[node.input[0]] == 1 and before is not None:
+                kept.pop(node.input[0])
+        return kept
 
     def _node(self, source: onnx.NodeProto, outputs: set[str]) -> None:
         node = onnx.NodeProto()
@@ -152,9 +179,10 @@ class _Writer:
             return name
         scale = np.asarray(given.scale * kernel.scale, np.float32)
         values = numpy_helper.to_array(self.constants[name]).astype(np.float64)
-        integers = np.rint(values / scale)
-        if np.abs(integers).max(initial=0) > np.iinfo(np.int32).max:
-            return name  # 16-bit grids can be finer than 32 bit reach: the bias stays float
+        # 16-bit grids can be finer than 32 bits reach; such layers are not summed as int32 anyway.
+        reach = np.abs(values) / _INT32_MAX
+        scale = np.maximum(scale, reach if scale.ndim else reach.max()).astype(np.float32)
+        integers = np.clip(np.rint(values / scale), -_INT32_MAX, _INT32_MAX)
         unique = f"{node.output[0]}_bias"  # layers may share a bias, not its scale
         zeros = np.zeros(scale.shape, np.int64)
         axis = 0 if scale.ndim else None

@@ -1,0 +1,28 @@
+"""Simulated networks to export."""
+
+import pytest
+import torch
+
+from bitladder.options import Precision
+from bitladder.simulation import SimulatedModel
+from bitladder.techniques.fold_batch_norm import fold_batch_norm
+
+
+@pytest.fixture
+def simulate(network, images):
+    """Make a calibrated simulation of the small network, or of another one, at a precision."""
+
+    def make(precision, model=None, calibration=None):
+        calibration = images if calibration is None else calibration
+        folded, _ = fold_batch_norm(network if model is None else model)
+        simulated = SimulatedModel(
+            folded,
+            Precision.parse(precision),
+            shape=tuple(calibration.shape[1:]),
+            method="min_max",
+        )
+        with torch.no_grad():
+            simulated.calibrate(lambda module: module(calibration))
+        return simulated.eval()
+
+    return make

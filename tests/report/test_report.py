@@ -1,0 +1,105 @@
+"""The table says what the cells say; what is shown while a study runs is plain where it must be."""
+
+from io import StringIO
+from pathlib import Path
+
+from rich.console import Console
+
+from bitladder.accuracy import Accuracy
+from bitladder.pipeline.execute import Outcome
+from bitladder.pipeline.graph import plan
+from bitladder.pipeline.results import CellResult, Results
+from bitladder.progress import Progress
+from bitladder.report import accuracy_table, watching
+from bitladder.study import load
+
+STUDY = load(None, ["precisions=[8,4]", "recipe=ptq"])
+CELLS = plan(STUDY)
+PROGRESS = Progress(1, 2, 5, 10, 321.0, 0.5, 0.25, 75.0)
+
+
+def _rung(name, correct):
+    accuracy = {"correct": correct, "total": 200}
+    return {"technique": name, "accuracy": accuracy, "seconds": 1.0, "notes": []}
+
+
+def _results():
+    records = {
+        "train": {"rungs": [_rung("float", 190)], "seconds": 2.0, "notes": []},
+        "quantize": {"rungs": [_rung("fold_batch_norm", 190), _rung("calibrate", 180)]},
+        "export": {"sizes": {"float_bytes": 4_000_000, "packed_bytes": 1_230_000,
+                             "file_bytes": 1_500_000}},
+        "verify": {"seconds": 1.0},
+    }  # fmt: skip
+    comparison = {
+        "accuracy": {"correct": 179, "total": 200},
+        "agreement": {"correct": 199, "total": 200},
+        "worst_lsb": 1.0,
+        "mean_lsb": 0.1,
+        "seconds": 0.5,
+    }
+    verified = {"onnxruntime": {"comparison": comparison, "fallbacks": ["1 Conv in float"]}}
+    good = CellResult(CELLS[0], records, verified, {}, None)
+    bad = CellResult(CELLS[1], {}, {}, {}, "train: [chance] level")
+    return Results(STUDY, (good, bad), Path("out"))
+
+
+def _print(content, **options):
+    console = Console(file=StringIO(), width=200, **options)
+    console.print(content)
+    return console.file.getvalue()
+
+
+def test_a_row_a_cell_with_its_interval_and_what_the_target_said():
+    lines = _print(accuracy_table(_results())).splitlines()
+    [good] = [line for line in lines if "w8a8" in line]
+    for text in ("95.00", "90.00", "85.1-93.4", "+5.00", "89.50", "99.50", "1.23", "1.50"):
+        assert text in good
+    low, high = Accuracy(180, 200).interval
+    assert f"{100 * low:.1f}-{100 * high:.1f}" == "85.1-93.4"
+    [bad] = [line for line in lines if "w4a4" in line]
+    assert "failed" in bad
+
+
+def test_results_tell_status_notes_and_failures():
+    results = _results()
+    assert [cell.status for cell in results.cells] == ["complete", "failed"]
+    assert results.failed == (results.cells[1],)
+    assert results.cells[0].notes == ("onnxruntime: 1 Conv in float",)
+    row = results.cells[0].row()
+    assert row["quantized_loss"] == 0.05
+    assert row["packed_mb"] == 1.23
+    assert list(results.table().columns) == list(row)
+
+
+def test_a_cell_whose_stages_are_still_to_run_is_pending():
+    cell = CellResult(CELLS[0], {"train": _results().cells[0].records["train"]}, {}, {}, None)
+    assert cell.status == "pending"
+    assert cell.quantized is None
+    assert cell.row()["trained_acc"] == 0.95
+
+
+def _watch(console):
+    stages = CELLS[0].stages
+    with watching(console) as observer:
+        observer.begin(stages)
+        observer.progress(stages[0].label, PROGRESS)
+        observer.progress(stages[0].label, PROGRESS)
+        observer.finished(Outcome(stages[0], Path(), produced=True))
+        observer.finished(Outcome(stages[1], None, error="quantize: [bold]no[/bold]"))
+        observer.message("[red]text[/red]")
+    return console.file.getvalue()
+
+
+def test_logs_get_plain_lines_once_an_epoch():
+    text = _watch(Console(file=StringIO(), width=200))
+    assert text.count("epoch 1/2, 321 images/s, acc 0.500, val 0.250, 1:15 left") == 1
+    assert "[1/4] done: train embedded shufflenet_v2_x0_5" in text
+    assert "failed: quantize embedded shufflenet_v2_x0_5 w8a8: quantize: [bold]no[/bold]" in text
+    assert "[red]text[/red]" in text
+
+
+def test_a_terminal_gets_bars_and_names_stay_text():
+    text = _watch(Console(file=StringIO(), width=200, force_terminal=True))
+    assert "stages" in text
+    assert "[bold]no[/bold]" in text
