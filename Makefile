@@ -9,7 +9,7 @@ demo: $(VENV)/installed
 	$(BIN)/bitladder run
 
 test: $(VENV)/installed-test
-	$(BIN)/python -m pytest -n $${PYTEST_WORKERS:-auto}
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $${PYTEST_WORKERS:-auto}
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

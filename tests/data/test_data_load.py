@@ -1,6 +1,10 @@
 """Data sets by name, folder and function: found, split, padded, refused where they do not fit."""
 
+import functools
+import hashlib
 import os
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +22,10 @@ HERE = LoaderOptions(download=False, workers=0)
 
 def _load(name, seed=1, loader=HERE, **options):
     return load(DatasetOptions(name=str(name), **options), loader, seed=seed)
+
+
+def _md5(path):
+    return hashlib.md5(path.read_bytes()).hexdigest()
 
 
 def _rows(split):
@@ -162,6 +170,28 @@ def test_a_download_that_fails_says_where_to_put_the_files(nowhere, monkeypatch)
     monkeypatch.setattr(torchvision.datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])
     with pytest.raises(DataError, match=r"cannot be downloaded .*put its files into"):
         _load("mnist", loader=LoaderOptions())
+
+
+def test_a_set_is_downloaded_checked_and_found_the_next_time(nowhere, monkeypatch):
+    import torchvision
+
+    source = Path("/usr/share/datasets/fashion-mnist")
+    if not (source / "train-images-idx3-ubyte.gz").exists():
+        pytest.skip("Debian's dataset-fashion-mnist, whose files are served here, is not installed")
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=source)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        mirror = f"http://127.0.0.1:{server.server_port}/"
+        dataset = torchvision.datasets.FashionMNIST
+        monkeypatch.setattr(dataset, "mirrors", [mirror])
+        with pytest.raises(DataError, match="cannot be downloaded"):  # compressed anew: other sums
+            _load("fashion_mnist", loader=LoaderOptions())
+        served = [(name, _md5(source / name)) for name, _ in dataset.resources]
+        monkeypatch.setattr(dataset, "resources", served)
+        images = _load("fashion_mnist", loader=LoaderOptions())
+        server.shutdown()
+    assert (images.train.images, images.test.images) == (55_000, 10_000)
+    assert _load("fashion_mnist").fingerprint == images.fingerprint
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +184,11 @@ def _download(name: str, loader: LoaderOptions) -> Path:
 
     dataset: Any = getattr(torchvision.datasets, folder)
     try:
-        dataset(str(download_folder()), download=True)
+        download_folder().mkdir(parents=True, exist_ok=True)
+        # Aside, so that half a download is never taken for the set.
+        with tempfile.TemporaryDirectory(dir=download_folder()) as aside:
+            dataset(aside, download=True)
+            (Path(aside) / folder).replace(download_folder() / folder)
     except (OSError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise DataError(f"data set '{name}' cannot be downloaded ({reason}); {where}") from None
