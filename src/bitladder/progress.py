@@ -14,6 +14,6 @@ class Progress:
     step: int
     steps: int
     images_per_second: float
-    train_acc: float
+    train_acc: float | None
     val_acc: float | None
     seconds_left: float

@@ -22,6 +22,8 @@ class Technique(Options):
     """``float`` before simulation, ``simulate`` begins it, ``simulated`` needs it."""
     trains: ClassVar[bool] = False
     """Whether it needs labelled images and a training loop."""
+    after: ClassVar[str | None] = None
+    """A technique that has to stand before it, or None."""
 
 
 class FoldBatchNorm(Technique):
@@ -38,6 +40,30 @@ class Relu6ToRelu(Technique):
     phase: ClassVar[Phase] = "float"
 
 
+class CrossLayerEqualization(Technique):
+    """Scale the channels of neighbouring layers to equal ranges; the float function is kept."""
+
+    name: ClassVar[str] = "cross_layer_equalization"
+    phase: ClassVar[Phase] = "float"
+    after: ClassVar[str | None] = "fold_batch_norm"
+
+    tolerance: float = Field(default=1e-3, gt=0)
+    """Largest change of a scale at which the pairs count as equal."""
+
+
+class HighBiasFold(Technique):
+    """Move the part of a bias that ReLU practically always lets pass into the next layer."""
+
+    name: ClassVar[str] = "high_bias_fold"
+    phase: ClassVar[Phase] = "float"
+    after: ClassVar[str | None] = "fold_batch_norm"
+
+    deviations: float = Field(default=3.0, gt=0)
+    """What lies this many standard deviations under the mean is absorbed."""
+    padded: bool = False
+    """Absorb into layers that pad with zeros too, which changes the values at borders."""
+
+
 class Calibrate(Technique):
     """Begin simulation: place the quantizers and set their ranges from calibration images."""
 
@@ -52,6 +78,18 @@ class Calibrate(Technique):
     """Calibration images, the first of the training split."""
     config: str = "default"
     """AIMET's quantsim config: a name such as ``default`` or ``htp_v73``, or a JSON file."""
+
+
+class BiasCorrection(Technique):
+    """Take the mean error that quantized weights cause out of every channel's bias."""
+
+    name: ClassVar[str] = "bias_correction"
+    phase: ClassVar[Phase] = "simulated"
+
+    method: Literal["auto", "empirical", "analytic"] = "auto"
+    """``analytic`` from folded batch norms, ``empirical`` from images, or where each applies."""
+    images: int = Field(default=2000, ge=1)
+    """Calibration images of the empirical method, the first of the training split."""
 
 
 class Finetune(Technique):
@@ -78,13 +116,38 @@ class Finetune(Technique):
 
 
 TECHNIQUES: dict[str, type[Technique]] = {
-    technique.name: technique for technique in (FoldBatchNorm, Relu6ToRelu, Calibrate, Finetune)
+    technique.name: technique
+    for technique in (
+        FoldBatchNorm,
+        Relu6ToRelu,
+        CrossLayerEqualization,
+        HighBiasFold,
+        Calibrate,
+        BiasCorrection,
+        Finetune,
+    )
 }
 
 RECIPES: dict[str, tuple[Technique, ...]] = {
     "ptq": (FoldBatchNorm(), Calibrate()),
     "qat": (FoldBatchNorm(), Calibrate(), Finetune()),
-    "report": (FoldBatchNorm(), Relu6ToRelu(), Calibrate(), Finetune()),
+    "report": (
+        FoldBatchNorm(),
+        Relu6ToRelu(),
+        CrossLayerEqualization(),
+        HighBiasFold(),
+        Calibrate(),
+        BiasCorrection(),
+        Finetune(),
+    ),
+    "data_free": (
+        FoldBatchNorm(),
+        Relu6ToRelu(),
+        CrossLayerEqualization(),
+        HighBiasFold(),
+        Calibrate(),
+        BiasCorrection(method="analytic"),
+    ),
 }
 
 
@@ -142,7 +205,13 @@ def _parse_technique(entry: object) -> Technique:
 
 def _check_order(recipe: tuple[Technique, ...]) -> None:
     simulated_by: str | None = None
+    before: set[str] = set()
     for technique in recipe:
+        if technique.after is not None and technique.after not in before:
+            raise StudyError(
+                f"'{technique.name}' works on folded layers: put '{technique.after}' before it"
+            )
+        before.add(technique.name)
         if technique.phase == "simulated" and simulated_by is None:
             raise StudyError(
                 f"'{technique.name}' works on the simulated network: put 'calibrate' before it"

@@ -97,11 +97,12 @@ class _Live(_Lines):
 
 
 def _describe(progress: Progress) -> str:
+    training = "" if progress.train_acc is None else f", acc {progress.train_acc:.3f}"
     validation = "" if progress.val_acc is None else f", val {progress.val_acc:.3f}"
     minutes, seconds = divmod(round(progress.seconds_left), 60)
     return (
-        f"epoch {progress.epoch}/{progress.epochs}, {progress.images_per_second:.0f} images/s, "
-        f"acc {progress.train_acc:.3f}{validation}, {minutes}:{seconds:02d} left"
+        f"epoch {progress.epoch}/{progress.epochs}, {progress.images_per_second:.0f} images/s"
+        f"{training}{validation}, {minutes}:{seconds:02d} left"
     )
 
 

@@ -15,6 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
 from bitladder.options import FoldBatchNorm
 from bitladder.simulation import prepare
+from bitladder.techniques.pairs import Statistics, record
 from bitladder.techniques.registry import Context, register, register_rebuild
 
 _Convolution: TypeAlias = nn.Conv1d | nn.Conv2d | nn.Conv3d
@@ -59,6 +60,8 @@ def _fold_one(graph_module: fx.GraphModule, node: fx.Node, norm: BatchNorm) -> i
         layer = _module(graph_module, source)
         if isinstance(layer, _Foldable) and _used_once(graph_module, source):
             _fold_into_previous(layer, norm)
+            gamma, beta = _affine(norm)
+            record(graph_module, str(source.target), Statistics(beta, gamma.abs()))
             return _remove(graph_module, node)
     if len(node.users) == 1:
         user = next(iter(node.users))

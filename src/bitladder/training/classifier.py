@@ -54,7 +54,7 @@ class Classifier(lightning.LightningModule):
         self.history: list[dict[str, float]] = []
         self._counts = torch.zeros(3)  # correct, images, loss summed, since the last log
         self._validation = torch.zeros(3)
-        self._train_acc = 0.0
+        self._train_acc: float | None = None
         self._val_acc: float | None = None
         self._images = 0
         self._started = self._reported = time.perf_counter()
@@ -106,8 +106,8 @@ class Classifier(lightning.LightningModule):
         if step % _LOG_EVERY == 0 or step == self.steps:
             correct, images, loss = self._counts.tolist()
             if images:
-                self._train_acc = correct / images
-                self._write({"train_loss": loss / images, "train_acc": self._train_acc})
+                self._train_acc = accuracy = correct / images
+                self._write({"train_loss": loss / images, "train_acc": accuracy})
                 self._counts.zero_()
         if self.report and time.perf_counter() - self._reported > _REPORT_EVERY:
             self._tell()
@@ -126,7 +126,7 @@ class Classifier(lightning.LightningModule):
         self._validation.zero_()
         self._val_acc = correct / images
         self._write({"val_loss": loss / images, "val_acc": self._val_acc})
-        self.log("train_acc_seen", self._train_acc, logger=False)
+        self.log("train_acc_seen", self._train_acc or 0.0, logger=False)
         if self.report:
             self._tell()
 
