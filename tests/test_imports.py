@@ -20,7 +20,7 @@ ORDER = [
     {"training"},
     {"simulation"},
     {"techniques", "deploy"},
-    {"targets"},
+    {"targets", "quantized"},
     {"study", "store"},
     {"pipeline"},
     {"report"},

@@ -15,19 +15,24 @@ from bitladder.errors import BitladderError
 if TYPE_CHECKING:
     from bitladder.pipeline import plan, run
     from bitladder.pipeline.results import Results
+    from bitladder.quantized import QuantizedModel, quantize
 
 __version__ = version("bitladder")
 __all__ = [
     "BitladderError",
+    "QuantizedModel",
     "Results",
     "__version__",
     "plan",
+    "quantize",
     "run",
 ]
 
 _HOMES = {
+    "QuantizedModel": "bitladder.quantized",
     "Results": "bitladder.pipeline.results",
     "plan": "bitladder.pipeline",
+    "quantize": "bitladder.quantized",
     "run": "bitladder.pipeline",
 }
 

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, f
 
 from bitladder.errors import StudyError, unknown
 from bitladder.options import (
+    RECIPES,
     DatasetOptions,
     LoaderOptions,
     ModelOptions,
@@ -19,9 +20,9 @@ from bitladder.options import (
     Precision,
     Technique,
     TrainOptions,
+    dump_recipe,
     parse_recipe,
 )
-from bitladder.options.techniques import RECIPES, dump_recipe
 
 EMBEDDED_STUDIES = files("bitladder") / "studies"
 

@@ -1,9 +1,8 @@
 """Simulated networks to export."""
 
 import pytest
-import torch
 
-from bitladder.options import Precision
+from bitladder.options import Calibrate, Precision
 from bitladder.simulation import SimulatedModel
 from bitladder.techniques.fold_batch_norm import fold_batch_norm
 
@@ -19,10 +18,9 @@ def simulate(network, images):
             folded,
             Precision.parse(precision),
             shape=tuple(calibration.shape[1:]),
-            method="min_max",
+            options=Calibrate(method="min_max"),
         )
-        with torch.no_grad():
-            simulated.calibrate(lambda module: module(calibration))
+        simulated.calibrate(calibration)
         return simulated.eval()
 
     return make

@@ -3,8 +3,7 @@
 import pytest
 
 from bitladder.errors import StudyError
-from bitladder.options import RECIPES, TECHNIQUES, parse_recipe
-from bitladder.options.techniques import dump_recipe
+from bitladder.options import RECIPES, TECHNIQUES, dump_recipe, parse_recipe
 
 
 @pytest.mark.parametrize("name", RECIPES)

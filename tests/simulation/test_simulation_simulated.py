@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from bitladder.errors import ModelError, QuantizationError
-from bitladder.options import Precision
+from bitladder.options import Calibrate, Precision
 from bitladder.simulation import SimulatedModel, prepare
 from bitladder.techniques.fold_batch_norm import fold_batch_norm
 
@@ -14,9 +14,11 @@ SHAPE = (1, 12, 12)
 
 def _simulate(network, precision, images=None, **settings):
     folded, _ = fold_batch_norm(network)
-    simulated = SimulatedModel(folded, Precision.parse(precision), shape=SHAPE, **settings)
+    simulated = SimulatedModel(
+        folded, Precision.parse(precision), shape=SHAPE, options=Calibrate(**settings)
+    )
     if images is not None:
-        simulated.calibrate(lambda module: module(images))
+        simulated.calibrate(images)
     return simulated.eval()
 
 

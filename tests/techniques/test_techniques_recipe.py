@@ -25,10 +25,8 @@ def context(network, images, splits, tmp_path):
     train, validation = splits
     options = TrainOptions(epochs=5, batch_size=16, lr=1e-2, early_stopping=None)
     training.fit(network, train, validation, options, seed=1, log_dir=tmp_path, classes=4)
-    data = techniques.TrainingData(
-        train=train, validation=validation, classes=4, seed=1, log_dir=tmp_path
-    )
-    return techniques.Context(Precision(4, 4), images, network, data)
+    data = techniques.TrainingData(train=train, validation=validation, classes=4, log_dir=tmp_path)
+    return techniques.Context(Precision(4, 4), images, network, data, seed=1)
 
 
 @pytest.fixture
@@ -85,7 +83,7 @@ def test_calibration_needs_images(network, context):
 
 def test_a_recipe_is_rebuilt_for_saved_weights(calibrated, network, context, images, tmp_path):
     calibrated.save(tmp_path / "s.safetensors")
-    recipe = parse_recipe(["fold_batch_norm", "calibrate"])
+    recipe = parse_recipe(["fold_batch_norm", {"calibrate": {"method": "min_max"}}])
     rebuilt = techniques.rebuild(recipe, network, context)
     rebuilt.restore(tmp_path / "s.safetensors")
     with torch.no_grad():

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 
 from bitladder.errors import TrainingError
 from bitladder.options import EarlyStopping, TrainOptions
-from bitladder.training import evaluate, fit
+from bitladder.training import Tuning, evaluate, fit
 
 OPTIONS = TrainOptions(epochs=3, batch_size=16, lr=1e-2, early_stopping=None, accelerator="cpu")
 
@@ -161,7 +161,7 @@ def test_distilling_follows_the_teacher(network, splits, tmp_path):
         teacher.head.bias.copy_(torch.tensor([0.0, 0.0, 0.0, 9.0]))
     options = OPTIONS.model_copy(update={"epochs": 5})
     with pytest.raises(TrainingError, match="chance level"):  # it learned to say class 3
-        _fit(network, splits, tmp_path, options, teacher=teacher, distill=1.0)
+        _fit(network, splits, tmp_path, options, tuning=Tuning(teacher=teacher, distill=1.0))
     [(images, _)] = list(splits[1].batches(1000))
     with torch.no_grad():
         assert (network(images).argmax(1) == 3).all()

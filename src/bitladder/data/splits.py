@@ -125,6 +125,22 @@ class DatasetSplit:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class LoaderSplit:
+    """A split read through a DataLoader of the caller's, which batches and shuffles as it does."""
+
+    loader: DataLoader[Any]
+
+    @property
+    def images(self) -> int:
+        """Number of images."""
+        return len(self.loader.dataset)  # type: ignore[arg-type]
+
+    def batches(self, batch_size: int, *, shuffle_seed: int | None = None) -> Batches:
+        """The loader's own batches, whatever is asked for."""
+        return self.loader
+
+
 @dataclass(frozen=True)
 class ImageData:
     """A data set, split.

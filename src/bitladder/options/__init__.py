@@ -4,24 +4,28 @@ from bitladder.options.base import Options
 from bitladder.options.data import DatasetOptions, LoaderOptions
 from bitladder.options.models import ModelOptions
 from bitladder.options.precision import Precision
+from bitladder.options.recipes import RECIPES, dump_recipe, parse_recipe, parse_techniques
 from bitladder.options.techniques import (
-    RECIPES,
     TECHNIQUES,
+    Adaround,
     BiasCorrection,
     Calibrate,
     CrossLayerEqualization,
     Finetune,
     FoldBatchNorm,
     HighBiasFold,
+    MixedPrecision,
+    ReestimateBatchNorm,
     Relu6ToRelu,
+    SequentialMse,
     Technique,
-    parse_recipe,
 )
 from bitladder.options.training import EarlyStopping, TrainOptions
 
 __all__ = [
     "RECIPES",
     "TECHNIQUES",
+    "Adaround",
     "BiasCorrection",
     "Calibrate",
     "CrossLayerEqualization",
@@ -31,11 +35,16 @@ __all__ = [
     "FoldBatchNorm",
     "HighBiasFold",
     "LoaderOptions",
+    "MixedPrecision",
     "ModelOptions",
     "Options",
     "Precision",
+    "ReestimateBatchNorm",
     "Relu6ToRelu",
+    "SequentialMse",
     "Technique",
     "TrainOptions",
+    "dump_recipe",
     "parse_recipe",
+    "parse_techniques",
 ]

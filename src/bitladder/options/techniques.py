@@ -1,17 +1,17 @@
-"""Options of every technique, the recipes by name, and the orders that make sense."""
+"""Options of every technique."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, model_validator
 
-from bitladder.errors import StudyError, unknown
 from bitladder.options.base import Options
+from bitladder.options.precision import MAX_BITS, MIN_BITS
 from bitladder.options.training import Schedule
 
 Phase = Literal["float", "simulate", "simulated"]
+RangeMethod = Literal["sqnr", "mse", "entropy", "percentile", "min_max"]
 
 
 class Technique(Options):
@@ -24,6 +24,8 @@ class Technique(Options):
     """Whether it needs labelled images and a training loop."""
     after: ClassVar[str | None] = None
     """A technique that has to stand before it, or None."""
+    not_after: ClassVar[tuple[str, ...]] = ()
+    """Techniques whose work it would undo or come too late for."""
 
 
 class FoldBatchNorm(Technique):
@@ -38,6 +40,7 @@ class Relu6ToRelu(Technique):
 
     name: ClassVar[str] = "relu6_to_relu"
     phase: ClassVar[Phase] = "float"
+    not_after: ClassVar[tuple[str, ...]] = ("cross_layer_equalization", "high_bias_fold")
 
 
 class CrossLayerEqualization(Technique):
@@ -70,14 +73,54 @@ class Calibrate(Technique):
     name: ClassVar[str] = "calibrate"
     phase: ClassVar[Phase] = "simulate"
 
-    method: Literal["sqnr", "min_max", "percentile"] = "sqnr"
-    """``sqnr`` maximizes signal to noise (AIMET's tf_enhanced), or plain or clipped extremes."""
+    method: RangeMethod = "sqnr"
+    """``sqnr`` (AIMET's tf_enhanced), ``mse``, ``entropy``, ``percentile`` or ``min_max``."""
     percentile: float = Field(default=99.99, gt=50, le=100)
     """Share of values kept by the percentile method, in percent."""
     images: int = Field(default=1000, ge=1)
     """Calibration images, the first of the training split."""
     config: str = "default"
     """AIMET's quantsim config: a name such as ``default`` or ``htp_v73``, or a JSON file."""
+    weights: Literal["config", "per_channel", "per_tensor"] = "config"
+    """One range a weight or one a channel, or what the config says."""
+    symmetric_weights: bool | None = None
+    """Whether weights' zero is in the middle of their grid; by default what the config says."""
+    symmetric_activations: bool | None = None
+    """The same of activations."""
+    logits: Literal["method", "cross_entropy"] = "cross_entropy"
+    """Range of the network's output: like all others, or the one that changes classes least."""
+    edges: int | None = Field(default=None, ge=MIN_BITS, le=MAX_BITS)
+    """Bits of the input and of the first and last layer, as ``-edges8`` in a precision."""
+
+
+class SequentialMse(Technique):
+    """Choose each weight range by the error it causes in the layer's output, in order."""
+
+    name: ClassVar[str] = "sequential_mse"
+    phase: ClassVar[Phase] = "simulated"
+    not_after: ClassVar[tuple[str, ...]] = ("adaround", "bias_correction", "finetune")
+
+    images: int = Field(default=256, ge=1)
+    """Calibration images, the first of the training split."""
+    candidates: int = Field(default=20, ge=2)
+    """Ranges tried for each weight."""
+
+
+class Adaround(Technique):
+    """Learn for every weight whether to round up or down, layer by layer."""
+
+    name: ClassVar[str] = "adaround"
+    phase: ClassVar[Phase] = "simulated"
+    not_after: ClassVar[tuple[str, ...]] = ("adaround", "bias_correction", "finetune")
+
+    images: int = Field(default=500, ge=1)
+    """Calibration images, the first of the training split."""
+    iterations: int = Field(default=1000, ge=1)
+    """Optimizer steps a layer; the paper takes 10,000."""
+    regularization: float = Field(default=0.01, ge=0)
+    """Weight of the loss that drives every rounding to a decision."""
+    batch_size: int = Field(default=50, ge=1)
+    """Images a forward while activations are collected."""
 
 
 class BiasCorrection(Technique):
@@ -85,6 +128,8 @@ class BiasCorrection(Technique):
 
     name: ClassVar[str] = "bias_correction"
     phase: ClassVar[Phase] = "simulated"
+    after: ClassVar[str | None] = "fold_batch_norm"
+    not_after: ClassVar[tuple[str, ...]] = ("finetune",)
 
     method: Literal["auto", "empirical", "analytic"] = "auto"
     """``analytic`` from folded batch norms, ``empirical`` from images, or where each applies."""
@@ -107,12 +152,65 @@ class Finetune(Technique):
     """Images per step."""
     lr: float = Field(default=5e-4, gt=0)
     """Adam's learning rate (the peak of the schedule)."""
+    range_lr: float | None = Field(default=None, ge=0)
+    """Learning rate of the ranges; null takes ``lr``, 0 keeps the ranges as they are."""
     schedule: Schedule = "one_cycle"
-    """How the learning rate runs."""
+    """How the learning rates run."""
     gradient_clip: float = Field(default=0.5, ge=0)
     """Largest gradient norm; 0 does not clip."""
     distill: float = Field(default=1.0, ge=0, le=1)
     """Share of the loss that follows the float network's outputs; the rest follows the labels."""
+    freeze_batch_norm: float = Field(default=1.0, ge=0, le=1)
+    """Share of the steps after which batch norms keep their statistics; 1 never freezes them."""
+    dampen: float = Field(default=0.0, ge=0)
+    """Weight, at the last step, of the loss against weights that oscillate between integers."""
+
+
+class ReestimateBatchNorm(Technique):
+    """Measure batch norms' statistics on the quantized network, then fold them."""
+
+    name: ClassVar[str] = "reestimate_batch_norm"
+    phase: ClassVar[Phase] = "simulated"
+
+    images: int = Field(default=5000, ge=2)
+    """Images the statistics are taken from, the first of the training split."""
+    batch_size: int = Field(default=250, ge=2)
+    """Images a batch, whose mean and variance are averaged."""
+
+
+class MixedPrecision(Technique):
+    """Give each layer's weights their own bits under a budget, by measured sensitivity."""
+
+    name: ClassVar[str] = "mixed_precision"
+    phase: ClassVar[Phase] = "simulated"
+    not_after: ClassVar[tuple[str, ...]] = (
+        "sequential_mse",
+        "adaround",
+        "bias_correction",
+        "finetune",
+    )
+
+    bits: tuple[int, ...] = (2, 3, 4, 6, 8)
+    """Widths to choose from."""
+    mean_bits: float | None = Field(default=None, ge=MIN_BITS, le=MAX_BITS)
+    """Budget: bits of a weight on average."""
+    megabytes: float | None = Field(default=None, gt=0)
+    """Budget: packed weights in units of 1,000,000 bytes."""
+    gigabops: float | None = Field(default=None, gt=0)
+    """Budget: multiply-adds times weight bits times activation bits, in units of 1e9."""
+    min_agreement: float | None = Field(default=None, gt=0, le=1)
+    """Floor: share of calibration images whose class stays; the smallest network above it."""
+    images: int = Field(default=256, ge=1)
+    """Calibration images, the first of the training split."""
+
+    @model_validator(mode="after")
+    def _one_goal(self) -> Self:
+        goals = (self.mean_bits, self.megabytes, self.gigabops, self.min_agreement)
+        if sum(goal is not None for goal in goals) != 1:
+            raise ValueError("give one of mean_bits, megabytes, gigabops and min_agreement")
+        if not all(MIN_BITS <= bits <= MAX_BITS for bits in self.bits) or len(self.bits) < 2:
+            raise ValueError(f"bits: at least two widths of {MIN_BITS} to {MAX_BITS}")
+        return self
 
 
 TECHNIQUES: dict[str, type[Technique]] = {
@@ -123,104 +221,11 @@ TECHNIQUES: dict[str, type[Technique]] = {
         CrossLayerEqualization,
         HighBiasFold,
         Calibrate,
+        SequentialMse,
+        Adaround,
+        MixedPrecision,
         BiasCorrection,
         Finetune,
+        ReestimateBatchNorm,
     )
 }
-
-RECIPES: dict[str, tuple[Technique, ...]] = {
-    "ptq": (FoldBatchNorm(), Calibrate()),
-    "qat": (FoldBatchNorm(), Calibrate(), Finetune()),
-    "report": (
-        FoldBatchNorm(),
-        Relu6ToRelu(),
-        CrossLayerEqualization(),
-        HighBiasFold(),
-        Calibrate(),
-        BiasCorrection(),
-        Finetune(),
-    ),
-    "data_free": (
-        FoldBatchNorm(),
-        Relu6ToRelu(),
-        CrossLayerEqualization(),
-        HighBiasFold(),
-        Calibrate(),
-        BiasCorrection(method="analytic"),
-    ),
-}
-
-
-def parse_recipe(value: object) -> tuple[Technique, ...]:
-    """Read a recipe: a name of ``RECIPES``, or a list of names and ``{name: options}``.
-
-    Raises:
-        StudyError: a name or an option is unknown, or the order cannot work.
-    """
-    if isinstance(value, str):
-        if value not in RECIPES:
-            raise StudyError(unknown("recipe", value, RECIPES))
-        return RECIPES[value]
-    if not isinstance(value, list | tuple) or not value:
-        raise StudyError("a recipe is the name of one or a list of techniques")
-    recipe = parse_techniques(value)
-    _check_order(recipe)
-    return recipe
-
-
-def parse_techniques(entries: Iterable[object]) -> tuple[Technique, ...]:
-    """Read a list of techniques that need not be a whole recipe.
-
-    Raises:
-        StudyError: a name or an option is unknown.
-    """
-    return tuple(_parse_technique(entry) for entry in entries)
-
-
-def dump_recipe(recipe: Iterable[Technique]) -> list[dict[str, dict[str, Any]]]:
-    """Write a recipe with every option resolved, in the form that ``parse_recipe`` reads."""
-    return [{technique.name: technique.model_dump(mode="json")} for technique in recipe]
-
-
-def _parse_technique(entry: object) -> Technique:
-    if isinstance(entry, Technique):
-        return entry
-    if isinstance(entry, str):
-        entry = {entry: {}}
-    if not isinstance(entry, Mapping) or len(entry) != 1:
-        raise StudyError(f"recipe entry {entry!r} is not a technique or {{technique: options}}")
-    [(name, options)] = entry.items()
-    if name not in TECHNIQUES:
-        raise StudyError(unknown("technique", str(name), TECHNIQUES))
-    try:
-        return TECHNIQUES[name].model_validate(options or {})
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            known = TECHNIQUES[name].model_fields
-            raise StudyError(unknown("option", key, known, where=name)) from None
-        raise StudyError(f"{name}.{key}: {first['msg']}") from None
-
-
-def _check_order(recipe: tuple[Technique, ...]) -> None:
-    simulated_by: str | None = None
-    before: set[str] = set()
-    for technique in recipe:
-        if technique.after is not None and technique.after not in before:
-            raise StudyError(
-                f"'{technique.name}' works on folded layers: put '{technique.after}' before it"
-            )
-        before.add(technique.name)
-        if technique.phase == "simulated" and simulated_by is None:
-            raise StudyError(
-                f"'{technique.name}' works on the simulated network: put 'calibrate' before it"
-            )
-        if technique.phase != "simulated" and simulated_by is not None:
-            raise StudyError(
-                f"'{technique.name}' changes the float network: put it before '{simulated_by}'"
-            )
-        if technique.phase == "simulate":
-            simulated_by = technique.name
-    if simulated_by is None:
-        raise StudyError("the recipe never simulates the network: add 'calibrate'")

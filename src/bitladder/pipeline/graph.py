@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bitladder.errors import ModelError
-from bitladder.options import DatasetOptions, ModelOptions, Precision, Technique
-from bitladder.options.techniques import dump_recipe
+from bitladder.options import DatasetOptions, ModelOptions, Precision, Technique, dump_recipe
 from bitladder.store import digest
 from bitladder.study import Study, load
 

@@ -23,8 +23,8 @@ from bitladder.options import (
     Technique,
     TrainOptions,
     parse_recipe,
+    parse_techniques,
 )
-from bitladder.options.techniques import parse_techniques
 from bitladder.pipeline.graph import Stage
 from bitladder.progress import Progress
 
@@ -108,7 +108,6 @@ def _finetune(stage: Stage, bench: Bench, output: Path) -> dict[str, Any]:
         train=images.train,
         validation=images.validation,
         classes=images.classes,
-        seed=stage.spec["seed"],
         log_dir=output / "tensorboard",
         checkpoint=bench.store.scratch(stage.key) / "epoch.ckpt",
         report=bench.report,
@@ -228,6 +227,7 @@ def _context(stage: Stage, bench: Bench) -> techniques.Context:
         precision=Precision.parse(stage.spec["precision"]),
         calibration=data.calibration_images(loaded, min(images, loaded.train.images)),
         reference=_float(stage, bench),
+        seed=stage.spec["seed"],
     )
 
 

@@ -1,6 +1,19 @@
 """Quantization simulation: AIMET's simulated network behind one small type."""
 
+from bitladder.simulation.analysis import Layer, Sensitivity, layers, sensitivity
 from bitladder.simulation.prepare import prepare
+from bitladder.simulation.quality import agreement, outputs, sqnr
 from bitladder.simulation.simulated import QuantizerInfo, SimulatedModel
 
-__all__ = ["QuantizerInfo", "SimulatedModel", "prepare"]
+__all__ = [
+    "Layer",
+    "QuantizerInfo",
+    "Sensitivity",
+    "SimulatedModel",
+    "agreement",
+    "layers",
+    "outputs",
+    "prepare",
+    "sensitivity",
+    "sqnr",
+]

@@ -6,27 +6,43 @@ from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 from torch import fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from torch.nn.modules.conv import _ConvNd as Convolution
 
 _IMAGE_CHANNELS = 3
 _Layer: TypeAlias = Convolution | nn.Linear
 
 
-def fuse_activations(module: fx.GraphModule) -> None:
-    """Take out the quantizer between a convolution or linear layer and the ReLU that follows it.
+def fuse_operations(module: fx.GraphModule) -> None:
+    """Round once after a convolution or linear layer, the batch norm behind it and its ReLU.
 
-    Targets compute layer and activation as one operation with one rounding. AIMET's configs say
-    so for convolutions, but its graph does not match them on depthwise ones, which would then be
-    rounded twice, in two ranges where the activation is ReLU6.
+    Targets compute the three as one operation. AIMET's configs say so for convolutions, but its
+    graph does not match them on depthwise ones, which would then be rounded twice, in two ranges
+    where the activation is ReLU6.
     """
     modules = dict(module.named_modules())
     for node in module.graph.nodes:
         if node.op != "call_module" or not isinstance(modules[node.target], _Layer):
             continue
-        users = [modules.get(str(user.target)) for user in node.users]
-        activation = users[0] if len(users) == 1 else None
-        if isinstance(activation, nn.ReLU | nn.ReLU6) and any(_output_quantizers(activation)):
+        last = _only_reader(node, modules, BatchNorm)
+        if last is not None:
             modules[node.target].output_quantizers[0] = None
+            norm = modules[str(last.target)]
+            for name in norm.param_quantizers:
+                norm.param_quantizers[name] = None
+        activation = _only_reader(last or node, modules, nn.ReLU, nn.ReLU6)
+        if activation is not None and any(_output_quantizers(modules[str(activation.target)])):
+            modules[str((last or node).target)].output_quantizers[0] = None
+
+
+def _only_reader(
+    node: fx.Node, modules: dict[str, nn.Module], *kinds: type[nn.Module]
+) -> fx.Node | None:
+    """The one operation that reads a node's output, if it is of one of these kinds."""
+    readers = list(node.users)
+    if len(readers) != 1 or not isinstance(modules.get(str(readers[0].target)), kinds):
+        return None
+    return readers[0]
 
 
 def edge_quantizers(module: fx.GraphModule) -> Iterator[Any]:
@@ -54,15 +70,27 @@ def edge_quantizers(module: fx.GraphModule) -> Iterator[Any]:
         yield from _output_quantizers(modules[layers[-1].target])
 
 
+def logits_quantizer(module: fx.GraphModule) -> Any | None:
+    """The quantizer that the network's output comes from, or None."""
+    modules = dict(module.named_modules())
+    [output] = [node for node in module.graph.nodes if node.op == "output"]
+    return next(_made_by(output.args[0], modules), None)
+
+
 def _input_quantizers(node: fx.Node, modules: dict[str, nn.Module]) -> Iterator[Any]:
     """The quantizer of a layer's input: its own, or that of the operation it comes from."""
     layer = modules[str(node.target)]
     own = [quantizer for quantizer in getattr(layer, "input_quantizers", ()) if quantizer]
-    source = node.args[0]
-    while not own and isinstance(source, fx.Node) and source.op == "call_module":
-        own = list(_output_quantizers(modules[str(source.target)]))
+    yield from own or _made_by(node.args[0], modules)
+
+
+def _made_by(source: Any, modules: dict[str, nn.Module]) -> Iterator[Any]:
+    """Quantizers of the last operation before ``source``, itself included, that has any."""
+    found: list[Any] = []
+    while not found and isinstance(source, fx.Node) and source.op == "call_module":
+        found = list(_output_quantizers(modules[str(source.target)]))
         source = source.args[0] if source.args else None
-    yield from own
+    yield from found
 
 
 def _output_quantizers(module: nn.Module) -> Iterator[Any]:

@@ -8,7 +8,7 @@ and targets read it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,19 +16,17 @@ from typing import Any, Literal
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from bitladder.errors import QuantizationError
-from bitladder.options import Precision
+from bitladder.options import Calibrate, Precision
 from bitladder.simulation.aimet import aimet, quiet
-from bitladder.simulation.placement import edge_quantizers, fuse_activations
+from bitladder.simulation.config import quantsim_config
+from bitladder.simulation.isolate import only
+from bitladder.simulation.placement import edge_quantizers, fuse_operations, logits_quantizer
+from bitladder.simulation.quality import outputs
+from bitladder.simulation.ranges import set_analyzer, set_logits_range
 
-RangeMethod = Literal["sqnr", "min_max", "percentile"]
-_SCHEMES = {
-    "sqnr": "post_training_tf_enhanced",
-    "min_max": "min_max",
-    "percentile": "post_training_percentile",
-}
 _AIMET_MIN_BITS = 4  # its constructor refuses fewer; a quantizer itself takes them
 
 
@@ -62,9 +60,7 @@ class SimulatedModel(nn.Module):
         model: a prepared network (see ``prepare``) in evaluation mode; it is copied.
         precision: bits of weights and activations.
         shape: the input's (channels, height, width).
-        config: AIMET's quantsim config: a name such as ``default`` or ``htp_v73``, or a file.
-        method: how ranges are found when ``calibrate`` is called.
-        percentile: share of values kept by the percentile method, in percent.
+        options: the quantsim config, and how ranges are found when ``calibrate`` is called.
 
     Raises:
         QuantizationError: the config is unknown, or AIMET cannot simulate this network.
@@ -76,18 +72,14 @@ class SimulatedModel(nn.Module):
         precision: Precision,
         *,
         shape: tuple[int, int, int],
-        config: str = "default",
-        method: RangeMethod = "sqnr",
-        percentile: float = 99.99,
+        options: Calibrate | None = None,
     ) -> None:
         super().__init__()
         self.precision = precision
         self.shape = shape
-        self.config = config
-        self.sim = _build(model, precision, shape, config, method)
-        if method == "percentile":
-            self.sim.set_percentile_value(percentile)
-        self.module: nn.Module = self.sim.model
+        self.options = options or Calibrate()
+        self.sim = _build(model, precision, shape, self.options)
+        self.module: fx.GraphModule = self.sim.model
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (N, C, H, W) to quantized logits (N, classes)."""
@@ -97,26 +89,37 @@ class SimulatedModel(nn.Module):
     def __deepcopy__(self, memo: dict[int, Any]) -> SimulatedModel:
         raise TypeError("a SimulatedModel is not copied: the trained module must be this one")
 
-    def calibrate(self, run: Callable[[nn.Module], object]) -> None:
-        """Set every range from what the quantizers see while ``run`` calls the network."""
+    @torch.no_grad()
+    def calibrate(self, images: Tensor) -> None:
+        """Set every range from what the quantizers see of the images (N, C, H, W)."""
         with quiet():
-            self.sim.compute_encodings(run)
+            self.sim.compute_encodings(lambda module: outputs(module, images))
+        last = logits_quantizer(self.module)
+        if self.options.logits == "cross_entropy" and last is not None and last.min.numel() == 1:
+            with only(self.module, [q for _, q in self.quantizers() if q is not last]):
+                logits = outputs(self.module, images)
+            set_logits_range(last, logits.to(last.min.device))
 
     def quantizers(self) -> Iterator[tuple[QuantizerInfo, nn.Module]]:
         """Every active quantizer in module order, with what it is."""
         for name, quantizer in self.sim.named_quantizers():
             yield _info(name, quantizer), quantizer
 
-    def save(self, path: Path) -> None:
-        """Write weights, ranges and the quantizers' widths as one safetensors file."""
+    def save(self, path: Path, metadata: Mapping[str, str] | None = None) -> None:
+        """Write weights, ranges and the quantizers' widths as one safetensors file.
+
+        Args:
+            path: the file.
+            metadata: text to write with them.
+        """
         tensors = {
             name: value.detach().cpu().contiguous().clone()  # quantizers may be shared
             for name, value in self.module.state_dict().items()
             if isinstance(value, Tensor)
         }
         widths = {info.name: asdict(info) for info, _ in self.quantizers()}
-        metadata = {"quantizers": json.dumps(widths, sort_keys=True)}
-        save_file(tensors, path, metadata=metadata)
+        described = {**(metadata or {}), "quantizers": json.dumps(widths, sort_keys=True)}
+        save_file(tensors, path, metadata=described)
 
     def restore(self, path: Path) -> None:
         """Load what ``save`` wrote; outputs are then bit-identical to the saved network's.
@@ -146,21 +149,15 @@ class SimulatedModel(nn.Module):
 
 
 def _build(
-    model: nn.Module,
-    precision: Precision,
-    shape: tuple[int, int, int],
-    config: str,
-    method: RangeMethod,
+    model: nn.Module, precision: Precision, shape: tuple[int, int, int], options: Calibrate
 ) -> Any:
     quantsim = aimet("quantsim")
-    scheme = getattr(aimet("common.defs").QuantScheme, _SCHEMES[method])
     device = next(model.parameters()).device
     try:
-        with quiet():
+        with quiet(), quantsim_config(options) as config:
             sim = quantsim.QuantizationSimModel(
                 model,
                 torch.zeros(1, *shape, device=device),
-                quant_scheme=scheme,
                 default_param_bw=max(precision.weights, _AIMET_MIN_BITS),
                 default_output_bw=max(precision.activations, _AIMET_MIN_BITS),
                 config_file=config,
@@ -168,22 +165,24 @@ def _build(
     except (RuntimeError, ValueError, KeyError, OSError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise QuantizationError(
-            f"cannot simulate at {precision} with quantsim config '{config}': {reason}"
+            f"cannot simulate at {precision} with quantsim config '{options.config}': {reason}"
         ) from error
-    fuse_activations(sim.model)
-    _apply_bits(sim, precision)
+    fuse_operations(sim.model)
+    for name, quantizer in sim.named_quantizers():
+        set_analyzer(quantizer, options, weight=_kind(name) == "weight")
+    _apply_bits(sim, precision, options.edges or precision.edges)
     return sim
 
 
-def _apply_bits(sim: Any, precision: Precision) -> None:
+def _apply_bits(sim: Any, precision: Precision, edges: int | None) -> None:
     """Set the widths that AIMET's constructor cannot: below 4 bit, and the edges."""
     for name, quantizer in sim.named_quantizers():
         wanted = precision.weights if _kind(name) == "weight" else precision.activations
         if wanted < _AIMET_MIN_BITS and quantizer.bitwidth == _AIMET_MIN_BITS:
             _set_bits(quantizer, wanted)
-    if precision.edges is not None:
+    if edges is not None:
         for quantizer in edge_quantizers(sim.model):
-            _set_bits(quantizer, precision.edges)
+            _set_bits(quantizer, edges)
 
 
 def _set_bits(quantizer: Any, bits: int) -> None:

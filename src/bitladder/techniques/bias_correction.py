@@ -17,11 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from bitladder.errors import QuantizationError
 from bitladder.options import BiasCorrection
 from bitladder.simulation import SimulatedModel
 from bitladder.techniques.pairs import Layer, Statistics, expected_output, statistics
-from bitladder.techniques.registry import Context, register
+from bitladder.techniques.registry import Context, calibration_images, register
 
 _BATCH = 250  # images a forward; results do not depend on it but for rounding
 
@@ -37,9 +36,6 @@ def bias_correction(options: BiasCorrection, model: nn.Module, context: Context)
         QuantizationError: the method needs images and there are none.
     """
     assert isinstance(model, SimulatedModel)
-    images = context.calibration[: options.images]
-    if options.method != "analytic" and not len(images):
-        raise QuantizationError("bias_correction: there are no calibration images; give some")
     model.eval()
     analytic = {} if options.method == "empirical" else dict(_analytic(model))
     for name, error in analytic.items():
@@ -47,6 +43,7 @@ def bias_correction(options: BiasCorrection, model: nn.Module, context: Context)
     if options.method == "analytic":
         context.notes.append(f"{len(analytic)} biases corrected from batch norms")
         return model
+    images = calibration_images(options, context)
     corrected = _empirical(model, images, skip=set(analytic))
     context.notes.append(
         f"biases of {len(analytic)} layers corrected from batch norms, of {corrected} from "

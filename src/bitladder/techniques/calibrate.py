@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 
-from bitladder.errors import QuantizationError
 from bitladder.options import Calibrate
 from bitladder.simulation import SimulatedModel, prepare
-from bitladder.techniques.registry import Context, register, register_rebuild
-
-_BATCH = 250  # images a forward; results do not depend on it but for rounding
+from bitladder.techniques.registry import Context, calibration_images, register, register_rebuild
 
 
 @register_rebuild(Calibrate)
 def simulate(options: Calibrate, model: nn.Module, context: Context) -> SimulatedModel:
     """Build the simulated network, its ranges not set yet."""
-    return SimulatedModel(
-        prepare(model),
-        context.precision,
-        shape=context.shape,
-        config=options.config,
-        method=options.method,
-        percentile=options.percentile,
-    )
+    return SimulatedModel(prepare(model), context.precision, shape=context.shape, options=options)
 
 
 @register(Calibrate)
@@ -33,16 +22,9 @@ def calibrate(options: Calibrate, model: nn.Module, context: Context) -> Simulat
     Raises:
         QuantizationError: there are no calibration images, or the network cannot be simulated.
     """
-    images = context.calibration[: options.images]
-    if not len(images):
-        raise QuantizationError("calibrate: there are no calibration images; give at least one")
+    images = calibration_images(options, context)
     simulated = simulate(options, model, context)
 
-    def run(module: nn.Module) -> None:
-        device = next(module.parameters()).device
-        for batch in torch.split(images, _BATCH):
-            module(batch.to(device))
-
-    simulated.calibrate(run)
+    simulated.calibrate(images)
     context.notes.append(f"ranges by {options.method} from {len(images)} images")
     return simulated

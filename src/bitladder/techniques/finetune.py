@@ -2,16 +2,28 @@
 
 Gradients pass the rounding straight through (Bengio et al. 2013, arXiv 1308.3432) and reach the
 ranges too (learned ranges, Jain et al. 2020, arXiv 1903.08066); the float network may teach
-(Hinton et al. 2015, arXiv 1503.02531).
+(Hinton et al. 2015, arXiv 1503.02531). Weights near the middle between two integers jump to and
+fro; the dampening loss pulls them to the integer they are at (Nagel et al. 2022, arXiv 2203.11086,
+equation 6).
 """
 
 from __future__ import annotations
 
-from torch import nn
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
 
+import torch
+from torch import Tensor, nn
+
+from bitladder.errors import TrainingError
 from bitladder.options import Finetune, TrainOptions
+from bitladder.simulation import SimulatedModel
+from bitladder.techniques.pairs import Layer
 from bitladder.techniques.registry import Context, register
-from bitladder.training import fit
+from bitladder.training import Tuning, fit
+
+_RANGES = "_quantizers."  # in the name of every parameter that is a range
 
 
 @register(Finetune)
@@ -23,21 +35,57 @@ def finetune(options: Finetune, model: nn.Module, context: Context) -> nn.Module
     """
     data = context.training
     assert data is not None  # the registry has checked it
+    assert isinstance(model, SimulatedModel)
+    ratio = 1.0 if options.range_lr is None else options.range_lr / options.lr
+    tuning = Tuning(
+        teacher=context.reference.eval() if options.distill else None,
+        distill=options.distill,
+        rate=lambda name: ratio if _RANGES in name else 1.0,
+        penalty=_dampening(model, options.dampen) if options.dampen else None,
+        freeze_batch_norm=options.freeze_batch_norm,
+    )
     result = fit(
         model,
         data.train,
         data.validation,
         _training(options),
-        seed=data.seed,
+        seed=context.seed,
         log_dir=data.log_dir,
-        teacher=context.reference if options.distill else None,
-        distill=options.distill,
+        tuning=tuning,
         report=data.report,
         checkpoint=data.checkpoint,
         classes=data.classes,
     )
     context.notes.append(f"{result.steps} steps at learning rate {result.lr:g}")
     return model
+
+
+def dampening_loss(layers: Iterable[Any]) -> Tensor:
+    """``sum || q(w) - clip(w) ||^2`` over quantized layers; the grid gets no gradient.
+
+    Args:
+        layers: simulated layers with a weight and its quantizer.
+    """
+    terms = []
+    for layer in layers:
+        quantizer, weight = layer.param_quantizers["weight"], layer.weight
+        with torch.no_grad():
+            target = quantizer(weight).as_subclass(Tensor)
+            low, high = quantizer.get_min(), quantizer.get_max()
+        terms.append((torch.minimum(torch.maximum(weight, low), high) - target).square().sum())
+    return torch.stack(terms).sum()
+
+
+def _dampening(model: SimulatedModel, weight: float) -> Callable[[float], Tensor]:
+    """The loss with a weight that rises along a cosine from 0, as in the paper's section 4.1."""
+    layers = [
+        layer
+        for layer in model.module.modules()
+        if isinstance(layer, Layer) and layer.param_quantizers["weight"] is not None  # type: ignore[index]
+    ]
+    if not layers:
+        raise TrainingError("finetune.dampen: the network has no quantized weights")
+    return lambda share: weight * (1 - math.cos(math.pi * share)) / 2 * dampening_loss(layers)
 
 
 def _training(options: Finetune) -> TrainOptions:

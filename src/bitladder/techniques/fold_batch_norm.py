@@ -6,7 +6,7 @@ For ``y = gamma (W x + b - mu) / sigma + beta`` the folded layer has ``W' = W ga
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import fx, nn
@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
 from bitladder.options import FoldBatchNorm
-from bitladder.simulation import prepare
+from bitladder.simulation import SimulatedModel, prepare
 from bitladder.techniques.pairs import Statistics, record
 from bitladder.techniques.registry import Context, register, register_rebuild
 
@@ -44,6 +44,53 @@ def fold_batch_norm(model: nn.Module) -> tuple[fx.GraphModule, int]:
     graph_module.graph.lint()
     graph_module.recompile()
     return graph_module, folded
+
+
+def fold_simulated(model: SimulatedModel) -> int:
+    """Fold the batch norms behind the layers of a simulated network, in place.
+
+    A channel's weights and their range are scaled alike, so that its integers stay; where a batch
+    norm turns a channel's sign, the integer that the grid has on one side only is clipped. A range
+    that all channels share is found anew.
+
+    Returns:
+        How many were folded.
+    """
+    graph_module = model.module
+    assert isinstance(graph_module, fx.GraphModule)
+    folded = 0
+    for node in list(graph_module.graph.nodes):
+        norm, source = _module(graph_module, node), node.args[0] if node.args else None
+        if not isinstance(norm, BatchNorm) or not isinstance(source, fx.Node):
+            continue
+        layer = _module(graph_module, source)
+        fits = isinstance(layer, _Foldable) and len(source.users) == 1
+        if fits and _used_once(graph_module, source) and _used_once(graph_module, node):
+            assert isinstance(layer, _Foldable)
+            _fold_ranges(layer, norm)
+            folded += _remove(graph_module, node)
+    graph_module.graph.lint()
+    graph_module.recompile()
+    return folded
+
+
+def _fold_ranges(layer: _Foldable, norm: BatchNorm) -> None:
+    """Fold a batch norm into a quantized layer and what its quantizers hold."""
+    quantizers: Any = layer.param_quantizers
+    weight = quantizers["weight"]
+    assert norm.running_var is not None
+    scale = (_affine(norm)[0] * torch.rsqrt(norm.running_var + norm.eps)).abs()
+    _fold_into_previous(layer, norm)
+    for places in (quantizers, layer._param_pre_quantizers):  # the bias may be new to AIMET
+        places["bias"] = None  # type: ignore[index,operator]
+    layer.output_quantizers[0] = norm.output_quantizers[0]  # type: ignore[index,operator]
+    with torch.no_grad():
+        if weight is not None and weight.min.numel() == scale.numel():
+            for bound in (weight.min, weight.max):
+                bound.mul_(scale.view_as(bound))
+        elif weight is not None:  # one range for channels that are now scaled apart
+            with weight.compute_encodings():
+                weight(layer.weight)
 
 
 @register_rebuild(FoldBatchNorm)

@@ -22,22 +22,20 @@ HandlerT = TypeVar("HandlerT", bound=Handler)
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a technique that trains needs: labelled images, a seed, and where to log.
+    """What a technique that trains needs: labelled images, and where to log.
 
     Attributes:
         train: labelled training images.
-        validation: labelled validation images, for the curves only.
+        validation: labelled validation images, for the curves only, or None.
         classes: number of classes.
-        seed: seed of the order of images and of everything random.
         log_dir: folder of the TensorBoard logs.
         checkpoint: file to resume from and to write at the end of every epoch, or None.
         report: called with the progress while training, or None.
     """
 
     train: Split
-    validation: Split
+    validation: Split | None
     classes: int
-    seed: int
     log_dir: Path
     checkpoint: Path | None = None
     report: Callable[[Progress], None] | None = None
@@ -52,6 +50,7 @@ class Context:
         calibration: float images (N, C, H, W) of the training split; never evaluation images.
         reference: the float network, for distillation and for comparing outputs.
         training: labelled images and how to train, or None where nobody gave any.
+        seed: seed of the order of images and of everything random.
         notes: what a technique wants to say about what it did.
     """
 
@@ -59,6 +58,7 @@ class Context:
     calibration: Tensor
     reference: nn.Module
     training: TrainingData | None = None
+    seed: int = 0
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -103,6 +103,20 @@ def apply(technique: Technique, model: nn.Module, context: Context) -> nn.Module
             f"'{technique.name}' trains: it needs labelled images, not only calibration images"
         )
     return _APPLY[type(technique)](technique, model, context)
+
+
+def calibration_images(options: Any, context: Context) -> Tensor:
+    """The first ``options.images`` calibration images.
+
+    Raises:
+        QuantizationError: there are none.
+    """
+    images = context.calibration[: options.images]
+    if not len(images):
+        raise QuantizationError(
+            f"{options.name}: there are no calibration images; give at least one"
+        )
+    return images
 
 
 def rebuild(recipe: Iterable[Technique], model: nn.Module, context: Context) -> nn.Module:

@@ -2,5 +2,6 @@
 
 from bitladder.training.evaluate import evaluate
 from bitladder.training.fit import FitResult, fit
+from bitladder.training.tuning import Tuning
 
-__all__ = ["FitResult", "evaluate", "fit"]
+__all__ = ["FitResult", "Tuning", "evaluate", "fit"]

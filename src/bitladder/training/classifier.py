@@ -10,10 +10,12 @@ import lightning
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, softmax
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
 from bitladder.errors import TrainingError
 from bitladder.options import TrainOptions
 from bitladder.progress import Progress
+from bitladder.training.tuning import Tuning
 
 _LOG_EVERY = 10  # steps
 _REPORT_EVERY = 0.5  # seconds
@@ -28,8 +30,7 @@ class Classifier(lightning.LightningModule):
         steps: optimizer steps in all.
         lr: learning rate.
         seed: seed of what is random in a forward, such as dropout.
-        teacher: network whose outputs are followed, in evaluation mode, or None.
-        distill: share of the loss that follows the teacher, 0 to 1.
+        tuning: what fine-tuning adds.
         report: called about twice a second, or None.
     """
 
@@ -41,16 +42,14 @@ class Classifier(lightning.LightningModule):
         steps: int,
         lr: float,
         seed: int,
-        teacher: nn.Module | None = None,
-        distill: float = 0.0,
+        tuning: Tuning | None = None,
         report: Callable[[Progress], None] | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.options, self.steps, self.lr, self.seed = options, steps, lr, seed
         self.report = report
-        self.distill = distill if teacher is not None else 0.0
-        self._teacher = (teacher,)  # in a tuple, so that it is no submodule
+        self.tuning = tuning or Tuning()  # a plain object, so that its teacher is no submodule
         self.history: list[dict[str, float]] = []
         self._counts = torch.zeros(3)  # correct, images, loss summed, since the last log
         self._validation = torch.zeros(3)
@@ -60,15 +59,18 @@ class Classifier(lightning.LightningModule):
         self._started = self._reported = time.perf_counter()
 
     def loss(self, images: Tensor, labels: Tensor, logits: Tensor) -> Tensor:
-        """Cross-entropy with the labels and, by the share ``distill``, with the teacher."""
-        teacher = self._teacher[0]
-        if teacher is None or not self.distill:
-            return cross_entropy(logits, labels)
-        with torch.no_grad():
-            targets = softmax(teacher(images), 1)
-        loss = self.distill * cross_entropy(logits, targets)
-        if self.distill < 1:
-            loss = loss + (1 - self.distill) * cross_entropy(logits, labels)
+        """Cross-entropy with the labels and, by their shares, the teacher and the penalty."""
+        teacher, share = self.tuning.teacher, self.tuning.distill
+        if teacher is None or not share:
+            loss = cross_entropy(logits, labels)
+        else:
+            with torch.no_grad():
+                targets = softmax(teacher(images), 1)
+            loss = share * cross_entropy(logits, targets)
+            if share < 1:
+                loss = loss + (1 - share) * cross_entropy(logits, labels)
+        if self.tuning.penalty is not None:
+            loss = loss + self.tuning.penalty(self.global_step / self.steps)
         return loss
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -83,6 +85,13 @@ class Classifier(lightning.LightningModule):
     def on_train_epoch_start(self) -> None:
         """Seed the epoch by its number, so that a resumed run draws the same."""
         torch.manual_seed(self.seed * 1_000_003 + self.current_epoch)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Let batch norms keep their statistics from the step on that was asked for."""
+        if self.global_step >= self.tuning.freeze_batch_norm * self.steps:
+            for module in self.model.modules():
+                if isinstance(module, BatchNorm):
+                    module.eval()
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         """One step's loss; raises TrainingError where it is not a number."""
@@ -132,18 +141,32 @@ class Classifier(lightning.LightningModule):
 
     def configure_optimizers(self) -> Any:
         """Adam (or AdamW) with the schedule over all steps."""
-        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        groups = self._groups()
         kind = torch.optim.AdamW if self.options.weight_decay else torch.optim.Adam
-        optimizer = kind(parameters, self.lr, weight_decay=self.options.weight_decay)
+        optimizer = kind(groups, self.lr, weight_decay=self.options.weight_decay)
         schedules = torch.optim.lr_scheduler
         if self.options.schedule == "constant":
             return optimizer
         schedule: torch.optim.lr_scheduler.LRScheduler
         if self.options.schedule == "one_cycle":
-            schedule = schedules.OneCycleLR(optimizer, self.lr, total_steps=self.steps + 1)
+            peaks = [group["lr"] for group in groups]
+            schedule = schedules.OneCycleLR(optimizer, peaks, total_steps=self.steps + 1)
         else:
             schedule = schedules.CosineAnnealingLR(optimizer, self.steps)
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+    def _groups(self) -> list[dict[str, Any]]:
+        """Parameters that are trained, by the learning rate they have; the network's own first."""
+        rate = self.tuning.rate or (lambda name: 1.0)
+        groups: dict[float, list[nn.Parameter]] = {1.0: []}
+        for name, parameter in self.model.named_parameters():
+            if parameter.requires_grad and rate(name):
+                groups.setdefault(rate(name), []).append(parameter)
+        return [
+            {"params": parameters, "lr": self.lr * factor}
+            for factor, parameters in groups.items()
+            if parameters
+        ]
 
     def _write(self, values: dict[str, float]) -> None:
         values = {**values, "lr": self.trainer.optimizers[0].param_groups[0]["lr"]}

@@ -27,6 +27,7 @@ from bitladder.options import TrainOptions
 from bitladder.progress import Progress
 from bitladder.training.classifier import Classifier
 from bitladder.training.evaluate import evaluate
+from bitladder.training.tuning import Tuning
 
 _LOWEST_LR = 1e-5  # the range test goes from here to 1
 _SKIPPED = 10  # its first steps, in which the smoothed loss has no meaning yet
@@ -55,14 +56,13 @@ class FitResult:
 def fit(
     model: nn.Module,
     train: Split,
-    validation: Split,
+    validation: Split | None,
     options: TrainOptions,
     *,
     seed: int,
     log_dir: Path,
     classes: int,
-    teacher: nn.Module | None = None,
-    distill: float = 0.0,
+    tuning: Tuning | None = None,
     checkpoint: Path | None = None,
     report: Callable[[Progress], None] | None = None,
 ) -> FitResult:
@@ -71,13 +71,13 @@ def fit(
     Args:
         model: maps float images (N, C, H, W) to logits (N, classes).
         train: labelled images to train on.
-        validation: labelled images for the curves; nothing is chosen by them.
+        validation: labelled images for the curves and to tell chance from learning, or None;
+            nothing is chosen by them.
         options: training options.
         seed: seed of the order of images and of everything random.
         log_dir: folder of the TensorBoard logs.
         classes: number of classes.
-        teacher: network to distil from, or None.
-        distill: share of the loss that follows the teacher, 0 to 1.
+        tuning: what fine-tuning adds, or None.
         checkpoint: written at the end of every epoch; where it is there, training goes on from it.
         report: called with the progress, or None.
 
@@ -98,8 +98,7 @@ def fit(
         steps=steps,
         lr=lr,
         seed=seed,
-        teacher=teacher.eval() if teacher is not None else None,
-        distill=distill,
+        tuning=tuning,
         report=report,
     )
     trainer = lightning.Trainer(
@@ -116,14 +115,15 @@ def fit(
     trainer.fit(
         module,
         batches,
-        validation.batches(_EVALUATION_BATCH),
+        None if validation is None else validation.batches(_EVALUATION_BATCH),
         ckpt_path=resume,
         weights_only=True,
     )
     if trainer.interrupted:
         raise KeyboardInterrupt
     model.eval()
-    _refuse_chance(model, validation, classes, lr)
+    if validation is not None:
+        _refuse_chance(model, validation, classes, lr)
     return FitResult(
         epochs=trainer.current_epoch,
         steps=trainer.global_step,

@@ -1,0 +1,132 @@
+"""Recipes: ordered techniques, some by name, and the orders that make sense."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from bitladder.errors import StudyError, unknown
+from bitladder.options.techniques import (
+    TECHNIQUES,
+    BiasCorrection,
+    Calibrate,
+    CrossLayerEqualization,
+    Finetune,
+    FoldBatchNorm,
+    HighBiasFold,
+    ReestimateBatchNorm,
+    Relu6ToRelu,
+    Technique,
+)
+
+RECIPES: dict[str, tuple[Technique, ...]] = {
+    "ptq": (FoldBatchNorm(), Calibrate()),
+    "qat": (FoldBatchNorm(), Calibrate(), Finetune()),
+    "report": (
+        FoldBatchNorm(),
+        Relu6ToRelu(),
+        CrossLayerEqualization(),
+        HighBiasFold(),
+        Calibrate(),
+        BiasCorrection(),
+        Finetune(),
+    ),
+    "data_free": (
+        FoldBatchNorm(),
+        Relu6ToRelu(),
+        CrossLayerEqualization(),
+        HighBiasFold(),
+        Calibrate(),
+        BiasCorrection(method="analytic"),
+    ),
+}
+
+
+def parse_recipe(value: object) -> tuple[Technique, ...]:
+    """Read a recipe: a name of ``RECIPES``, or a list of names and ``{name: options}``.
+
+    Raises:
+        StudyError: a name or an option is unknown, or the order cannot work.
+    """
+    if isinstance(value, str):
+        if value not in RECIPES:
+            raise StudyError(unknown("recipe", value, RECIPES))
+        return RECIPES[value]
+    if not isinstance(value, list | tuple) or not value:
+        raise StudyError("a recipe is the name of one or a list of techniques")
+    recipe = parse_techniques(value)
+    _check_order(recipe)
+    return recipe
+
+
+def parse_techniques(entries: Iterable[object]) -> tuple[Technique, ...]:
+    """Read a list of techniques that need not be a whole recipe.
+
+    Raises:
+        StudyError: a name or an option is unknown.
+    """
+    return tuple(_parse_technique(entry) for entry in entries)
+
+
+def dump_recipe(recipe: Iterable[Technique]) -> list[dict[str, dict[str, Any]]]:
+    """Write a recipe with every option resolved, in the form that ``parse_recipe`` reads."""
+    return [{technique.name: technique.model_dump(mode="json")} for technique in recipe]
+
+
+def _parse_technique(entry: object) -> Technique:
+    if isinstance(entry, Technique):
+        return entry
+    if isinstance(entry, str):
+        entry = {entry: {}}
+    if not isinstance(entry, Mapping) or len(entry) != 1:
+        raise StudyError(f"recipe entry {entry!r} is not a technique or {{technique: options}}")
+    [(name, options)] = entry.items()
+    if name not in TECHNIQUES:
+        raise StudyError(unknown("technique", str(name), TECHNIQUES))
+    try:
+        return TECHNIQUES[name].model_validate(options or {})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            known = TECHNIQUES[name].model_fields
+            raise StudyError(unknown("option", key, known, where=name)) from None
+        raise StudyError(f"{name}.{key}: {first['msg']}") from None
+
+
+def _check_order(recipe: tuple[Technique, ...]) -> None:
+    simulated_by: str | None = None
+    before: set[str] = set()
+    for technique in recipe:
+        name = technique.name
+        if technique.after is not None and technique.after not in before:
+            raise StudyError(f"'{name}' works on folded layers: put '{technique.after}' before it")
+        for other in technique.not_after:
+            if other in before:
+                raise StudyError(f"'{name}' comes too late after '{other}': put it before")
+        if technique.phase == "simulated" and simulated_by is None:
+            raise StudyError(f"'{name}' works on the simulated network: put 'calibrate' before it")
+        if technique.phase != "simulated" and simulated_by is not None:
+            raise StudyError(f"'{name}' changes the float network: put it before '{simulated_by}'")
+        if technique.phase == "simulate":
+            simulated_by = name
+        before.add(name)
+    if simulated_by is None:
+        raise StudyError("the recipe never simulates the network: add 'calibrate'")
+    _check_batch_norms(before)
+
+
+def _check_batch_norms(names: set[str]) -> None:
+    """Targets have no batch norms: one technique has to fold them, and only one can."""
+    folding = names & {FoldBatchNorm.name, ReestimateBatchNorm.name}
+    if not folding:
+        raise StudyError(
+            "batch norms stay in the network: put 'fold_batch_norm' before 'calibrate', or "
+            "'reestimate_batch_norm' at the end"
+        )
+    if len(folding) == 2:
+        raise StudyError(
+            "'fold_batch_norm' leaves 'reestimate_batch_norm' nothing to do: take one of them out"
+        )

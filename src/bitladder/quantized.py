@@ -1,0 +1,345 @@
+"""One call from a float network to a quantized one, for notebooks and scripts.
+
+The rooms below do the work; here a network, images and a recipe's name come together.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from bitladder import deploy, simulation, techniques, training
+from bitladder.accuracy import Accuracy
+from bitladder.data import LoaderSplit
+from bitladder.errors import ExportError, QuantizationError, StudyError
+from bitladder.options import (
+    Finetune,
+    Precision,
+    Technique,
+    dump_recipe,
+    parse_recipe,
+    parse_techniques,
+)
+
+_RUNG_IMAGES = 500  # calibration images a rung is compared on
+_METADATA = "bitladder"
+
+
+@dataclass(frozen=True)
+class Rung:
+    """The network after one technique.
+
+    Attributes:
+        technique: its name.
+        sqnr: of the logits against the float network's on calibration images, in dB.
+        agreement: share of these images whose class stays, 0 to 1.
+        accuracy: on the validation images, or None without any.
+        seconds: what the technique took.
+        notes: what it said of its work.
+    """
+
+    technique: str
+    sqnr: float
+    agreement: float
+    accuracy: Accuracy | None
+    seconds: float
+    notes: tuple[str, ...]
+
+
+def quantize(
+    model: nn.Module,
+    calibration: Tensor | Iterable[Any],
+    precision: str | int | Precision = "w8a8",
+    recipe: str | Sequence[Any] = "ptq",
+    *,
+    training: DataLoader[Any] | None = None,
+    validation: DataLoader[Any] | None = None,
+    seed: int = 0,
+    log_dir: str | Path | None = None,
+) -> QuantizedModel:
+    """Quantize a convolutional network by a recipe.
+
+    Args:
+        model: float network from images (N, C, H, W) to logits (N, classes), on any device; it is
+            not changed.
+        calibration: images (N, C, H, W), or an iterable of batches, of images or (images, labels).
+        precision: bits of weights and activations: ``8``, ``"w4a8"``, ``"w4a4-edges8"``.
+        recipe: name of a recipe (``ptq``, ``qat``, ``data_free``, ``report``), or a list of
+            techniques as in a study.
+        training: batches (images, labels), for recipes that train.
+        validation: batches (images, labels) on which every rung's accuracy is measured.
+        seed: seed of everything random.
+        log_dir: folder of TensorBoard logs of training; by default none are kept.
+
+    Raises:
+        StudyError: the precision or the recipe is not valid.
+        ModelError: torch.fx cannot trace the model; the message names the line that stops it.
+        QuantizationError: there are no calibration images, the recipe trains and there are no
+            training images, or a technique cannot be applied.
+        TrainingError: training ends at chance level or with a loss that is not a number.
+    """
+    try:
+        width = Precision.parse(precision)
+    except ValueError as error:
+        raise StudyError(f"precision: {error}") from None
+    steps = parse_recipe(recipe)
+    wanted = max([_RUNG_IMAGES, *(getattr(step, "images", 0) for step in steps)])
+    context = techniques.Context(
+        precision=width,
+        calibration=_gather(calibration, wanted),
+        reference=copy.deepcopy(model).eval(),
+        seed=seed,
+    )
+    ladder = _Ladder(context, validation)
+    quantized = ladder.climb(steps, context.reference, training, log_dir)
+    return QuantizedModel(quantized, steps, ladder)
+
+
+class QuantizedModel:
+    """A quantized network as ``quantize`` and ``QuantizedModel.load`` return it.
+
+    Calling it with images (N, C, H, W) gives the logits (N, classes) that integers would give.
+    """
+
+    def __init__(
+        self, simulated: simulation.SimulatedModel, recipe: tuple[Technique, ...], ladder: _Ladder
+    ) -> None:
+        self.simulated = simulated
+        self.recipe = recipe
+        self._ladder = ladder
+
+    @classmethod
+    def load(cls, path: str | Path, model: nn.Module) -> QuantizedModel:
+        """Read what ``save`` wrote; outputs are bit-identical to the saved network's.
+
+        Args:
+            path: the file.
+            model: a float network of the same architecture; its weights do not matter to the
+                quantized network, but are what ``sensitivity`` and ``finetune`` compare with.
+
+        Raises:
+            QuantizationError: the file is not one of ours, or of another network.
+        """
+        described = _describe(Path(path))
+        shape = tuple(described["shape"])
+        context = techniques.Context(
+            precision=Precision.parse(described["precision"]),
+            calibration=torch.zeros(0, *shape),
+            reference=copy.deepcopy(model).eval(),
+            seed=described["seed"],
+        )
+        recipe = parse_techniques(described["recipe"])
+        simulated = techniques.rebuild(recipe, context.reference, context)
+        assert isinstance(simulated, simulation.SimulatedModel)
+        simulated.restore(Path(path))
+        ladder = _Ladder(context, None)
+        ladder.rungs = [_rung(row) for row in described["rungs"]]
+        return cls(simulated.eval(), recipe, ladder)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Logits (N, classes) of images (N, C, H, W)."""
+        logits: Tensor = self.simulated(images)
+        return logits
+
+    @property
+    def precision(self) -> Precision:
+        """Bits of weights and activations."""
+        return self.simulated.precision
+
+    @property
+    def rungs(self) -> tuple[Rung, ...]:
+        """The network after each technique so far."""
+        return tuple(self._ladder.rungs)
+
+    def finetune(
+        self,
+        loader: DataLoader[Any],
+        epochs: int = 1,
+        *,
+        log_dir: str | Path | None = None,
+        **options: Any,
+    ) -> QuantizedModel:
+        """Train the quantized network itself and measure the rung it reaches.
+
+        Args:
+            loader: batches (images, labels).
+            epochs: passes over them.
+            log_dir: folder of TensorBoard logs; by default none are kept.
+            **options: of the technique ``finetune``, such as ``lr`` or ``distill``.
+
+        Raises:
+            StudyError: an option is unknown or not valid.
+            TrainingError: the loss is not a number.
+        """
+        steps = parse_techniques([{Finetune.name: {"epochs": epochs, **options}}])
+        self.simulated = self._ladder.climb(steps, self.simulated, loader, log_dir)
+        self.recipe = (*self.recipe, *steps)
+        return self
+
+    def layers(self, images: Tensor | None = None) -> list[simulation.Layer]:
+        """Every quantizer with its bits, ranges and signal-to-noise ratio.
+
+        Args:
+            images: what activations' noise is measured on; by default calibration images.
+        """
+        images = self._ladder.compared if images is None else images
+        return simulation.layers(self.simulated, images if len(images) else None)
+
+    def sensitivity(
+        self, images: Tensor | None = None, labels: Tensor | None = None
+    ) -> list[simulation.Sensitivity]:
+        """What each quantizer costs when it alone is on, the costliest first.
+
+        Args:
+            images: (N, C, H, W); by default calibration images.
+            labels: of the images, for accuracies.
+
+        Raises:
+            QuantizationError: there are no images.
+        """
+        images = self._ladder.compared if images is None else images
+        if not len(images):
+            raise QuantizationError("sensitivity: there are no images; give some")
+        return simulation.sensitivity(self.simulated, images, labels)
+
+    def export(
+        self, path: str | Path, *, encodings: str | Path | None = None, int4: bool = False
+    ) -> Path:
+        """Write the network for a target.
+
+        Args:
+            path: an ``.onnx`` file: the QDQ graph, or, with ``encodings``, the float graph.
+            encodings: AIMET's JSON to write beside the float graph.
+            int4: store 4-bit weights of the QDQ graph as int4.
+
+        Raises:
+            ExportError: the network cannot be exported, or a file cannot be written.
+        """
+        path = Path(path)
+        if path.suffix != ".onnx":
+            raise ExportError(f"{path}: cannot write '{path.suffix}' files; use .onnx")
+        if encodings is None:
+            deploy.export_qdq(self.simulated, path, int4=int4)
+        else:
+            deploy.export_float(self.simulated, path, Path(encodings), version="2.0.0")
+        return path
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Weights and ranges by name."""
+        state: Mapping[str, Any] = self.simulated.module.state_dict()
+        return {name: value for name, value in state.items() if isinstance(value, Tensor)}
+
+    def save(self, path: str | Path) -> None:
+        """Write weights, ranges, recipe and rungs as one safetensors file."""
+        described = {
+            "precision": str(self.precision),
+            "shape": self.simulated.shape,
+            "seed": self._ladder.context.seed,
+            "recipe": dump_recipe(self.recipe),
+            "rungs": [asdict(rung) for rung in self.rungs],
+        }
+        self.simulated.save(Path(path), {_METADATA: json.dumps(described)})
+
+    def __repr__(self) -> str:
+        steps = ", ".join(technique.name for technique in self.recipe)
+        return f"QuantizedModel({self.precision}: {steps})"
+
+
+class _Ladder:
+    """Applies techniques and measures the rung that each one reaches."""
+
+    def __init__(self, context: techniques.Context, validation: DataLoader[Any] | None) -> None:
+        self.context, self.validation = context, validation
+        self.compared = context.calibration[:_RUNG_IMAGES]
+        self.rungs: list[Rung] = []
+
+    def climb(
+        self,
+        steps: Sequence[Technique],
+        model: nn.Module,
+        loader: DataLoader[Any] | None,
+        log_dir: str | Path | None,
+    ) -> simulation.SimulatedModel:
+        with tempfile.TemporaryDirectory() as folder:
+            self.context.training = self._training(loader, Path(log_dir or folder))
+            for step in steps:
+                self.context.notes = []
+                started = time.perf_counter()
+                model = techniques.apply(step, model, self.context)
+                self._measure(step, model, time.perf_counter() - started)
+        self.context.training = None
+        assert isinstance(model, simulation.SimulatedModel)
+        return model.eval()
+
+    def _training(
+        self, loader: DataLoader[Any] | None, log_dir: Path
+    ) -> techniques.TrainingData | None:
+        if loader is None:
+            return None
+        validation = None if self.validation is None else LoaderSplit(self.validation)
+        images, _ = next(iter(loader))
+        with torch.no_grad():
+            device = next(self.context.reference.parameters()).device
+            classes = self.context.reference(images[:1].to(device)).shape[1]
+        return techniques.TrainingData(LoaderSplit(loader), validation, classes, log_dir)
+
+    def _measure(self, step: Technique, model: nn.Module, seconds: float) -> None:
+        model.eval()
+        quality = float("nan"), float("nan")
+        if len(self.compared):
+            reference = simulation.outputs(self.context.reference, self.compared)
+            logits = simulation.outputs(model, self.compared)
+            quality = simulation.sqnr(reference, logits), simulation.agreement(reference, logits)
+        accuracy = None
+        if self.validation is not None:
+            accuracy = training.evaluate(model, self.validation)
+        notes = tuple(self.context.notes)
+        self.rungs.append(Rung(step.name, *quality, accuracy, round(seconds, 3), notes))
+
+
+def _gather(calibration: Tensor | Iterable[Any], wanted: int) -> Tensor:
+    """The first images of a tensor or of batches."""
+    if isinstance(calibration, Tensor):
+        batches: Iterable[Any] = [calibration]
+    else:
+        batches = calibration
+    gathered: list[Tensor] = []
+    for batch in batches:
+        images = batch[0] if isinstance(batch, list | tuple) else batch
+        if not isinstance(images, Tensor) or images.dim() != 4:
+            shape = tuple(getattr(images, "shape", ())) or type(images).__name__
+            raise QuantizationError(f"calibration: images must be (N, C, H, W), not {shape}")
+        gathered.append(images.float().cpu())
+        if sum(map(len, gathered)) >= wanted:
+            break
+    if not sum(map(len, gathered)):
+        raise QuantizationError("calibration: there are no images; give at least one")
+    return torch.cat(gathered)[:wanted]
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(_METADATA)
+    except Exception as error:  # safetensors raises its own type, and OSError
+        raise QuantizationError(f"{path}: cannot read: {error}") from None
+    if text is None:
+        raise QuantizationError(f"{path}: was not written by QuantizedModel.save")
+    described: dict[str, Any] = json.loads(text)
+    return described
+
+
+def _rung(row: dict[str, Any]) -> Rung:
+    accuracy = row["accuracy"] and Accuracy(**row["accuracy"])
+    return Rung(**{**row, "accuracy": accuracy, "notes": tuple(row["notes"])})

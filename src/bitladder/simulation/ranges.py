@@ -1,0 +1,140 @@
+"""How quantizers find their ranges: AIMET's analyzers, one by entropy, and one for logits."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bitladder.options import Calibrate
+from bitladder.simulation.aimet import aimet
+
+_BINS = 2048
+_CANDIDATES = 100  # shares of the observed range that are tried
+_NARROWEST = 0.1
+_LOGIT_SHARES = 21  # of each end of the logits' range
+
+
+def set_analyzer(quantizer: nn.Module, options: Calibrate, *, weight: bool) -> None:
+    """Have a quantizer of a simulated network find its range by ``options.method``.
+
+    Entropy compares distributions, which a weight's few values per channel do not make: weights
+    then take the least mean squared error.
+    """
+    analyzers = aimet("quantization.encoding_analyzer")
+    setting = {"shape": quantizer.shape, "block_size": quantizer.block_size}
+    analyzer: Any
+    if options.method == "min_max":
+        analyzer = analyzers.MinMaxEncodingAnalyzer(**setting)
+    elif options.method == "percentile":
+        analyzer = analyzers.PercentileEncodingAnalyzer(percentile=options.percentile, **setting)
+    elif options.method == "sqnr":
+        analyzer = analyzers.TfEnhancedEncodingAnalyzer(**setting)
+    elif options.method == "mse" or weight:
+        analyzer = analyzers.SqnrEncodingAnalyzer(gamma=1.0, **setting)
+    else:
+        analyzer = _entropy_analyzer()(num_bins=_BINS, **setting)
+    quantizer.encoding_analyzer = analyzer
+
+
+def set_logits_range(quantizer: Any, logits: Tensor) -> None:
+    """Give the logits' quantizer the range that changes the softmax least.
+
+    What decides between classes are the largest logits, which the mean squared error weighs like
+    all others: at few bits classes then tie. The cross-entropy between the softmax of the logits
+    and of their quantized values is minimized in its place (Nagel et al. 2021, arXiv 2106.08295,
+    section 3.1), over shares of the observed range; the range that is there is a candidate.
+
+    Args:
+        quantizer: per tensor, with a range; it is changed.
+        logits: float values that it quantizes, (N, classes).
+    """
+    wanted = torch.softmax(logits, 1)
+    lowest, highest = logits.min().clamp(max=0), logits.max().clamp(min=0)
+
+    def loss() -> float:
+        quantized = quantizer(logits).as_subclass(Tensor)
+        return float(torch.nn.functional.cross_entropy(quantized, wanted))
+
+    best, found = loss(), (quantizer.get_min(), quantizer.get_max())
+    for low in torch.linspace(0, 1, _LOGIT_SHARES).tolist():
+        for high in torch.linspace(0, 1, _LOGIT_SHARES)[1:].tolist():
+            quantizer.set_range(
+                (low * lowest).view(quantizer.shape), (high * highest).view(quantizer.shape)
+            )
+            if (candidate := loss()) < best:
+                best, found = candidate, (quantizer.get_min(), quantizer.get_max())
+    quantizer.set_range(*found)
+
+
+def entropy_range(counts: Tensor, edges: Tensor, levels: int) -> tuple[float, float]:
+    """The part of a histogram's range that quantization changes least.
+
+    The distribution clipped to each candidate range is compared with what ``levels`` equal steps
+    make of it; the range of the smallest Kullback-Leibler divergence is taken (Migacz 2017,
+    "8-bit inference with TensorRT").
+
+    Args:
+        counts: values in each bin, (bins,).
+        edges: of the bins, ascending, (bins + 1,).
+        levels: integers of the grid.
+    """
+    counts, edges = counts.double(), edges.double()
+    centers = (edges[1:] + edges[:-1]) / 2
+    best, found = float("inf"), (float(edges[0]), float(edges[-1]))
+    for share in torch.linspace(_NARROWEST, 1.0, _CANDIDATES).tolist():
+        low, high = min(0.0, share * float(edges[0])), max(0.0, share * float(edges[-1]))
+        inside = (centers >= low) & (centers <= high)
+        if not inside.any():
+            continue
+        divergence = _divergence(counts, centers, inside, low, high, levels)
+        if divergence < best:
+            best, found = divergence, (low, high)
+    return found
+
+
+def _divergence(
+    counts: Tensor, centers: Tensor, inside: Tensor, low: float, high: float, levels: int
+) -> float:
+    kept = counts[inside]
+    clipped = kept.clone()  # what lies outside ends up in the outermost bins
+    clipped[0] += counts[centers < low].sum()
+    clipped[-1] += counts[centers > high].sum()
+    step = (high - low) / (levels - 1) or 1.0
+    level = ((centers[inside] - low) / step).round().long()
+    mass = torch.zeros(levels, dtype=torch.float64).index_add_(0, level, kept)
+    filled = (kept > 0).double()
+    bins = torch.zeros(levels, dtype=torch.float64).index_add_(0, level, filled)
+    spread = filled * (mass / bins.clamp(min=1))[level]
+    reference, candidate = clipped / clipped.sum(), spread / spread.sum().clamp(min=1e-300)
+    terms = reference * (reference / candidate.clamp(min=1e-12)).log()
+    return float(terms[reference > 0].sum())
+
+
+@functools.cache
+def _entropy_analyzer() -> Any:
+    """AIMET's analyzer type, defined when AIMET is first needed."""
+    analyzers = aimet("quantization.encoding_analyzer")
+
+    class EntropyEncodingAnalyzer(analyzers.PercentileEncodingAnalyzer):  # type: ignore[misc,name-defined]
+        """Collects a histogram and takes the range of the smallest divergence."""
+
+        @torch.no_grad()
+        def compute_encodings_from_stats(
+            self, stats: list[Any], num_steps: int, is_symmetric: bool
+        ) -> tuple[Tensor, Tensor]:
+            if stats[0].histogram is None:
+                raise analyzers.StatisticsNotFoundError("No statistics to compute encodings from.")
+            ranges = []
+            for seen in stats:
+                low, high = entropy_range(seen.histogram, seen.bin_edges, num_steps + 1)
+                device = seen.histogram.device
+                bounds = torch.tensor(low, device=device), torch.tensor(high, device=device)
+                ranges.append(analyzers.adjust_min_max(*bounds, num_steps, is_symmetric))
+            lows, highs = zip(*ranges, strict=True)
+            shape = self.observer.shape
+            return torch.stack(lows).reshape(shape), torch.stack(highs).reshape(shape)
+
+    return EntropyEncodingAnalyzer

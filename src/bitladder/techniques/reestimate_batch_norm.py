@@ -1,0 +1,57 @@
+"""Measure batch norms' statistics anew after training on quantized values, then fold them.
+
+Oscillating weights leave running statistics behind what the final weights do (Nagel et al. 2022,
+arXiv 2203.11086, section 2.3.2); averaging them over batches in which nothing is trained puts that
+right. Folding scales a channel's weights and their range alike, so that integers stay as they are.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
+
+from bitladder.options import ReestimateBatchNorm
+from bitladder.simulation import SimulatedModel
+from bitladder.simulation.aimet import aimet, quiet
+from bitladder.techniques.fold_batch_norm import fold_simulated
+from bitladder.techniques.registry import (
+    Context,
+    calibration_images,
+    register,
+    register_rebuild,
+)
+
+
+@register(ReestimateBatchNorm)
+def reestimate_batch_norm(
+    options: ReestimateBatchNorm, model: nn.Module, context: Context
+) -> SimulatedModel:
+    """Set the statistics of every batch norm of a simulated network, and fold them, in place.
+
+    Raises:
+        QuantizationError: there are no calibration images.
+    """
+    assert isinstance(model, SimulatedModel)
+    images = calibration_images(options, context)
+    device = next(model.parameters()).device
+    batches = [batch.to(device) for batch in torch.split(images, options.batch_size)]
+    if len(batches) > 1 and len(batches[-1]) < options.batch_size:
+        batches.pop()  # every batch counts the same
+    model.eval()
+    norms = sum(isinstance(module, BatchNorm) for module in model.module.modules())
+    with quiet(), contextlib.redirect_stderr(io.StringIO()):  # its progress bar
+        aimet("bn_reestimation").reestimate_bn_stats(model.module, batches, len(batches))
+    folded = fold_simulated(model)
+    context.notes.append(f"{norms} batch norms from {len(images)} images, {folded} folded")
+    return model
+
+
+@register_rebuild(ReestimateBatchNorm)
+def _rebuild(options: ReestimateBatchNorm, model: nn.Module, context: Context) -> nn.Module:
+    assert isinstance(model, SimulatedModel)
+    fold_simulated(model)
+    return model

@@ -1,0 +1,46 @@
+"""Choose weight ranges by the error they cause in a layer's output: AIMET's sequential MSE.
+
+Layer after layer, the range of ``candidates`` scalings with the least mean squared error between
+the outputs of the float and the quantized weights is kept; each layer sees the quantized weights
+of those before it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+
+import torch
+from torch import nn
+
+from bitladder.options import SequentialMse
+from bitladder.simulation import SimulatedModel
+from bitladder.simulation.aimet import aimet, quiet
+from bitladder.techniques.registry import Context, calibration_images, register
+
+_BATCH = 64  # images a forward
+
+
+@register(SequentialMse)
+def sequential_mse(options: SequentialMse, model: nn.Module, context: Context) -> SimulatedModel:
+    """Set the weight ranges of a calibrated simulated network in place; others stay.
+
+    Raises:
+        QuantizationError: there are no calibration images.
+    """
+    assert isinstance(model, SimulatedModel)
+    images = calibration_images(options, context)
+    model.eval()
+    device = next(model.parameters()).device
+    with quiet(), contextlib.redirect_stderr(io.StringIO()):  # its progress bar
+        aimet("seq_mse").apply_seq_mse(
+            model.sim,
+            [batch.to(device) for batch in torch.split(images, _BATCH)],
+            num_candidates=options.candidates,
+        )
+    weights = [quantizer for info, quantizer in model.quantizers() if info.kind == "weight"]
+    for quantizer in weights:  # AIMET froze them
+        quantizer.requires_grad_(True)
+        quantizer.allow_overwrite(True)  # type: ignore[operator]
+    context.notes.append(f"{len(weights)} weight ranges from {len(images)} images")
+    return model
