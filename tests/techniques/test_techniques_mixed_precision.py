@@ -38,9 +38,7 @@ def _widths(model):
 
 @settings(deadline=None, max_examples=30)
 @given(
-    noise=st.lists(
-        st.lists(st.floats(0.001, 10), min_size=3, max_size=3), min_size=2, max_size=4
-    ),
+    noise=st.lists(st.lists(st.floats(0.001, 10), min_size=3, max_size=3), min_size=2, max_size=4),
     sizes=st.lists(st.integers(1, 50), min_size=4, max_size=4),
     share=st.floats(0, 1),
 )

@@ -15,6 +15,7 @@ _BINS = 2048
 _CANDIDATES = 100  # shares of the observed range that are tried
 _NARROWEST = 0.1
 _LOGIT_SHARES = 21  # of each end of the logits' range
+_LEAST_GAIN = 1e-4  # nats; below it, the range that is there or was found first is kept
 
 
 def set_analyzer(quantizer: nn.Module, options: Calibrate, *, weight: bool) -> None:
@@ -64,7 +65,7 @@ def set_logits_range(quantizer: Any, logits: Tensor) -> None:
             quantizer.set_range(
                 (low * lowest).view(quantizer.shape), (high * highest).view(quantizer.shape)
             )
-            if (candidate := loss()) < best:
+            if (candidate := loss()) < best - _LEAST_GAIN:
                 best, found = candidate, (quantizer.get_min(), quantizer.get_max())
     quantizer.set_range(*found)
 

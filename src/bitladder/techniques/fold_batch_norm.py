@@ -81,8 +81,8 @@ def _fold_ranges(layer: _Foldable, norm: BatchNorm) -> None:
     assert norm.running_var is not None
     scale = (_affine(norm)[0] * torch.rsqrt(norm.running_var + norm.eps)).abs()
     _fold_into_previous(layer, norm)
-    for places in (quantizers, layer._param_pre_quantizers):  # the bias may be new to AIMET
-        places["bias"] = None  # type: ignore[index,operator]
+    before: Any = layer._param_pre_quantizers
+    quantizers["bias"] = before["bias"] = None  # the bias may be new to AIMET
     layer.output_quantizers[0] = norm.output_quantizers[0]  # type: ignore[index,operator]
     with torch.no_grad():
         if weight is not None and weight.min.numel() == scale.numel():

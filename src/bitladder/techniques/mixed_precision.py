@@ -96,8 +96,8 @@ class _Search:
         }
         self.reference = outputs(context.reference, images)
         self.noise = self._noises()
-        sizes = np.array([layer.weight.numel() for layer in self.layers.values()])
-        self.sizes = sizes
+        sizes = [layer.weight.numel() for layer in self.layers.values()]
+        self.sizes: NDArray[np.float64] = np.array(sizes, np.float64)
         self.costs: NDArray[np.float64] = np.outer(_unit_costs(options, self), self.bits)
         self.points: dict[tuple[int, ...], Point] = {}
 
@@ -211,11 +211,10 @@ def assign(
 
 def _unit_costs(options: MixedPrecision, search: _Search) -> NDArray[np.float64]:
     """What one bit of each layer's weights costs, in the unit of the budget."""
-    if options.megabytes is not None:
-        return search.sizes / 8e6
-    if options.gigabops is None:
-        return search.sizes / search.sizes.sum()
-    return _multiply_adds(search) * search.model.precision.activations / 1e9
+    sizes = search.sizes
+    if options.gigabops is not None:
+        return _multiply_adds(search) * (search.model.precision.activations / 1e9)
+    return sizes / 8e6 if options.megabytes is not None else sizes / sizes.sum()
 
 
 def _multiply_adds(search: _Search) -> NDArray[np.float64]:
