@@ -35,6 +35,20 @@ StudyArguments = Annotated[
         "such as precisions=[8,4] train.epochs=1.",
     ),
 ]
+Output = Annotated[Path | None, typer.Option(help="Folder of the results; by default below runs.")]
+StoreFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--store", help="Folder of finished stages; by default $BITLADDER_STORE or runs/store."
+    ),
+]
+Jobs = Annotated[int | None, typer.Option(min=1, help="Worker processes; by default one a core.")]
+InProcess = Annotated[
+    bool, typer.Option("--in-process", help="Run the stages one by one in this process.")
+]
+Scheduler = Annotated[
+    str | None, typer.Option(help="Address of a Dask scheduler, such as tcp://host:8786.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON in place of the table.")]
 
 
@@ -68,24 +82,11 @@ def _root(
 @app.command()
 def run(
     study: StudyArguments = None,
-    output: Annotated[
-        Path | None, typer.Option(help="Folder of the results; by default runs/NAME.")
-    ] = None,
-    store: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of finished stages; by default $BITLADDER_STORE or runs/store.",
-        ),
-    ] = None,
-    jobs: Annotated[
-        int | None, typer.Option(min=1, help="Worker processes; by default one a core.")
-    ] = None,
-    in_process: Annotated[
-        bool, typer.Option("--in-process", help="Run the stages one by one in this process.")
-    ] = False,
-    scheduler: Annotated[
-        str | None, typer.Option(help="Address of a Dask scheduler, such as tcp://host:8786.")
-    ] = None,
+    output: Output = None,
+    store: StoreFolder = None,
+    jobs: Jobs = None,
+    in_process: InProcess = False,
+    scheduler: Scheduler = None,
     as_json: Json = False,
 ) -> None:
     """Run a study: train, quantize, fine-tune, export, check on the targets, write the results.
@@ -108,6 +109,45 @@ def run(
         console.print(accuracy_table(results))
         _print_end(results, console)
     if results.failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def explain(
+    study: StudyArguments = None,
+    images: Annotated[int, typer.Option(min=1, help="Validation images to measure on.")] = 1000,
+    output: Output = None,
+    store: StoreFolder = None,
+    jobs: Jobs = None,
+    in_process: InProcess = False,
+    scheduler: Scheduler = None,
+    as_json: Json = False,
+) -> None:
+    """Say which layers a study's cells lose accuracy in, before any fine-tuning.
+
+    Exit code 1 if a cell failed.
+    """
+    from bitladder.pipeline import RunOptions
+    from bitladder.pipeline import explain as explain_cells
+    from bitladder.report import explanation_table, rung_table, watching, write_charts
+
+    path, overrides = _study(study)
+    options = RunOptions(
+        output=output, store=store, jobs=jobs, in_process=in_process, scheduler=scheduler
+    )
+    with watching(_console(stderr=True)) as observer:
+        found = explain_cells(path, overrides, images=images, options=options, observer=observer)
+    page = write_charts(found)
+    if as_json:
+        print(found.layers().to_json(orient="records", indent=1))
+    else:
+        console = _console()
+        console.print(rung_table(found.results))
+        console.print(explanation_table(found))
+        _print_failed(found.results, console)
+        console.print(f"layers: {found.output / 'explain.csv'}", soft_wrap=True, markup=False)
+        console.print(f"charts: {page}", soft_wrap=True, markup=False)
+    if found.results.failed:
         raise typer.Exit(1)
 
 
@@ -215,11 +255,16 @@ def _as_json(results: Results) -> dict[str, Any]:
     }
 
 
+def _print_failed(results: Results, console: Console) -> None:
+    for cell in results.failed:
+        text = f"failed: {cell.cell.name}: {cell.error}"
+        console.print(text, soft_wrap=True, markup=False)
+
+
 def _print_end(results: Results, console: Console) -> None:
     from rich.markup import escape
 
-    for cell in results.failed:
-        console.print(escape(f"failed: {cell.cell.name}: {cell.error}"), soft_wrap=True)
+    _print_failed(results, console)
     for cell in results.cells:
         for note in cell.notes:
             console.print(escape(f"note: {cell.cell.name}: {note}"), soft_wrap=True)

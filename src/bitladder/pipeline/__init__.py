@@ -1,7 +1,18 @@
 """A study becomes a graph of stages, the stages run on Dask, their outputs become results."""
 
+from bitladder.pipeline.explain import Explanation, explain
 from bitladder.pipeline.graph import Cell, Stage, plan
 from bitladder.pipeline.results import CellResult, Results
 from bitladder.pipeline.runner import RunOptions, run
 
-__all__ = ["Cell", "CellResult", "Results", "RunOptions", "Stage", "plan", "run"]
+__all__ = [
+    "Cell",
+    "CellResult",
+    "Explanation",
+    "Results",
+    "RunOptions",
+    "Stage",
+    "explain",
+    "plan",
+    "run",
+]

@@ -20,10 +20,18 @@ from bitladder.options import DatasetOptions, ModelOptions, Precision, Technique
 from bitladder.store import digest
 from bitladder.study import Study, load
 
-Kind = Literal["train", "quantize", "finetune", "export", "verify", "test"]
+Kind = Literal["train", "quantize", "explain", "finetune", "export", "verify", "test"]
 
 # Raise a stage's number when its code changes what it writes.
-_CODE = {"train": 1, "quantize": 1, "finetune": 1, "export": 2, "verify": 1, "test": 1}
+_CODE = {
+    "train": 1,
+    "quantize": 2,
+    "explain": 1,
+    "finetune": 2,
+    "export": 2,
+    "verify": 1,
+    "test": 1,
+}
 _LIBRARIES = ("torch", "torchvision", "lightning", "aimet-torch", "onnx", "onnxruntime")
 
 
@@ -77,16 +85,32 @@ def plan(study: Study | str | Path) -> list[Cell]:
     return build(study, {dataset.name: "not read" for dataset in study.datasets}, test=())
 
 
-def build(study: Study, fingerprints: Mapping[str, str], test: Sequence[str]) -> list[Cell]:
+def build(
+    study: Study,
+    fingerprints: Mapping[str, str],
+    test: Sequence[str],
+    *,
+    explain: int | None = None,
+) -> list[Cell]:
     """The cells of a study, stages shared where cells share them.
 
     Args:
         study: what to run.
         fingerprints: by data set name, the hash of its images, labels and split.
         test: names of the data sets that have an official test split.
+        explain: validation images to explain each cell on before any training, or None to run
+            the cells whole.
     """
     return [
-        _cell(study, dataset, model, precision, fingerprints[dataset.name], dataset.name in test)
+        _cell(
+            study,
+            dataset,
+            model,
+            precision,
+            fingerprints[dataset.name],
+            dataset.name in test,
+            explain,
+        )
         for dataset, model, precision in product(study.datasets, study.models, study.precisions)
     ]
 
@@ -98,6 +122,7 @@ def _cell(
     precision: Precision,
     fingerprint: str,
     test: bool,
+    explain: int | None,
 ) -> Cell:
     before, after = split_recipe(study.recipe)
     network = {
@@ -113,6 +138,10 @@ def _cell(
 
     train = _stage("train", where, {**network, "train": study.train.model_dump(mode="json")}, {})
     stages = [train, _stage("quantize", here, simulation, {"float": train})]
+    if explain is not None:
+        inputs = {"float": train, "simulated": stages[-1]}
+        stages.append(_stage("explain", here, {**simulation, "images": explain}, inputs))
+        return Cell(dataset, model, precision, tuple(stages))
     if after:
         simulation = {**simulation, "rest": dump_recipe(after)}
         inputs = {"float": train, "simulated": stages[-1]}

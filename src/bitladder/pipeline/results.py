@@ -194,12 +194,12 @@ class Results:
 
     def table(self) -> pandas.DataFrame:
         """One row a cell, the columns of results.csv."""
-        return _frame([cell.row() for cell in self.cells])
+        return frame([cell.row() for cell in self.cells])
 
     def rungs(self) -> pandas.DataFrame:
         """One row a rung of a cell, the columns of rungs.csv."""
         rows = [row for cell in self.cells for row in _rung_rows(cell)]
-        return _frame(rows, empty=("dataset", "model", "precision", "rung", "technique"))
+        return frame(rows, empty=("dataset", "model", "precision", "rung", "technique"))
 
     def cell(self, dataset: str, model: str, precision: str | int) -> CellResult:
         """The result of one cell.
@@ -223,10 +223,10 @@ class Results:
             StoreError: the folder cannot be written.
         """
         environment = json.dumps(describe_environment(), indent=1)
-        _replace(self.output / "study.yaml", self.study.to_yaml())
-        _replace(self.output / "environment.json", environment + "\n")
-        _replace(self.output / "rungs.csv", self.rungs().to_csv(index=False, lineterminator="\n"))
-        _replace(self.output / "results.csv", self.table().to_csv(index=False, lineterminator="\n"))
+        replace(self.output / "study.yaml", self.study.to_yaml())
+        replace(self.output / "environment.json", environment + "\n")
+        replace(self.output / "rungs.csv", self.rungs().to_csv(index=False, lineterminator="\n"))
+        replace(self.output / "results.csv", self.table().to_csv(index=False, lineterminator="\n"))
 
 
 def collect(
@@ -325,7 +325,8 @@ def _round(value: float) -> float:
     return round(value, 6)
 
 
-def _frame(rows: list[dict[str, Any]], empty: Sequence[str] = ()) -> pandas.DataFrame:
+def frame(rows: list[dict[str, Any]], empty: Sequence[str] = ()) -> pandas.DataFrame:
+    """Rows as a table with the columns of them all, or with ``empty`` where there are none."""
     import pandas
 
     columns = max((list(row) for row in rows), key=len, default=list(empty))
@@ -334,7 +335,12 @@ def _frame(rows: list[dict[str, Any]], empty: Sequence[str] = ()) -> pandas.Data
     return pandas.DataFrame(rows, columns=list(dict.fromkeys([*columns, *others])))
 
 
-def _replace(path: Path, text: str) -> None:
+def replace(path: Path, text: str) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
     aside = path.with_name(f".{path.name}.part")
     try:
         aside.write_text(text, encoding="utf-8")

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bitladder.errors import StoreError, StudyError
 from bitladder.options import LoaderOptions
@@ -65,37 +66,75 @@ def run(
         StudyError, DataError, ModelError: the study cannot begin.
         StoreError: the output folder or the store cannot be written.
     """
+    job = prepare(study, overrides, options)
+
+    def save(outcomes: dict[str, Outcome]) -> Results:
+        results = collect(job.study, job.cells, outcomes, job.output)
+        results.write()
+        return results
+
+    outcomes = execute_all(job.cells, **job.execution, observer=observer or Observer(), save=save)
+    results = save(outcomes)
+    _place_artifacts(job.cells, outcomes, job.output)
+    return results
+
+
+@dataclass(frozen=True)
+class Job:
+    """A study that is ready to be executed.
+
+    Attributes:
+        study: as it was resolved.
+        cells: with their stages.
+        output: folder of the results, there and writable.
+        execution: arguments of ``execute_all``.
+    """
+
+    study: Study
+    cells: list[Cell]
+    output: Path
+    execution: dict[str, Any]
+
+
+def prepare(
+    study: Study | str | Path | None,
+    overrides: Sequence[str],
+    options: RunOptions | None,
+    *,
+    explain: int | None = None,
+) -> Job:
+    """Read a study and its data sets, and see that its folders can be written.
+
+    Args:
+        study: a study, the path of its YAML file, or None for the embedded quick study.
+        overrides: ``key=value`` changes to the file.
+        options: where and how it runs.
+        explain: validation images to explain the cells on, or None to run them whole.
+
+    Raises:
+        StudyError, DataError, ModelError: the study cannot begin.
+        StoreError: the output folder or the store cannot be written.
+    """
     options = options or RunOptions()
     if not isinstance(study, Study):
         study = load(study, overrides)
     elif overrides:
         raise StudyError("overrides change a study file: give its path, not a Study")
-    output = options.output or Path("runs") / study.name
+    name = study.name if explain is None else f"{study.name}-explain"
+    output = options.output or Path("runs") / name
     _make(output)
     store = Store(options.store or Path(os.environ.get("BITLADDER_STORE", "runs/store")))
-    cells = _cells(study)
-
-    def save(outcomes: dict[str, Outcome]) -> Results:
-        results = collect(study, cells, outcomes, output)
-        results.write()
-        return results
-
-    outcomes = execute_all(
-        cells,
-        store.root.resolve(),
-        _absolute(study.data),
-        jobs=options.jobs,
-        in_process=options.in_process,
-        scheduler=options.scheduler,
-        observer=observer or Observer(),
-        save=save,
-    )
-    results = save(outcomes)
-    _place_artifacts(cells, outcomes, output)
-    return results
+    execution = {
+        "store": store.root.resolve(),
+        "loader": _absolute(study.data),
+        "jobs": options.jobs,
+        "in_process": options.in_process,
+        "scheduler": options.scheduler,
+    }
+    return Job(study, _cells(study, explain), output, execution)
 
 
-def _cells(study: Study) -> list[Cell]:
+def _cells(study: Study, explain: int | None) -> list[Cell]:
     """Read every data set, for its fingerprint, and see that every network fits it."""
     from bitladder import data, models
 
@@ -111,7 +150,7 @@ def _cells(study: Study) -> list[Cell]:
             )
             if model.weights is not None:
                 models.load_weights(network, model.weights)
-    return build(study, fingerprints, test)
+    return build(study, fingerprints, test, explain=explain)
 
 
 def _absolute(loader: LoaderOptions) -> LoaderOptions:

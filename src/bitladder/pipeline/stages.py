@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from bitladder import data, deploy, models, simulation, targets, techniques, training
 from bitladder.accuracy import Accuracy
@@ -27,6 +27,7 @@ from bitladder.options import (
 )
 from bitladder.pipeline.graph import Stage
 from bitladder.progress import Progress
+from bitladder.techniques.pairs import Layer, rows
 
 if TYPE_CHECKING:
     from bitladder.store import Store
@@ -101,6 +102,51 @@ def _quantize(stage: Stage, bench: Bench, output: Path) -> dict[str, Any]:
     return {"rungs": rungs}
 
 
+def _explain(stage: Stage, bench: Bench, output: Path) -> dict[str, Any]:
+    simulated = _simulated(stage, bench)
+    batches = _data(stage, bench).validation.batches(_EVALUATION_BATCH)
+    images, labels = _first(batches, stage.spec["images"])
+    own = {(row.name, row.kind): row for row in simulation.layers(simulated, images)}
+    return {
+        "quantizers": [
+            {
+                **asdict(row),
+                "own_sqnr": own[row.name, row.kind].sqnr,
+                "lowest": own[row.name, row.kind].lowest,
+                "highest": own[row.name, row.kind].highest,
+                **_channel_ranges(simulated, row),
+            }
+            for row in simulation.sensitivity(simulated, images, labels)
+        ]
+    }
+
+
+def _channel_ranges(
+    simulated: simulation.SimulatedModel, row: simulation.Sensitivity
+) -> dict[str, list[float]]:
+    """Smallest and largest weight of each output channel, whatever the quantizer's ranges."""
+    if row.kind != "weight":
+        return {}
+    layer = simulated.module.get_submodule(row.name)
+    assert isinstance(layer, Layer)
+    weights = rows(layer).detach().flatten(1)
+    return {
+        "channel_lowest": weights.amin(1).tolist(),
+        "channel_highest": weights.amax(1).tolist(),
+    }
+
+
+def _first(batches: data.Batches, wanted: int) -> tuple[Tensor, Tensor]:
+    """The first labelled images of a split."""
+    found: list[tuple[Tensor, Tensor]] = []
+    for batch in batches:
+        found.append(batch)
+        if sum(len(labels) for _, labels in found) >= wanted:
+            break
+    images, labels = (torch.cat(part)[:wanted] for part in zip(*found, strict=True))
+    return images, labels
+
+
 def _finetune(stage: Stage, bench: Bench, output: Path) -> dict[str, Any]:
     images = _data(stage, bench)
     context = _context(stage, bench)
@@ -154,6 +200,7 @@ def _test(stage: Stage, bench: Bench, output: Path) -> dict[str, Any]:
 _STAGES: Mapping[str, Callable[[Stage, Bench, Path], dict[str, Any]]] = {
     "train": _train,
     "quantize": _quantize,
+    "explain": _explain,
     "finetune": _finetune,
     "export": _export,
     "verify": _verify,

@@ -1,6 +1,7 @@
-"""Results for people: the table in the terminal, and what is shown while a study runs."""
+"""Results for people: tables in the terminal, charts, and what is shown while a study runs."""
 
-from bitladder.report.table import accuracy_table
+from bitladder.report.explanation import explanation_table, write_charts
+from bitladder.report.table import accuracy_table, rung_table
 from bitladder.report.watch import watching
 
-__all__ = ["accuracy_table", "watching"]
+__all__ = ["accuracy_table", "explanation_table", "rung_table", "watching", "write_charts"]

@@ -1,4 +1,4 @@
-"""The results as one table for the terminal: a row a cell, what each costs and what targets say."""
+"""The results as tables for the terminal: a row a cell, or a row a rung of a cell."""
 
 from __future__ import annotations
 
@@ -30,6 +30,32 @@ def accuracy_table(results: Results) -> Table:
         table.add_column(column, justify="right", no_wrap=True)
     for cell in results.cells:
         table.add_row(*_cells(cell, simulation, targets))
+    return table
+
+
+def rung_table(results: Results) -> Table:
+    """Lay out the rungs: the accuracy after each technique and what the technique gained."""
+    table = Table(title=f"{results.study.name}: rungs", title_justify="left")
+    for column in ("data set", "model", "bits", "technique"):
+        table.add_column(column, overflow="fold")
+    for column in ("accuracy", "95 %", "gain", "seconds"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for cell in results.cells:
+        before: Accuracy | None = None
+        for rung in cell.rungs:
+            gain = None if before is None else rung.accuracy.value - before.value
+            table.add_row(
+                cell.cell.dataset.name,
+                cell.cell.model.name,
+                str(cell.cell.precision),
+                rung.name,
+                _percent(rung.accuracy),
+                _interval(rung.accuracy),
+                _NONE if gain is None else f"{100 * gain:+.2f}",
+                f"{rung.seconds:.1f}",
+            )
+            before = rung.accuracy
+        table.add_section()
     return table
 
 

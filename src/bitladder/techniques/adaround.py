@@ -12,6 +12,7 @@ import contextlib
 import copy
 import io
 import tempfile
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -58,7 +59,7 @@ def _rounded(
     """State of the network whose weights AdaRound has put on the grids of ``model``."""
     package = aimet("adaround.adaround_weight")
     reference = model.sim.get_original_model(model.module)
-    simulated = copy.deepcopy(model.sim)
+    simulated = SimpleNamespace(model=copy.deepcopy(model.module))  # its graph is too deep to copy
     for layer in simulated.model.modules():
         for place in ("input_quantizers", "output_quantizers"):
             quantizers: Any = getattr(layer, place, ())

@@ -1,0 +1,124 @@
+"""Say where each cell of a study loses accuracy: its rungs and what each quantizer costs alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bitladder.accuracy import Accuracy
+from bitladder.pipeline.execute import Observer, Outcome, execute_all
+from bitladder.pipeline.results import CellResult, Results, collect, frame, replace
+from bitladder.pipeline.runner import RunOptions, prepare
+from bitladder.study import Study
+
+if TYPE_CHECKING:
+    import pandas
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What was found about a study's cells before any training.
+
+    Attributes:
+        results: the cells with their rungs up to the recipe's first training.
+        output: folder the files are written to.
+    """
+
+    results: Results
+    output: Path
+
+    def layers(self) -> pandas.DataFrame:
+        """One row a quantizer, the costliest of each cell first; the columns of explain.csv.
+
+        ``acc`` and ``agreement`` are those of the network with this quantizer alone, ``sqnr_db``
+        is of its logits, ``own_sqnr_db`` of the values that pass the quantizer.
+        """
+        return frame([row for cell in self.results.cells for row in _rows(cell)])
+
+    def ranges(self) -> pandas.DataFrame:
+        """One row a channel of every weight; the columns of ranges.csv."""
+        return frame([row for cell in self.results.cells for row in _channels(cell)])
+
+    def write(self) -> None:
+        """Write explain.csv, ranges.csv, rungs.csv and study.yaml.
+
+        Raises:
+            StoreError: the folder cannot be written.
+        """
+        tables = {"explain": self.layers(), "ranges": self.ranges(), "rungs": self.results.rungs()}
+        for name, table in tables.items():
+            text = table.to_csv(index=False, lineterminator="\n")
+            replace(self.output / f"{name}.csv", text)
+        replace(self.output / "study.yaml", self.results.study.to_yaml())
+
+
+def explain(
+    study: Study | str | Path | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    images: int = 1000,
+    options: RunOptions | None = None,
+    observer: Observer | None = None,
+) -> Explanation:
+    """Measure what every quantizer of every cell costs when it alone is on, and write it down.
+
+    Args:
+        study: a study, the path of its YAML file, or None for the embedded quick study.
+        overrides: ``key=value`` changes to the file.
+        images: validation images, the first of the split.
+        options: where and how it runs; the folder is by default ``runs/NAME-explain``.
+        observer: told what happens, as it happens.
+
+    Raises:
+        StudyError, DataError, ModelError: the study cannot begin.
+        StoreError: the output folder or the store cannot be written.
+    """
+    job = prepare(study, overrides, options, explain=images)
+
+    def save(outcomes: dict[str, Outcome]) -> Explanation:
+        found = collect(job.study, job.cells, outcomes, job.output)
+        explanation = Explanation(found, job.output)
+        explanation.write()
+        return explanation
+
+    return save(execute_all(job.cells, **job.execution, observer=observer or Observer(), save=save))
+
+
+def _rows(cell: CellResult) -> Iterator[dict[str, Any]]:
+    for row in cell.records.get("explain", {}).get("quantizers", ()):
+        accuracy = Accuracy(**row["accuracy"])
+        yield {
+            **_place(cell),
+            "layer": row["name"],
+            "kind": row["kind"],
+            "bits": row["bits"],
+            "sqnr_db": row["sqnr"],
+            "agreement": row["agreement"],
+            "acc": accuracy.value,
+            "acc_low": accuracy.interval[0],
+            "acc_high": accuracy.interval[1],
+            "images": accuracy.total,
+            "own_sqnr_db": row["own_sqnr"],
+            "ranges": len(row["highest"]),
+            "lowest": min(row["lowest"]),
+            "highest": max(row["highest"]),
+        }
+
+
+def _channels(cell: CellResult) -> Iterator[dict[str, Any]]:
+    for row in cell.records.get("explain", {}).get("quantizers", ()):
+        if row["kind"] == "weight":
+            bounds = zip(row["channel_lowest"], row["channel_highest"], strict=True)
+            for channel, (lowest, highest) in enumerate(bounds):
+                place = {**_place(cell), "layer": row["name"], "channel": channel}
+                yield {**place, "lowest": lowest, "highest": highest}
+
+
+def _place(cell: CellResult) -> dict[str, Any]:
+    return {
+        "dataset": cell.cell.dataset.name,
+        "model": cell.cell.model.name,
+        "precision": str(cell.cell.precision),
+    }
