@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from bitladder.errors import StudyError, unknown
 from bitladder.options.techniques import (
     TECHNIQUES,
+    Adaround,
     BiasCorrection,
     Calibrate,
     CrossLayerEqualization,
@@ -22,8 +23,17 @@ from bitladder.options.techniques import (
 )
 
 RECIPES: dict[str, tuple[Technique, ...]] = {
-    "ptq": (FoldBatchNorm(), Calibrate()),
-    "qat": (FoldBatchNorm(), Calibrate(), Finetune()),
+    "ptq": (
+        FoldBatchNorm(),
+        Calibrate(),
+        Adaround(),
+        BiasCorrection(method="empirical"),
+    ),
+    "qat": (
+        Calibrate(method="mse"),
+        Finetune(lr=2e-3, distill=0.5),
+        ReestimateBatchNorm(),
+    ),
     "report": (
         FoldBatchNorm(),
         Relu6ToRelu(),

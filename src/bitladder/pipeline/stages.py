@@ -22,7 +22,6 @@ from bitladder.options import (
     Precision,
     Technique,
     TrainOptions,
-    parse_recipe,
     parse_techniques,
 )
 from bitladder.pipeline.graph import Stage
@@ -238,7 +237,7 @@ def _rung(technique: str, accuracy: Accuracy, seconds: float, notes: list[str]) 
 
 
 def _recipe(stage: Stage, part: str) -> tuple[Technique, ...]:
-    return parse_techniques(stage.spec[part])
+    return parse_techniques(stage.spec.get(part, ()))
 
 
 def _data(stage: Stage, bench: Bench) -> data.ImageData:
@@ -267,7 +266,7 @@ def _float(stage: Stage, bench: Bench) -> nn.Module:
 
 
 def _context(stage: Stage, bench: Bench) -> techniques.Context:
-    recipe = parse_recipe([*stage.spec["recipe"], *stage.spec.get("rest", [])])
+    recipe = (*_recipe(stage, "recipe"), *_recipe(stage, "rest"))
     images = max((getattr(technique, "images", 0) for technique in recipe), default=0)
     loaded = _data(stage, bench)
     return techniques.Context(
@@ -287,7 +286,9 @@ def _simulated(stage: Stage, bench: Bench) -> simulation.SimulatedModel:
         calibration=data.calibration_images(images, 1),
         reference=network,
     )
-    model = techniques.rebuild(_recipe(stage, "recipe"), network, context)
+    before = _recipe(stage, "recipe")
+    trained = _recipe(stage, "rest") if stage.kind != "finetune" else ()
+    model = techniques.rebuild((*before, *trained), network, context)
     assert isinstance(model, simulation.SimulatedModel)
     model.restore(bench.input(stage, "simulated") / "simulated.safetensors")
     return model.eval()
