@@ -2,11 +2,14 @@
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from torch import nn
 
 from bitladder.data.splits import TensorSplit
 
 CLASSES = 4
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")  # other processes may have the cores
 
 
 class Branches(nn.Module):

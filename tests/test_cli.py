@@ -108,6 +108,18 @@ def test_bad_input_is_one_line_and_exit_code_2(folder, arguments, message):
     assert message in lines[0]
 
 
+def test_explain_names_the_layers_and_draws_them(ran, folder):
+    done = _bitladder(folder, "explain", "small.yaml", "--in-process", "--images", "100")
+    assert done.returncode == 0, done.stderr
+    assert "cached: quantize embedded small_nets:net w4a4" in done.stderr
+    assert "calibrate" in done.stdout
+    assert " dB" in done.stdout
+    for name in ("explain.csv", "ranges.csv", "rungs.csv", "explain.html"):
+        assert (folder / "runs" / "small-explain" / name).is_file()
+    as_json = _bitladder(folder, "explain", "small.yaml", "--in-process", "--json")
+    assert {row["kind"] for row in json.loads(as_json.stdout)} == {"weight", "input", "output"}
+
+
 def test_plan_names_every_stage_once(folder):
     done = _bitladder(folder, "plan", "small.yaml")
     assert done.returncode == 0

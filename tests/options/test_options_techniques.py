@@ -27,6 +27,26 @@ def test_every_technique_says_what_it_does_and_what_its_options_mean(name):
         (["calibrat"], "unknown technique 'calibrat'; did you mean 'calibrate'"),
         (["fold_batch_norm"], "never simulates the network: add 'calibrate'"),
         (["finetune", "calibrate"], "put 'calibrate' before it"),
+        (["bias_correction", "calibrate"], "put 'fold_batch_norm' before it"),
+        (["fold_batch_norm", "bias_correction", "calibrate"], "put 'calibrate' before it"),
+        (["cross_layer_equalization", "calibrate"], "put 'fold_batch_norm' before it"),
+        (["calibrate", "finetune"], "batch norms stay in the network: put 'fold_batch_norm'"),
+        (
+            ["fold_batch_norm", "calibrate", "reestimate_batch_norm"],
+            "leaves 'reestimate_batch_norm' nothing to do",
+        ),
+        (
+            ["fold_batch_norm", "calibrate", "finetune", "adaround"],
+            "'adaround' comes too late after 'finetune'",
+        ),
+        (
+            ["fold_batch_norm", "cross_layer_equalization", "relu6_to_relu", "calibrate"],
+            "'relu6_to_relu' comes too late after 'cross_layer_equalization'",
+        ),
+        (
+            ["fold_batch_norm", "calibrate", {"mixed_precision": {"mean_bits": 4, "bits": [4]}}],
+            "at least two widths",
+        ),
         (["calibrate", "fold_batch_norm"], "put it before 'calibrate'"),
         (["calibrate", "calibrate"], "put it before 'calibrate'"),
         ([{"calibrate": {"image": 5}}], "unknown option 'image'; did you mean 'images'"),
