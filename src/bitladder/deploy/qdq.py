@@ -66,6 +66,7 @@ class _Writer:
         self.nodes: list[onnx.NodeProto] = []
         self.tensors: dict[str, onnx.TensorProto] = {}
         self.reads: dict[str, str] = {}  # what a reader of a tensor now reads
+        self.narrow: dict[str, int] = {}  # readers so far of activations in a larger container
 
     def write(self) -> onnx.ModelProto:
         written = onnx.ModelProto()
@@ -118,7 +119,7 @@ class _Writer:
             elif name in self.constants and name in self.encodings:
                 node.input[index] = self._weight(name)
             else:
-                node.input[index] = self.reads.get(name, name)
+                node.input[index] = self._read(name)
         self.nodes.append(node)
         moved = self.encodings.get(source.input[0]) if node.op_type in _MOVEMENT else None
         for index, name in enumerate(source.output):
@@ -136,15 +137,35 @@ class _Writer:
         encoding = self.encodings[name]
         dtype = _TYPES[encoding.container_bits, encoding.signed]
         zero_point = encoding.zero_point - encoding.integer_min + np.iinfo(dtype).min
-        if encoding.bits < encoding.container_bits:
-            middle = f"{name}_bottom"
-            self._pair(source, middle, encoding, zero_point.astype(dtype))
-            # The other sign: ONNX Runtime merges two pairs of one type, wrongly for this purpose.
-            dtype = _TYPES[encoding.container_bits, not encoding.signed]
-            top = np.iinfo(dtype).max - encoding.integer_max
-            source, zero_point = middle, encoding.zero_point + top
-        self._pair(source, result, encoding, zero_point.astype(dtype))
-        self.reads[name] = result
+        if encoding.bits == encoding.container_bits:
+            self._pair(source, result, encoding, zero_point.astype(dtype))
+            self.reads[name] = result
+            return
+        self.reads[name] = f"{name}_bottom"
+        self._pair(source, self.reads[name], encoding, zero_point.astype(dtype))
+        self.narrow[name] = 0
+        if name == result:  # the graph's output, which no node reads
+            self._saturate(name, result)
+
+    def _saturate(self, name: str, result: str) -> None:
+        """The second quantizer of a narrow activation, which saturates at the top of its grid."""
+        encoding = self.encodings[name]
+        # The other sign: ONNX Runtime merges two pairs of one type, wrongly for this purpose.
+        dtype = _TYPES[encoding.container_bits, not encoding.signed]
+        zero_point = encoding.zero_point + np.iinfo(dtype).max - encoding.integer_max
+        self._pair(self.reads[name], result, encoding, zero_point.astype(dtype))
+
+    def _read(self, name: str) -> str:
+        """What a reader of a tensor reads: of a narrow one a saturated copy of its own.
+
+        ONNX Runtime turns int8 into the uint8 of its kernels only where there is one reader.
+        """
+        if name not in self.narrow:
+            return self.reads.get(name, name)
+        self.narrow[name] += 1
+        result = f"{name}_dequantized_{self.narrow[name]}"
+        self._saturate(name, result)
+        return result
 
     def _pair(
         self, source: str, result: str, encoding: Encoding, zero_point: NDArray[np.generic]

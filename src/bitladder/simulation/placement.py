@@ -45,6 +45,13 @@ def _only_reader(
     return readers[0]
 
 
+def rectified_quantizers(module: fx.GraphModule) -> Iterator[Any]:
+    """Quantizers of values that a ReLU has made, whose lowest value is zero."""
+    for layer in module.modules():
+        if isinstance(layer, nn.ReLU | nn.ReLU6):
+            yield from _output_quantizers(layer)
+
+
 def edge_quantizers(module: fx.GraphModule) -> Iterator[Any]:
     """Quantizers of the weights and inputs of the edge layers, and of the logits.
 

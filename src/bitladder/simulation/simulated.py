@@ -23,7 +23,13 @@ from bitladder.options import Calibrate, Precision
 from bitladder.simulation.aimet import aimet, quiet
 from bitladder.simulation.config import quantsim_config
 from bitladder.simulation.isolate import only
-from bitladder.simulation.placement import edge_quantizers, fuse_operations, logits_quantizer
+from bitladder.simulation.kernel import accelerate
+from bitladder.simulation.placement import (
+    edge_quantizers,
+    fuse_operations,
+    logits_quantizer,
+    rectified_quantizers,
+)
 from bitladder.simulation.quality import outputs
 from bitladder.simulation.ranges import set_analyzer, set_logits_range
 
@@ -170,6 +176,10 @@ def _build(
     fuse_operations(sim.model)
     for name, quantizer in sim.named_quantizers():
         set_analyzer(quantizer, options, weight=_kind(name) == "weight")
+        accelerate(quantizer)
+    for quantizer in rectified_quantizers(sim.model):
+        if not quantizer.symmetric:
+            quantizer.min.requires_grad_(False)  # training would move zero off the grid's end
     _apply_bits(sim, precision, options.edges or precision.edges)
     return sim
 

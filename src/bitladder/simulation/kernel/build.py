@@ -1,0 +1,87 @@
+"""Compile the kernel once for this machine, and load it."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+_SOURCE = Path(__file__).with_name("fake_quantize.cpp")
+# No fast-math and no fused multiply-add: every processor computes the same values.
+_FLAGS = (
+    "-O3", "-march=native", "-std=c++17", "-fPIC", "-shared", "-pthread",
+    "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math",
+)  # fmt: skip
+_POINTER, _SIZE, _WIDTH, _FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_float
+_GRID: list[Any] = [_SIZE, _SIZE, _SIZE, _WIDTH, _WIDTH, _WIDTH, _FLOAT, _WIDTH]
+
+
+class KernelUnavailableError(Exception):
+    """The kernel cannot be used here; the message says why."""
+
+
+@functools.cache
+def library() -> ctypes.CDLL:
+    """The compiled kernel; found in the cache, or compiled into it.
+
+    Raises:
+        KernelUnavailableError: it is turned off by ``BITLADDER_KERNEL=0``, there is no C++
+            compiler, or the compiler fails.
+    """
+    if os.environ.get("BITLADDER_KERNEL") == "0":
+        raise KernelUnavailableError("turned off by BITLADDER_KERNEL=0")
+    compiler = shlex.split(os.environ.get("CXX", "c++"))
+    if not compiler or shutil.which(compiler[0]) is None:
+        raise KernelUnavailableError("no C++ compiler found; install one or set CXX")
+    try:
+        path = _compiled(compiler)
+        kernel = ctypes.CDLL(str(path))
+    except subprocess.CalledProcessError as error:
+        reason = (error.stderr.strip() or str(error)).splitlines()[0]
+        raise KernelUnavailableError(f"{compiler[0]} fails: {reason}") from None
+    except OSError as error:
+        raise KernelUnavailableError(f"cannot build or load the kernel: {error}") from None
+    kernel.fake_quantize_forward.argtypes = [*[_POINTER] * 4, *_GRID]
+    kernel.fake_quantize_backward.argtypes = [*[_POINTER] * 7, *_GRID]
+    for function in (kernel.fake_quantize_forward, kernel.fake_quantize_backward):
+        function.restype = None
+    return kernel
+
+
+def _compiled(compiler: list[str]) -> Path:
+    version = subprocess.run(
+        [*compiler, "--version"], capture_output=True, text=True, check=True
+    ).stdout
+    determines = [_SOURCE.read_text(), *_FLAGS, version, platform.machine(), _processor()]
+    name = hashlib.sha256("\0".join(determines).encode()).hexdigest()[:16]
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bitladder"
+    path = folder / f"fake_quantize-{name}.so"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as aside:
+            built = Path(aside) / path.name
+            subprocess.run(
+                [*compiler, *_FLAGS, str(_SOURCE), "-o", str(built)],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            built.replace(path)  # whole or not at all: other processes may build it, too
+    return path
+
+
+def _processor() -> str:
+    """What the processor can do; a cache on a shared disk serves different machines."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "")

@@ -1,0 +1,157 @@
+// Quantize-dequantize and its gradients, each in one pass over memory.
+//
+// A tensor is read as rows of `inner` values, row r belonging to channel r % channels. Sums are
+// taken over blocks of fixed size in lanes of fixed number and added in order, so that results do
+// not depend on the processor's vector width or on the number of threads.
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <thread>
+#include <vector>
+
+namespace {
+
+constexpr int64_t kBlock = 1 << 15;  // values of a row that are one unit of work
+constexpr int kLanes = 16;
+
+struct Grid {
+  float scale, offset;
+  bool scale_moves, offset_moves;  // whether the bounds of the range reach it, or a clamp stops
+};
+
+struct Quantizer {
+  const float *low, *high;  // of each channel's range
+  int32_t qmin, qmax, symmetric;
+  float minimum_scale;
+
+  Grid grid(int64_t channel) const {
+    const float steps = static_cast<float>(qmax - qmin);
+    const float wanted = std::fabs((high[channel] - low[channel]) / steps);
+    const float scale = std::max(wanted, minimum_scale);
+    if (symmetric) {
+      // The middle of the grid, halves to even, as Python rounds.
+      const float middle = std::nearbyint(static_cast<float>(qmin + qmax) / 2.0f);
+      return {scale, -middle, wanted >= minimum_scale, false};
+    }
+    const float offset = std::nearbyint(low[channel] / scale) - static_cast<float>(qmin);
+    const float kept = std::clamp(offset, static_cast<float>(-qmax), static_cast<float>(-qmin));
+    return {scale, kept, wanted >= minimum_scale, offset == kept};
+  }
+};
+
+// Calls work(block) for every block, on as many threads as asked for.
+template <typename Work>
+void each(int64_t blocks, int threads, const Work& work) {
+  const int used = static_cast<int>(std::min<int64_t>(threads, blocks));
+  if (used <= 1) {
+    for (int64_t block = 0; block < blocks; ++block) work(block);
+    return;
+  }
+  std::vector<std::thread> pool;
+  for (int first = 0; first < used; ++first)
+    pool.emplace_back([=, &work] {
+      for (int64_t block = first; block < blocks; block += used) work(block);
+    });
+  for (auto& thread : pool) thread.join();
+}
+
+void quantize(const float* x, float* y, int64_t n, const Grid& grid, float qmin, float qmax) {
+  const float scale = grid.scale, offset = grid.offset;
+  for (int64_t i = 0; i < n; ++i) {
+    const float q = __builtin_rintf(x[i] / scale) - offset;
+    y[i] = (std::min(std::max(q, qmin), qmax) + offset) * scale;
+  }
+}
+
+// What one value adds to the gradients of its scale and, in units of the scale, of its offset.
+struct Part {
+  float through, by_scale, by_offset;
+};
+
+inline Part differentiate_one(float x, float dy, float scale, float offset, float qmin,
+                              float qmax) {
+  const float u = x / scale, rounded = __builtin_rintf(u), q = rounded - offset;
+  const float kept = std::min(std::max(q, qmin), qmax);
+  const bool inside = q == kept;
+  const float through = inside ? dy : 0.0f;
+  return {through, dy * (inside ? rounded - u : kept + offset), dy - through};
+}
+
+void differentiate(const float* __restrict x, const float* __restrict dy, float* __restrict dx,
+                   int64_t n, const Grid& grid, float qmin, float qmax, double* scale_sum,
+                   double* offset_sum) {
+  const float scale = grid.scale, offset = grid.offset;
+  float by_scale[kLanes] = {}, by_offset[kLanes] = {};
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    for (int lane = 0; lane < kLanes; ++lane) {  // the compiler makes vectors of the lanes
+      const Part part =
+          differentiate_one(x[i + lane], dy[i + lane], scale, offset, qmin, qmax);
+      dx[i + lane] = part.through;
+      by_scale[lane] += part.by_scale;
+      by_offset[lane] += part.by_offset;
+    }
+  }
+  for (; i < n; ++i) {
+    const Part part = differentiate_one(x[i], dy[i], scale, offset, qmin, qmax);
+    dx[i] = part.through;
+    by_scale[i % kLanes] += part.by_scale;
+    by_offset[i % kLanes] += part.by_offset;
+  }
+  for (int lane = 0; lane < kLanes; ++lane) {
+    *scale_sum += by_scale[lane];
+    *offset_sum += by_offset[lane];
+  }
+}
+
+}  // namespace
+
+extern "C" {
+
+void fake_quantize_forward(const float* x, float* y, const float* low, const float* high,
+                           int64_t rows, int64_t channels, int64_t inner, int32_t qmin,
+                           int32_t qmax, int32_t symmetric, float minimum_scale, int32_t threads) {
+  const Quantizer quantizer{low, high, qmin, qmax, symmetric, minimum_scale};
+  const int64_t in_row = (inner + kBlock - 1) / kBlock;
+  each(rows * in_row, threads, [&](int64_t block) {
+    const int64_t row = block / in_row, start = (block % in_row) * kBlock;
+    const int64_t at = row * inner + start;
+    quantize(x + at, y + at, std::min(kBlock, inner - start), quantizer.grid(row % channels),
+             static_cast<float>(qmin), static_cast<float>(qmax));
+  });
+}
+
+void fake_quantize_backward(const float* x, const float* dy, float* dx, const float* low,
+                            const float* high, float* dlow, float* dhigh, int64_t rows,
+                            int64_t channels, int64_t inner, int32_t qmin, int32_t qmax,
+                            int32_t symmetric, float minimum_scale, int32_t threads) {
+  const Quantizer quantizer{low, high, qmin, qmax, symmetric, minimum_scale};
+  const int64_t in_row = (inner + kBlock - 1) / kBlock;
+  std::vector<double> by_scale(rows * in_row), by_offset(rows * in_row);
+  each(rows * in_row, threads, [&](int64_t block) {
+    const int64_t row = block / in_row, start = (block % in_row) * kBlock;
+    const int64_t at = row * inner + start;
+    differentiate(x + at, dy + at, dx + at, std::min(kBlock, inner - start),
+                  quantizer.grid(row % channels), static_cast<float>(qmin),
+                  static_cast<float>(qmax), &by_scale[block], &by_offset[block]);
+  });
+  std::vector<double> scales(channels), offsets(channels);
+  for (int64_t block = 0; block < rows * in_row; ++block) {
+    scales[(block / in_row) % channels] += by_scale[block];
+    offsets[(block / in_row) % channels] += by_offset[block];
+  }
+  const double steps = qmax - qmin;
+  for (int64_t channel = 0; channel < channels; ++channel) {
+    // scale = |high - low| / steps; offset = round(low / scale) - qmin, straight through.
+    const Grid grid = quantizer.grid(channel);
+    const double scale = grid.scale, bound = low[channel];
+    const double moved = grid.offset_moves ? offsets[channel] * scale : 0.0;
+    const double by = grid.scale_moves ? scales[channel] - moved * bound / (scale * scale) : 0.0;
+    const double sign = high[channel] > bound ? 1.0 : high[channel] < bound ? -1.0 : 0.0;
+    dhigh[channel] = static_cast<float>(sign * by / steps);
+    dlow[channel] = static_cast<float>(moved / scale - sign * by / steps);
+  }
+}
+
+}

@@ -1,0 +1,169 @@
+"""The fused kernel against AIMET's own quantizer: values and gradients, on everything it takes."""
+
+import copy
+
+import pytest
+import torch
+from aimet_torch.quantization.affine import QuantizeDequantize
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from bitladder.simulation.kernel import KernelUnavailableError, accelerate, build, library
+
+try:
+    library()
+except KernelUnavailableError as reason:
+    pytest.skip(f"the kernel: {reason}", allow_module_level=True)
+
+
+def _pair(shape, bits, symmetric, low, high):
+    """AIMET's quantizer and the same one with the kernel."""
+    ours, theirs = (QuantizeDequantize(shape, bits, symmetric) for _ in range(2))
+    for quantizer in (ours, theirs):
+        quantizer.set_range(torch.tensor(low).expand(shape), torch.tensor(high).expand(shape))
+    accelerate(ours)
+    assert type(ours) is not type(theirs)
+    return ours, theirs
+
+
+def _run(quantizer, x, weight):
+    x = x.clone(memory_format=torch.preserve_format).requires_grad_()
+    y = quantizer(x)
+    (y * weight).sum().backward()
+    return y.detach(), x.grad, quantizer.min.grad, quantizer.max.grad
+
+
+def _compare(ours, theirs, x):
+    with torch.no_grad():  # where a clamp holds the offset, its gradient depends on torch's version
+        offset = ours.get_offset()
+        held = (offset >= -ours.qmin) | (offset <= -ours.qmax)
+        assume(ours.symmetric or not held.any())
+    weight = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
+    found, wanted = _run(ours, x, weight), _run(theirs, x, weight)
+    assert torch.equal(found[0], wanted[0])
+    assert torch.equal(found[1], wanted[1])
+    for a, b in zip(found[2:], wanted[2:], strict=True):
+        assert torch.allclose(a, b, rtol=1e-3, atol=1e-3 * float(b.abs().max()) + 1e-5)
+    assert found[0].stride() == x.stride()
+
+
+SHAPES = [(1,), (17,), (3, 5), (4, 6, 5, 5), (300, 7, 4, 4)]
+
+
+@settings(max_examples=60)
+@given(
+    shape=st.sampled_from(SHAPES),
+    bits=st.sampled_from([2, 3, 4, 6, 8, 16]),
+    symmetric=st.booleans(),
+    low=st.floats(-3, 0),
+    high=st.floats(0.01, 3),
+    seed=st.integers(0, 1000),
+)
+def test_per_tensor_it_is_aimets(shape, bits, symmetric, low, high, seed):
+    x = 2 * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    _compare(*_pair((), bits, symmetric, low, high), x)
+
+
+@settings(max_examples=40)
+@given(
+    bits=st.sampled_from([2, 4, 8]),
+    symmetric=st.booleans(),
+    axis=st.sampled_from([0, 1]),
+    last=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+def test_per_channel_it_is_aimets(bits, symmetric, axis, last, seed):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn((6, 5, 3, 3), generator=generator)
+    if last:
+        x = x.contiguous(memory_format=torch.channels_last)
+    shape = (6, 1, 1, 1) if axis == 0 else (1, 5, 1, 1)
+    ours, theirs = _pair(shape, bits, symmetric, -1.0, 1.0)
+    low, high = (torch.rand(shape, generator=generator) + 0.1 for _ in range(2))
+    for quantizer in (ours, theirs):
+        quantizer.set_range(-low, high)
+    _compare(ours, theirs, x)
+
+
+def test_large_tensors_and_threads_change_nothing():
+    x = torch.randn(32, 48, 30, 30, generator=torch.Generator().manual_seed(0))
+    ours, theirs = _pair((), 4, False, -1.0, 2.0)
+    weight = torch.randn_like(x)
+    threads = torch.get_num_threads()
+    found = []
+    for used in (1, 2, 3):
+        torch.set_num_threads(used)
+        ours.zero_grad()
+        found.append(_run(ours, x, weight))
+    torch.set_num_threads(threads)
+    for others in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], others, strict=True))
+    wanted = _run(theirs, x, weight)
+    assert torch.equal(found[0][0], wanted[0])
+
+
+def test_ranges_against_float64_finite_differences_of_the_straight_through_function():
+    """The gradient of the bounds is that of s(clip(u + err, ...) + o) with its rounding held."""
+    x = torch.tensor([-9.0, -0.31, 0.2, 0.77, 9.0])
+    ours, _ = _pair((), 3, False, -1.0, 1.5)
+    _run(ours, x, torch.ones(5))
+    scale = 2.5 / 7
+    offset = round(-1.0 / scale)  # qmin is 0
+    held = [0.0 if not 0 <= round(v / scale) - offset <= 7 else round(v / scale) - v / scale
+            for v in x.tolist()]  # fmt: skip
+    by_scale = offset + held[1] + held[2] + held[3] + 7 + offset
+    by_offset = 2 * scale
+    assert float(ours.max.grad) == pytest.approx(
+        by_scale / 7 + by_offset * (1.0 / scale**2) / 7, rel=1e-4
+    )
+
+
+def test_at_the_end_of_its_way_the_offset_gets_the_gradient_of_what_it_clips():
+    """Above the range y is its upper bound, so that the lower one has no part in it."""
+    ours, _ = _pair((), 2, False, 0.0, 1.0)
+    _, _, low, high = _run(ours, torch.tensor([3.0, 5.0]), torch.tensor([0.5, 0.25]))
+    assert float(low) == pytest.approx(0.0, abs=1e-6)
+    assert float(high) == pytest.approx(0.75)
+
+
+def test_strided_inputs_other_dtypes_and_empty_ones_take_a_way_that_works():
+    ours, theirs = _pair((), 4, False, -1.0, 2.0)
+    x = torch.randn(6, 8)[:, ::2]
+    assert torch.equal(ours(x), theirs(x))
+    assert torch.equal(ours(x.double()), theirs(x.double()))
+    assert ours(torch.zeros(0, 3)).shape == (0, 3)
+
+
+def test_calibration_sees_what_passes():
+    ours, theirs = _pair((), 8, False, -1.0, 2.0)
+    x = torch.randn(1000)
+    for quantizer in (ours, theirs):
+        with quantizer.compute_encodings():
+            quantizer(x)
+    assert torch.equal(ours.get_min(), theirs.get_min())
+    assert torch.equal(ours.get_max(), theirs.get_max())
+
+
+def test_copies_keep_the_kernel_and_the_ranges():
+    ours, _ = _pair((), 4, False, -1.0, 2.0)
+    twin = copy.deepcopy(ours)
+    assert type(twin) is type(ours)
+    x = torch.randn(50)
+    assert torch.equal(twin(x), ours(x))
+
+
+def test_without_a_compiler_aimets_own_path_runs(monkeypatch):
+    build.library.cache_clear()
+    for name, value, message in (
+        ("BITLADDER_KERNEL", "0", "turned off"),
+        ("CXX", "no-such-compiler", "no C\\+\\+ compiler found"),
+        ("CXX", "false", "false fails"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, value)
+            with pytest.raises(KernelUnavailableError, match=message):
+                library()
+            quantizer = QuantizeDequantize((), 4, False)
+            accelerate(quantizer)
+            assert type(quantizer) is QuantizeDequantize
+    library()
