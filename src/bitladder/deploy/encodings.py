@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ class Encoding:
         scale: float32, one or one a channel, (channels,).
         zero_point: int64 of the shape of ``scale``.
         axis: the channels' axis, or None for one grid for the whole tensor.
+        top: largest integer that is used, or None for all the width allows.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Encoding:
     scale: NDArray[np.float32]
     zero_point: NDArray[np.int64]
     axis: int | None
+    top: int | None = None
 
     @property
     def integer_min(self) -> int:
@@ -46,6 +48,8 @@ class Encoding:
     @property
     def integer_max(self) -> int:
         """Largest integer of the grid."""
+        if self.top is not None:
+            return self.top
         return self.integer_min + (1 << self.bits) - 1
 
     @property
@@ -62,6 +66,16 @@ class Encoding:
     def container_bits(self) -> int:
         """Width of the integer type that holds the grid: 8 or 16."""
         return 8 if self.bits <= 8 else 16
+
+    @property
+    def narrow(self) -> bool:
+        """Whether the container holds integers that the grid has not."""
+        return self.integer_max - self.integer_min + 1 < 1 << self.container_bits
+
+    def below(self, limit: float) -> Encoding:
+        """The grid without what values up to ``limit`` never reach."""
+        reached = round(float(np.float32(limit) / self.scale)) + int(self.zero_point)
+        return replace(self, top=min(self.integer_max, reached))
 
     def quantize(self, values: NDArray[np.float32]) -> NDArray[np.int64]:
         """Integers of ``values``, rounded half to even and saturated (ONNX QuantizeLinear)."""

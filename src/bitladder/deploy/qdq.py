@@ -62,6 +62,7 @@ class _Writer:
         self.model = model
         self.int4 = int4
         self.constants = initializers(model.graph)
+        self.superfluous: set[str] = set()  # outputs of activations that their grid replaces
         self.encodings = self._without_fused(encodings)
         self.nodes: list[onnx.NodeProto] = []
         self.tensors: dict[str, onnx.TensorProto] = {}
@@ -87,9 +88,10 @@ class _Writer:
         return written
 
     def _without_fused(self, encodings: Mapping[str, Encoding]) -> dict[str, Encoding]:
-        """Leave out the grid before a Relu or Clip that the grid behind it makes superfluous.
+        """Let the grid behind a Relu or Clip do its work, and leave out the grid before it.
 
-        Runtimes then take layer, activation and rounding as one. The bounds of a Clip stay float.
+        A grid that ends at the activation's bounds saturates as the activation does, so that
+        runtimes take layer, activation and rounding as one. The bounds of a Clip stay float.
         """
         kept = dict(encodings)
         readers = Counter(name for node in self.model.graph.node for name in node.input)
@@ -105,12 +107,21 @@ class _Writer:
             for name in node.input[1:]:
                 kept.pop(name, None)
             before, after = encodings.get(node.input[0]), encodings.get(node.output[0])
-            within = after is not None and low <= after.lowest and after.highest <= high
-            if within and readers[node.input[0]] == 1 and before is not None:
+            if after is None or after.axis is not None or after.lowest < low:
+                continue
+            if high < after.highest:
+                kept[node.output[0]] = after.below(high)
+            self.superfluous.add(node.output[0])
+            if readers[node.input[0]] == 1 and before is not None:
                 kept.pop(node.input[0])
         return kept
 
     def _node(self, source: onnx.NodeProto, outputs: set[str]) -> None:
+        if source.output[0] in self.superfluous:
+            name = source.output[0]
+            result = name if name in outputs else f"{name}_dequantized"
+            self._activation(name, self._read(source.input[0]), result)
+            return
         node = onnx.NodeProto()
         node.CopyFrom(source)
         for index, name in enumerate(source.input):
@@ -137,7 +148,7 @@ class _Writer:
         encoding = self.encodings[name]
         dtype = _TYPES[encoding.container_bits, encoding.signed]
         zero_point = encoding.zero_point - encoding.integer_min + np.iinfo(dtype).min
-        if encoding.bits == encoding.container_bits:
+        if not encoding.narrow:
             self._pair(source, result, encoding, zero_point.astype(dtype))
             self.reads[name] = result
             return
