@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import yaml
 from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, field_validator
@@ -18,6 +18,7 @@ from bitladder.options import (
     ModelOptions,
     Options,
     Precision,
+    TargetOptions,
     Technique,
     TrainOptions,
     dump_recipe,
@@ -71,10 +72,12 @@ class Study(Options):
     """Float training."""
     recipe: StudyRecipe = RECIPES["qat"]
     """Name of a recipe, or a list of techniques with their options."""
-    verify: tuple[Literal["onnxruntime"], ...] = ("onnxruntime",)
-    """Targets that run the artifact on the whole validation split."""
+    verify: Annotated[tuple[TargetOptions, ...], BeforeValidator(_as_list)] = (
+        TargetOptions(name="onnxruntime"),
+    )
+    """Targets that run the artifact: ``onnxruntime``, ``htp`` or ``{htp: {images: 200}}``."""
 
-    @field_validator("precisions", "datasets", "models")
+    @field_validator("precisions", "datasets", "models", "verify")
     @classmethod
     def _once_each(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
         names = [getattr(value, "name", None) or str(value) for value in values]
@@ -159,6 +162,7 @@ def _known_keys(parents: list[str]) -> list[str]:
         "models": ModelOptions,
         "data": LoaderOptions,
         "train": TrainOptions,
+        "verify": TargetOptions,
     }
     model = nested[parents[0]] if parents else Study
     for parent in parents[1:]:

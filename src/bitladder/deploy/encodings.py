@@ -29,7 +29,8 @@ class Encoding:
         scale: float32, one or one a channel, (channels,).
         zero_point: int64 of the shape of ``scale``.
         axis: the channels' axis, or None for one grid for the whole tensor.
-        top: largest integer that is used, or None for all the width allows.
+        bottom: smallest integer that is used, or None for the smallest of the width.
+        top: largest integer that is used, or None for the largest of the width.
     """
 
     name: str
@@ -38,11 +39,14 @@ class Encoding:
     scale: NDArray[np.float32]
     zero_point: NDArray[np.int64]
     axis: int | None
+    bottom: int | None = None
     top: int | None = None
 
     @property
     def integer_min(self) -> int:
         """Smallest integer of the grid."""
+        if self.bottom is not None:
+            return self.bottom
         return -(1 << (self.bits - 1)) if self.signed else 0
 
     @property
@@ -50,7 +54,7 @@ class Encoding:
         """Largest integer of the grid."""
         if self.top is not None:
             return self.top
-        return self.integer_min + (1 << self.bits) - 1
+        return (1 << (self.bits - 1)) - 1 if self.signed else (1 << self.bits) - 1
 
     @property
     def lowest(self) -> float:
@@ -72,10 +76,17 @@ class Encoding:
         """Whether the container holds integers that the grid has not."""
         return self.integer_max - self.integer_min + 1 < 1 << self.container_bits
 
-    def below(self, limit: float) -> Encoding:
-        """The grid without what values up to ``limit`` never reach."""
-        reached = round(float(np.float32(limit) / self.scale)) + int(self.zero_point)
-        return replace(self, top=min(self.integer_max, reached))
+    def within(self, low: float, high: float) -> Encoding:
+        """The grid without what values from ``low`` to ``high`` never reach."""
+        bottom, top = (
+            int(np.clip(np.rint(np.float32(bound) / self.scale) + self.zero_point, *self._ends))
+            for bound in (low, high)
+        )
+        return replace(self, bottom=bottom, top=top)
+
+    @property
+    def _ends(self) -> tuple[int, int]:
+        return self.integer_min, self.integer_max
 
     def quantize(self, values: NDArray[np.float32]) -> NDArray[np.int64]:
         """Integers of ``values``, rounded half to even and saturated (ONNX QuantizeLinear)."""

@@ -39,7 +39,11 @@ _MOVEMENT = {
 
 
 def quantize_graph(
-    model: onnx.ModelProto, encodings: Mapping[str, Encoding], *, int4: bool = False
+    model: onnx.ModelProto,
+    encodings: Mapping[str, Encoding],
+    *,
+    int4: bool = False,
+    one_sign: bool = False,
 ) -> onnx.ModelProto:
     """Return a QDQ graph that computes what the encodings simulate.
 
@@ -47,20 +51,27 @@ def quantize_graph(
         model: a float graph; it is not changed.
         encodings: by tensor name; activations and weights without one stay float.
         int4: store signed 4-bit weights as int4 in place of int8.
+        one_sign: give both quantizers of a narrow activation one type. The HTP refuses two, where
+            ONNX Runtime on the CPU merges two pairs of one type into a grid that is neither's.
     """
     if int4 or any(encoding.container_bits == 16 for encoding in encodings.values()):
         model = onnx.version_converter.convert_version(model, _OPSET_INT16)
-    return _Writer(model, encodings, int4=int4).write()
+    return _Writer(model, encodings, int4=int4, one_sign=one_sign).write()
 
 
 class _Writer:
     """One pass over the nodes in order; what it writes goes through the lists at its end."""
 
     def __init__(
-        self, model: onnx.ModelProto, encodings: Mapping[str, Encoding], *, int4: bool
+        self,
+        model: onnx.ModelProto,
+        encodings: Mapping[str, Encoding],
+        *,
+        int4: bool,
+        one_sign: bool,
     ) -> None:
         self.model = model
-        self.int4 = int4
+        self.int4, self.one_sign = int4, one_sign
         self.constants = initializers(model.graph)
         self.superfluous: set[str] = set()  # outputs of activations that their grid replaces
         self.encodings = self._without_fused(encodings)
@@ -107,10 +118,9 @@ class _Writer:
             for name in node.input[1:]:
                 kept.pop(name, None)
             before, after = encodings.get(node.input[0]), encodings.get(node.output[0])
-            if after is None or after.axis is not None or after.lowest < low:
+            if after is None or after.axis is not None:
                 continue
-            if high < after.highest:
-                kept[node.output[0]] = after.below(high)
+            kept[node.output[0]] = after.within(low, high)
             self.superfluous.add(node.output[0])
             if readers[node.input[0]] == 1 and before is not None:
                 kept.pop(node.input[0])
@@ -161,9 +171,8 @@ class _Writer:
     def _saturate(self, name: str, result: str) -> None:
         """The second quantizer of a narrow activation, which saturates at the top of its grid."""
         encoding = self.encodings[name]
-        # The other sign: ONNX Runtime merges two pairs of one type, wrongly for this purpose.
-        dtype = _TYPES[encoding.container_bits, not encoding.signed]
-        zero_point = encoding.zero_point + np.iinfo(dtype).max - encoding.integer_max
+        dtype = _TYPES[encoding.container_bits, encoding.signed == self.one_sign]
+        zero_point = encoding.zero_point + (np.iinfo(dtype).max - encoding.integer_max)
         self._pair(self.reads[name], result, encoding, zero_point.astype(dtype))
 
     def _read(self, name: str) -> str:

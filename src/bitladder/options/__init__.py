@@ -5,6 +5,7 @@ from bitladder.options.data import DatasetOptions, LoaderOptions
 from bitladder.options.models import ModelOptions
 from bitladder.options.precision import Precision
 from bitladder.options.recipes import RECIPES, dump_recipe, parse_recipe, parse_techniques
+from bitladder.options.targets import TargetOptions
 from bitladder.options.techniques import (
     TECHNIQUES,
     Adaround,
@@ -42,6 +43,7 @@ __all__ = [
     "ReestimateBatchNorm",
     "Relu6ToRelu",
     "SequentialMse",
+    "TargetOptions",
     "Technique",
     "TrainOptions",
     "dump_recipe",

@@ -28,8 +28,8 @@ _CODE = {
     "quantize": 3,
     "explain": 2,
     "finetune": 3,
-    "export": 3,
-    "verify": 1,
+    "export": 4,
+    "verify": 2,
     "test": 1,
 }
 _LIBRARIES = ("torch", "torchvision", "lightning", "aimet-torch", "onnx", "onnxruntime")
@@ -152,7 +152,8 @@ def _cell(
     stages.append(_stage("export", here, simulation, final))
     exported = {"simulated": final["simulated"], "artifact": stages[-1]}
     for target in study.verify:
-        stages.append(_stage("verify", here, {**simulation, "target": target}, exported))
+        spec = {**simulation, "target": target.model_dump(mode="json")}
+        stages.append(_stage("verify", f"{here} on {target.name}", spec, exported))
     return Cell(dataset, model, precision, tuple(stages))
 
 

@@ -69,7 +69,9 @@ class CellResult:
         if self.error is not None:
             return "failed"
         kinds = {stage.kind for stage in self.cell.stages}
-        targets = {stage.spec["target"] for stage in self.cell.stages if stage.kind == "verify"}
+        targets = {
+            stage.spec["target"]["name"] for stage in self.cell.stages if stage.kind == "verify"
+        }
         there = kinds <= self.records.keys() and targets <= self.verified.keys()
         return "complete" if there else "pending"
 
@@ -158,6 +160,11 @@ class CellResult:
             for measure in ("worst_lsb", "mean_lsb", "seconds"):
                 name = f"{target}_{measure}"
                 row[name] = _round(found[measure])
+            if found["integer"] is not None:
+                row |= _with_interval(f"{target}_integer", Accuracy(**found["integer"]))
+                equal = Accuracy(**found["integer_equal"]).value
+                row[f"{target}_integer_equal"] = _round(equal)
+                row[f"{target}_integer_worst_lsb"] = _round(found["integer_worst_lsb"])
         return row
 
     def _sizes(self) -> dict[str, Any]:
@@ -251,7 +258,7 @@ def _collect(cell: Cell, outcomes: Mapping[str, Outcome]) -> CellResult:
         record = json.loads((outcome.folder / "record.json").read_text())
         folders[stage.kind] = outcome.folder
         if stage.kind == "verify":
-            verified[stage.spec["target"]] = record
+            verified[stage.spec["target"]["name"]] = record
             before = records.get("verify", {"seconds": 0.0})["seconds"]
             record = {"seconds": round(before + record["seconds"], 3)}
         records[stage.kind] = record

@@ -21,7 +21,7 @@ _ARTIFACTS = {
     "train": ("weights.safetensors",),
     "quantize": ("simulated.safetensors",),
     "finetune": ("simulated.safetensors",),
-    "export": ("model.onnx", "float.onnx", "encodings.json"),
+    "export": ("model.onnx", "model.htp.onnx", "float.onnx", "encodings.json"),
 }
 
 

@@ -15,11 +15,13 @@ from torch import Tensor, nn
 
 from bitladder import data, deploy, models, simulation, targets, techniques, training
 from bitladder.accuracy import Accuracy
+from bitladder.errors import TargetError
 from bitladder.options import (
     DatasetOptions,
     LoaderOptions,
     ModelOptions,
     Precision,
+    TargetOptions,
     Technique,
     TrainOptions,
     parse_techniques,
@@ -170,19 +172,30 @@ def _export(stage: Stage, bench: Bench, output: Path) -> dict[str, Any]:
         simulated, output / "float.onnx", output / "encodings.json", version=_ENCODINGS
     )
     deploy.export_qdq(simulated, output / "model.onnx")
+    deploy.export_qdq(simulated, output / "model.htp.onnx", target="htp")
     return {"sizes": asdict(deploy.sizes(simulated, output / "model.onnx"))}
 
 
 def _verify(stage: Stage, bench: Bench, output: Path) -> dict[str, Any]:
+    options = TargetOptions.model_validate(stage.spec["target"])
     artifact = bench.input(stage, "artifact") / "model.onnx"
+    own = artifact.with_name("model.htp.onnx") if options.name == "htp" else artifact
     simulated = _simulated(stage, bench)
     batches = _data(stage, bench).validation.batches(_EVALUATION_BATCH)
-    session = targets.open_target(stage.spec["target"], artifact, threads=torch.get_num_threads())
+    if options.images is not None:
+        batches = [_first(batches, options.images)]
+    session = targets.open_target(options.name, own, threads=torch.get_num_threads())
+    notes = [*session.fallbacks, *targets.containers(options.name, simulated.precision)]
     try:
-        comparison = targets.compare(session, simulated, batches)
+        integer: targets.Session | None = targets.integer_session(artifact)
+    except TargetError as error:
+        integer = None
+        notes.append(str(error))
+    try:
+        comparison = targets.compare(session, simulated, batches, integer)
     finally:
         session.close()
-    return {"comparison": asdict(comparison), "fallbacks": list(session.fallbacks)}
+    return {"comparison": asdict(comparison), "fallbacks": notes}
 
 
 def _test(stage: Stage, bench: Bench, output: Path) -> dict[str, Any]:

@@ -26,6 +26,9 @@ class Comparison:
             unit where they are float.
         mean_lsb: mean difference in the same unit.
         seconds: time the target took.
+        integer: accuracy of the integer arithmetic, on the same images, where it is known.
+        integer_equal: images whose every logit is the target's to the last bit.
+        integer_worst_lsb: largest difference of the target's logits from it.
     """
 
     accuracy: Accuracy
@@ -34,18 +37,29 @@ class Comparison:
     worst_lsb: float
     mean_lsb: float
     seconds: float
+    integer: Accuracy | None = None
+    integer_equal: Accuracy | None = None
+    integer_worst_lsb: float | None = None
 
 
 @torch.no_grad()
-def compare(session: Session, simulated: nn.Module, batches: Batches) -> Comparison:
+def compare(
+    session: Session, simulated: nn.Module, batches: Batches, integer: Session | None = None
+) -> Comparison:
     """Compare on every image of ``batches``; the simulation is in evaluation mode.
+
+    Args:
+        session: the target.
+        simulated: the simulation of what it runs.
+        batches: images and labels.
+        integer: the integer arithmetic of what it runs, or None.
 
     Raises:
         TargetError: the target fails, or its logits are of another shape.
     """
     device = next(simulated.parameters()).device
-    right = expected = agree = total = elements = 0
-    worst = summed = seconds = 0.0
+    right = expected = agree = total = elements = exact = equal = 0
+    worst = apart = summed = seconds = 0.0
     for images, labels in batches:
         simulation = simulated(images.to(device)).cpu()
         started = time.perf_counter()
@@ -65,6 +79,12 @@ def compare(session: Session, simulated: nn.Module, batches: Batches) -> Compari
         worst = max(worst, float(difference.max()))
         summed += float(difference.sum())
         elements += difference.numel()
+        if integer is not None:
+            computed = torch.from_numpy(integer.run(images.contiguous().numpy()))
+            exact += int((computed.argmax(1) == labels).sum())
+            equal += int((computed == logits).all(1).sum())
+            difference = (logits - computed).abs().double() / (session.lsb or 1.0)
+            apart = max(apart, float(difference.max()))
     return Comparison(
         accuracy=Accuracy(right, total),
         simulation=Accuracy(expected, total),
@@ -72,4 +92,7 @@ def compare(session: Session, simulated: nn.Module, batches: Batches) -> Compari
         worst_lsb=worst,
         mean_lsb=summed / elements,
         seconds=seconds,
+        integer=Accuracy(exact, total) if integer else None,
+        integer_equal=Accuracy(equal, total) if integer else None,
+        integer_worst_lsb=apart if integer else None,
     )

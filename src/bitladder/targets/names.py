@@ -1,3 +1,3 @@
 """The targets known by name; free of every runtime."""
 
-TARGETS = ("onnxruntime",)
+TARGETS = ("onnxruntime", "htp")

@@ -10,9 +10,10 @@ import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
 from bitladder.errors import TargetError
+from bitladder.targets.graph import output_step
+from bitladder.targets.integer import IntegerModel
 
 _FLOAT_LAYERS = {"Conv", "FusedConv", "ConvTranspose", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"}
 _ERRORS_ONLY = 3
@@ -29,27 +30,9 @@ class OnnxRuntimeSession:
     """
 
     def __init__(self, artifact: Path, *, threads: int = 0) -> None:
-        options = onnxruntime.SessionOptions()
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.intra_op_num_threads = threads
-        options.log_severity_level = _ERRORS_ONLY
-        options.add_session_config_entry("session.x64quantprecision", "1")
-        with tempfile.TemporaryDirectory() as folder:
-            optimized = Path(folder) / "optimized.onnx"
-            options.optimized_model_filepath = str(optimized)
-            try:
-                self._session = onnxruntime.InferenceSession(
-                    str(artifact), options, providers=["CPUExecutionProvider"]
-                )
-                self.lsb = _output_step(onnx.load(artifact).graph)
-            except Exception as error:  # the runtime raises its own, of no common type
-                reason = " ".join(str(error).split())
-                raise TargetError(f"{artifact}: ONNX Runtime refuses it: {reason}") from None
-            layers = Counter(
-                node.op_type
-                for node in onnx.load(optimized, load_external_data=False).graph.node
-                if node.op_type in _FLOAT_LAYERS
-            )
+        self._session, graph = _open(artifact, threads)
+        self.lsb = output_step(artifact)
+        layers = Counter(node.op_type for node in graph.node if node.op_type in _FLOAT_LAYERS)
         self.fallbacks = tuple(
             f"{count} {kind} computed in float" for kind, count in sorted(layers.items())
         )
@@ -67,10 +50,44 @@ class OnnxRuntimeSession:
         """Nothing is held beyond the session itself."""
 
 
-def _output_step(graph: onnx.GraphProto) -> float | None:
-    """Scale of the DequantizeLinear that writes the graph's first output."""
-    for node in graph.node:
-        if node.op_type == "DequantizeLinear" and graph.output[0].name in node.output:
-            scale = next(tensor for tensor in graph.initializer if tensor.name == node.input[1])
-            return float(numpy_helper.to_array(scale))
-    return None
+class IntegerSession:
+    """See ``Session``: the artifact by PyTorch, as ONNX Runtime's integer kernels compute it.
+
+    Raises:
+        TargetError: the runtime refuses the file, or an operation of it has no integer arithmetic
+            that is known.
+    """
+
+    fallbacks: tuple[str, ...] = ()
+
+    def __init__(self, artifact: Path) -> None:
+        _, graph = _open(artifact, 1)
+        self._model = IntegerModel(graph)
+        self.lsb = output_step(artifact)
+
+    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Map images (N, C, H, W) to logits (N, classes)."""
+        return self._model.run(images)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def _open(artifact: Path, threads: int) -> tuple[onnxruntime.InferenceSession, onnx.GraphProto]:
+    """A session, and the graph that it executes after all optimizations."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.intra_op_num_threads = threads
+    options.log_severity_level = _ERRORS_ONLY
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    with tempfile.TemporaryDirectory() as folder:
+        optimized = Path(folder) / "optimized.onnx"
+        options.optimized_model_filepath = str(optimized)
+        try:
+            session = onnxruntime.InferenceSession(
+                str(artifact), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # the runtime raises its own, of no common type
+            reason = " ".join(str(error).split())
+            raise TargetError(f"{artifact}: ONNX Runtime refuses it: {reason}") from None
+        return session, onnx.load(optimized).graph

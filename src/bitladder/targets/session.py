@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitladder.errors import TargetError, unknown
+from bitladder.options import Precision
 from bitladder.targets.names import TARGETS
 
 
@@ -45,4 +46,30 @@ def open_target(name: str, artifact: Path, *, threads: int = 0) -> Session:
         from bitladder.targets.onnxruntime_cpu import OnnxRuntimeSession
 
         return OnnxRuntimeSession(artifact, threads=threads)
+    if name == "htp":
+        from bitladder.targets.htp import HtpSession
+
+        return HtpSession(artifact)
     raise TargetError(unknown("target", name, TARGETS))
+
+
+def integer_session(artifact: Path) -> Session:
+    """An artifact as ONNX Runtime's integer kernels compute it, by PyTorch.
+
+    Raises:
+        TargetError: the runtime refuses the file, or it holds an operation whose integer
+            arithmetic is not known, such as a layer that runs in float.
+    """
+    from bitladder.targets.onnxruntime_cpu import IntegerSession
+
+    return IntegerSession(artifact)
+
+
+def containers(name: str, precision: Precision) -> tuple[str, ...]:
+    """What a target's hardware has no integers for, and which larger ones hold it, a line each."""
+    found = []
+    for kind, bits in (("weights", precision.weights), ("activations", precision.activations)):
+        container = 8 if bits <= 8 else 16
+        if name == "htp" and bits != container:
+            found.append(f"{bits}-bit {kind} in a {container}-bit container")
+    return tuple(found)

@@ -1,0 +1,159 @@
+"""The Hexagon HTP emulator of onnxruntime-qnn, in a process of its own.
+
+A crash, a line on the standard output or memory of the emulator stays there. Nothing falls back
+to the CPU: an artifact that the HTP cannot run whole is refused.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitladder.errors import TargetError
+from bitladder.targets.graph import output_step
+
+_SCRIPT = Path(__file__).with_name("htp_process.py")
+_MISSING = (
+    "the HTP emulator is not installed: pip install 'bitladder[qnn]' "
+    "(Linux x86-64 or aarch64, or Windows; Python 3.11 to 3.14)"
+)
+# Finalizing takes long on degenerate weights at the default level; outputs do not depend on it.
+_PROVIDER = {"htp_graph_finalization_optimization_mode": "1"}
+
+
+def require_qnn() -> None:
+    """See that onnxruntime-qnn is installed.
+
+    Raises:
+        TargetError: it is not.
+    """
+    if importlib.util.find_spec("onnxruntime_qnn") is None:
+        raise TargetError(_MISSING)
+
+
+class QnnProcess:
+    """An ONNX file in a session of the QNN provider, in its own process.
+
+    Args:
+        artifact: an ONNX file.
+        backend: library of the provider, without path.
+        provider: the provider's options.
+        session: the session's config entries.
+
+    Raises:
+        TargetError: onnxruntime-qnn is not installed, or refuses the artifact.
+    """
+
+    def __init__(
+        self,
+        artifact: Path,
+        *,
+        backend: str,
+        provider: dict[str, str],
+        session: dict[str, str] | None = None,
+    ) -> None:
+        require_qnn()
+        self.artifact = artifact
+        options = {
+            "artifact": str(artifact),
+            "backend": backend,
+            "provider": provider,
+            "session": session or {},
+        }
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
+        self._process = subprocess.Popen(
+            [sys.executable, str(_SCRIPT), json.dumps(options)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+        )
+        self.input: str = self._answer()["input"]
+
+    def run(self, values: NDArray[np.float32]) -> list[NDArray[Any]]:
+        """Every output for a batch of inputs, run one by one.
+
+        Raises:
+            TargetError: the session fails.
+        """
+        memory = io.BytesIO()
+        np.save(memory, values, allow_pickle=False)
+        self._send(memory.getvalue())
+        count = self._answer()["outputs"]
+        frames = (io.BytesIO(self._receive()) for _ in range(count))
+        return [np.load(frame, allow_pickle=False) for frame in frames]
+
+    def close(self) -> None:
+        """End the process."""
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                stream.close()
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._errors.close()
+
+    def _send(self, frame: bytes) -> None:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(len(frame).to_bytes(8, "little") + frame)
+            self._process.stdin.flush()
+        except OSError:
+            raise self._died() from None
+
+    def _receive(self) -> bytes:
+        assert self._process.stdout is not None
+        head = self._process.stdout.read(8)
+        size = int.from_bytes(head, "little")
+        frame = self._process.stdout.read(size)
+        if len(head) < 8 or len(frame) < size:
+            raise self._died()
+        return frame
+
+    def _answer(self) -> dict[str, Any]:
+        answer: dict[str, Any] = json.loads(self._receive())
+        if "error" in answer:
+            self.close()
+            raise TargetError(f"{self.artifact}: the HTP refuses it: {answer['error']}")
+        return answer
+
+    def _died(self) -> TargetError:
+        """Why the process is gone, from the last line it wrote."""
+        code = self._process.wait()
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        self.close()
+        last = lines[-1] if lines else "no message"
+        return TargetError(f"{self.artifact}: the HTP emulator ended with code {code}: {last}")
+
+
+class HtpSession:
+    """See ``Session``; batches run image by image, as on a device.
+
+    Raises:
+        TargetError: onnxruntime-qnn is not installed, or refuses the artifact.
+    """
+
+    def __init__(self, artifact: Path) -> None:
+        self.lsb = output_step(artifact)
+        self.fallbacks: tuple[str, ...] = ()
+        self._process = QnnProcess(artifact, backend="libQnnHtp.so", provider=_PROVIDER)
+
+    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Map images (N, C, H, W) to logits (N, classes)."""
+        logits: NDArray[np.float32] = self._process.run(images)[0].astype(np.float32)
+        return logits
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.close()
