@@ -15,6 +15,7 @@ from bitladder.options import (
     LoaderOptions,
     ModelOptions,
     Options,
+    TargetOptions,
     TrainOptions,
 )
 from bitladder.options.training import EarlyStopping
@@ -30,6 +31,7 @@ A study is a YAML file. Unknown keys are refused, with the nearest known one. On
 SECTIONS: dict[str, tuple[str, type[Options]]] = {
     "An entry of `datasets`": ("a name alone is short for `{name: ...}`", DatasetOptions),
     "An entry of `models`": ("a name alone is short for `{name: ...}`", ModelOptions),
+    "An entry of `verify`": ("a name, or `{name: {images: N}}`", TargetOptions),
     "`data`": ("how images are found and read", LoaderOptions),
     "`train`": ("float training", TrainOptions),
     "`train.early_stopping`": ("or `null`", EarlyStopping),
@@ -74,7 +76,7 @@ def default(field: object) -> str:
     if isinstance(value, Options):
         return "see below"
     if isinstance(value, tuple):
-        return f"`[{', '.join(map(str, value))}]`"
+        return f"`[{', '.join(str(getattr(entry, 'name', entry)) for entry in value)}]`"
     return (
         f"`{'null' if value is None else str(value).lower() if isinstance(value, bool) else value}`"
     )

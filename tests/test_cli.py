@@ -49,8 +49,8 @@ def test_a_run_prints_the_table_and_where_the_files_are(ran, folder):
     }
     cell = folder / "out" / "cells" / "embedded" / "small_nets.net" / "w8a8"
     assert {path.name for path in cell.iterdir()} == {
-        "weights.safetensors", "simulated.safetensors", "model.onnx", "float.onnx",
-        "encodings.json",
+        "weights.safetensors", "simulated.safetensors", "model.onnx", "model.htp.onnx",
+        "float.onnx", "encodings.json",
     }  # fmt: skip
 
 
@@ -118,6 +118,27 @@ def test_explain_names_the_layers_and_draws_them(ran, folder):
         assert (folder / "runs" / "small-explain" / name).is_file()
     as_json = _bitladder(folder, "explain", "small.yaml", "--in-process", "--json")
     assert {row["kind"] for row in json.loads(as_json.stdout)} == {"weight", "input", "output"}
+
+
+def test_verify_compares_a_file_with_itself_and_refuses_what_it_cannot_run(ran, folder):
+    cell = folder / "out" / "cells" / "embedded" / "small_nets.net" / "w8a8"
+    done = _bitladder(folder, "verify", str(cell / "model.onnx"), "--limit", "100")
+    assert done.returncode == 0, done.stderr
+    assert "onnxruntime" in done.stdout
+    as_json = _bitladder(folder, "verify", str(cell / "model.onnx"), "--limit", "100", "--json")
+    [found] = json.loads(as_json.stdout)
+    assert found["comparison"]["agreement"]["total"] == 100
+    assert found["comparison"]["integer_worst_lsb"] == 0
+    for arguments, message in (
+        (["small.yaml"], "refuses it"),
+        ([str(cell / "model.onnx"), "--target", "npu"], "unknown target 'npu'"),
+        ([str(cell / "model.onnx"), "--images", "nowhere"], "nowhere"),
+        ([str(cell / "model.onnx"), "--size", "48"], "ONNX Runtime"),
+    ):
+        refused = _bitladder(folder, "verify", *arguments)
+        assert refused.returncode == 2, refused.stdout
+        assert message in refused.stderr
+        assert len(refused.stderr.strip().splitlines()) == 1
 
 
 def test_plan_names_every_stage_once(folder):

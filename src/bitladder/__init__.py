@@ -16,16 +16,19 @@ if TYPE_CHECKING:
     from bitladder.pipeline import plan, run
     from bitladder.pipeline.results import Results
     from bitladder.quantized import QuantizedModel, quantize
+    from bitladder.verification import Verification, verify
 
 __version__ = version("bitladder")
 __all__ = [
     "BitladderError",
     "QuantizedModel",
     "Results",
+    "Verification",
     "__version__",
     "plan",
     "quantize",
     "run",
+    "verify",
 ]
 
 _HOMES = {
@@ -34,6 +37,8 @@ _HOMES = {
     "plan": "bitladder.pipeline",
     "quantize": "bitladder.quantized",
     "run": "bitladder.pipeline",
+    "Verification": "bitladder.verification",
+    "verify": "bitladder.verification",
 }
 
 

@@ -179,6 +179,50 @@ def plan(study: StudyArguments = None, as_json: Json = False) -> None:
 
 
 @app.command()
+def verify(
+    artifact: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="The file to run.")],
+    images: Annotated[
+        str, typer.Option(help="A data set's name, or a folder of images or MNIST-format files.")
+    ] = "embedded",
+    target: Annotated[
+        str, typer.Option(help="Targets, with commas between: onnxruntime,htp.")
+    ] = "onnxruntime",
+    limit: Annotated[int, typer.Option(min=1, help="Validation images to run.")] = 500,
+    size: Annotated[
+        int | None, typer.Option(min=8, max=1024, help="Height and width of the images.")
+    ] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(help="Folder that is searched first for data sets.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run an ONNX file on targets and compare it with the graph computed operation by operation."""
+    from dataclasses import asdict
+
+    from bitladder import data
+    from bitladder.options import DatasetOptions, LoaderOptions
+    from bitladder.report import verification_table
+    from bitladder.verification import verify as verify_one
+
+    loaded = data.load(
+        DatasetOptions(name=images, size=size), LoaderOptions(root=data_root), seed=1
+    )
+    batches = loaded.validation.batches(250)
+    found = [
+        verify_one(artifact, batches, target=name.strip(), limit=limit)
+        for name in target.split(",")
+    ]
+    if as_json:
+        print(json.dumps([asdict(one) for one in found], indent=1))
+        return
+    console = _console()
+    console.print(verification_table(artifact.name, found))
+    for one in found:
+        for note in one.notes:
+            console.print(f"note: {one.target}: {note}", soft_wrap=True, markup=False)
+
+
+@app.command()
 def doctor(
     data_root: Annotated[
         Path | None, typer.Option(help="Folder that is searched first for data sets.")

@@ -19,7 +19,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from bitladder import deploy, simulation, techniques, training
+from bitladder import deploy, simulation, targets, techniques, training
 from bitladder.accuracy import Accuracy
 from bitladder.data import LoaderSplit
 from bitladder.errors import ExportError, QuantizationError, StudyError
@@ -214,12 +214,18 @@ class QuantizedModel:
         return simulation.sensitivity(self.simulated, images, labels)
 
     def export(
-        self, path: str | Path, *, encodings: str | Path | None = None, int4: bool = False
+        self,
+        path: str | Path,
+        *,
+        target: str = "onnxruntime",
+        encodings: str | Path | None = None,
+        int4: bool = False,
     ) -> Path:
         """Write the network for a target.
 
         Args:
             path: an ``.onnx`` file: the QDQ graph, or, with ``encodings``, the float graph.
+            target: that the QDQ graph is for, ``onnxruntime`` or ``htp``.
             encodings: AIMET's JSON to write beside the float graph.
             int4: store 4-bit weights of the QDQ graph as int4.
 
@@ -230,10 +236,21 @@ class QuantizedModel:
         if path.suffix != ".onnx":
             raise ExportError(f"{path}: cannot write '{path.suffix}' files; use .onnx")
         if encodings is None:
-            deploy.export_qdq(self.simulated, path, int4=int4)
+            deploy.export_qdq(self.simulated, path, int4=int4, target=target)
         else:
             deploy.export_float(self.simulated, path, Path(encodings), version="2.0.0")
         return path
+
+    def integer_exact(self) -> targets.Session:
+        """What ONNX Runtime's integer kernels compute, in PyTorch, equal in every bit.
+
+        Its ``run`` maps a float32 array (N, C, H, W) to logits (N, classes).
+
+        Raises:
+            TargetError: a layer runs in float, so that there is no integer arithmetic.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            return targets.integer_session(self.export(Path(folder) / "model.onnx"))
 
     def state_dict(self) -> dict[str, Tensor]:
         """Weights and ranges by name."""

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
+from torch import nn
 
 from bitladder import deploy, models, quantize
 from bitladder.errors import TargetError
@@ -42,6 +43,20 @@ def test_the_networks_of_the_report_are_identical(name, precision, tmp_path):
         for _ in range(3):  # statistics of batch norms that keep activations alive
             network(images)
     quantized = quantize(network.eval(), images, precision, RECIPE)
+    _compare(quantized.export(tmp_path / "m.onnx"), images.numpy())
+
+
+@pytest.mark.parametrize("pad", [0, 1])
+def test_average_pooling_is_identical(images, tmp_path, pad):
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(1, 8, 3),
+        nn.ReLU(),
+        nn.AvgPool2d(3, 2, pad),
+        nn.Flatten(),
+        nn.Linear(8 * (16 + 9 * pad), 4),
+    )
+    quantized = quantize(network, images, 8, RECIPE)
     _compare(quantized.export(tmp_path / "m.onnx"), images.numpy())
 
 

@@ -160,7 +160,7 @@ class CellResult:
             for measure in ("worst_lsb", "mean_lsb", "seconds"):
                 name = f"{target}_{measure}"
                 row[name] = _round(found[measure])
-            if found["integer"] is not None:
+            if found.get("integer") is not None:
                 row |= _with_interval(f"{target}_integer", Accuracy(**found["integer"]))
                 equal = Accuracy(**found["integer_equal"]).value
                 row[f"{target}_integer_equal"] = _round(equal)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from rich.table import Table
 
 from bitladder.accuracy import Accuracy
 from bitladder.pipeline.results import CellResult, Results
+from bitladder.verification import Verification
 
 _NONE = "-"
 
 
 def accuracy_table(results: Results) -> Table:
-    """Lay out the results: accuracies as percentages, the final one with its 95 % interval."""
+    """Lay out the results: accuracies as percentages, the final one with its 95 % interval.
+
+    ``agrees`` is the share of images that a target puts in the simulation's class, ``exact`` the
+    share whose every logit is that of the integer arithmetic to the last bit.
+    """
     targets = list(dict.fromkeys(name for cell in results.cells for name in cell.verified))
     # The rung that begins simulation is the network before any repair.
     recipe = results.study.recipe
@@ -26,6 +31,7 @@ def accuracy_table(results: Results) -> Table:
     for target in targets:
         table.add_column(target, justify="right", no_wrap=True)
         table.add_column("agrees", justify="right", no_wrap=True)
+        table.add_column("exact", justify="right", no_wrap=True)
     for column in ("packed MB", "file MB"):
         table.add_column(column, justify="right", no_wrap=True)
     for cell in results.cells:
@@ -59,6 +65,31 @@ def rung_table(results: Results) -> Table:
     return table
 
 
+def verification_table(name: str, found: Iterable[Verification]) -> Table:
+    """Lay out what targets made of one file, a row a target."""
+    table = Table(title=name, title_justify="left")
+    table.add_column("target")
+    for column in ("images", "accuracy", "95 %", "agrees", "worst", "mean", "exact", "seconds"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("first layer that differs", overflow="fold")
+    for one in found:
+        compared, first = one.comparison, one.first_layer
+        accuracy = compared.accuracy if one.labelled else None
+        table.add_row(
+            one.target,
+            str(compared.agreement.total),
+            _percent(accuracy),
+            _interval(accuracy),
+            _percent(compared.agreement),
+            f"{compared.worst_lsb:.0f} LSB",
+            f"{compared.mean_lsb:.2f}",
+            _percent(compared.integer_equal),
+            f"{compared.seconds:.1f}",
+            _NONE if first is None else f"{first.name} (by {first.worst})",
+        )
+    return table
+
+
 def _cells(cell: CellResult, simulation: str, targets: list[str]) -> list[str]:
     accuracies = {rung.name: rung.accuracy for rung in cell.rungs}
     trained, final = accuracies.get("float"), cell.quantized
@@ -78,6 +109,8 @@ def _cells(cell: CellResult, simulation: str, targets: list[str]) -> list[str]:
         found = cell.verified.get(target, {}).get("comparison")
         row.append(_percent(found and Accuracy(**found["accuracy"])))
         row.append(_percent(found and Accuracy(**found["agreement"])))
+        equal = found and found.get("integer_equal")
+        row.append(_percent(equal and Accuracy(**equal)))
     sizes = cell.records.get("export", {}).get("sizes")
     return [*row, *(_megabytes(sizes, name) for name in ("packed_bytes", "file_bytes"))]
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from bitladder.accuracy import Accuracy
 from bitladder.data import Batches
@@ -44,38 +45,41 @@ class Comparison:
 
 @torch.no_grad()
 def compare(
-    session: Session, simulated: nn.Module, batches: Batches, integer: Session | None = None
+    session: Session,
+    simulation: Callable[[Tensor], Tensor],
+    batches: Batches,
+    integer: Session | None = None,
 ) -> Comparison:
-    """Compare on every image of ``batches``; the simulation is in evaluation mode.
+    """Compare on every image of ``batches``.
 
     Args:
         session: the target.
-        simulated: the simulation of what it runs.
+        simulation: maps images (N, C, H, W) to the logits that it should compute; a module is in
+            evaluation mode.
         batches: images and labels.
         integer: the integer arithmetic of what it runs, or None.
 
     Raises:
         TargetError: the target fails, or its logits are of another shape.
     """
-    device = next(simulated.parameters()).device
     right = expected = agree = total = elements = exact = equal = 0
     worst = apart = summed = seconds = 0.0
     for images, labels in batches:
-        simulation = simulated(images.to(device)).cpu()
+        intended = simulation(images).cpu()
         started = time.perf_counter()
         logits = torch.from_numpy(session.run(images.contiguous().numpy()))
         seconds += time.perf_counter() - started
-        if logits.shape != simulation.shape:
+        if logits.shape != intended.shape:
             raise TargetError(
                 f"the target's logits are {tuple(logits.shape)}, "
-                f"the simulation's {tuple(simulation.shape)}"
+                f"the simulation's {tuple(intended.shape)}"
             )
-        chosen, wanted = logits.argmax(1), simulation.argmax(1)
+        chosen, wanted = logits.argmax(1), intended.argmax(1)
         right += int((chosen == labels).sum())
         expected += int((wanted == labels).sum())
         agree += int((chosen == wanted).sum())
         total += len(labels)
-        difference = (logits - simulation).abs().double() / (session.lsb or 1.0)
+        difference = (logits - intended).abs().double() / (session.lsb or 1.0)
         worst = max(worst, float(difference.max()))
         summed += float(difference.sum())
         elements += difference.numel()

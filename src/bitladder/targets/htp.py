@@ -151,8 +151,11 @@ class HtpSession:
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map images (N, C, H, W) to logits (N, classes)."""
-        logits: NDArray[np.float32] = self._process.run(images)[0].astype(np.float32)
-        return logits
+        return self.outputs(images)[0]
+
+    def outputs(self, images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """Every output of the graph."""
+        return [values.astype(np.float32) for values in self._process.run(images)]
 
     def close(self) -> None:
         """End the process."""

@@ -190,6 +190,34 @@ def _multiply(model: IntegerModel, node: _Node, given: list[Any]) -> Tensor:
     return _round(product, y_zero, model.limits(node.inputs[7]))
 
 
+def _pool_average(model: IntegerModel, node: _Node, given: list[Any]) -> Tensor:
+    """Average pooling, which the kernel does on real values, window by window."""
+    x, x_scale, x_zero, y_scale, y_zero = given
+    last = bool(node.get("channels_last", 0))
+    x = x.permute(_NHWC_TO_NCHW) if last else x
+    x = (x - x_zero) * x_scale
+    pads, (rows, columns) = node.get("pads", [0, 0, 0, 0]), node.get("kernel_shape", None)
+    counted = torch.ones_like(x[:1, :1])
+    around = (pads[1], pads[3], pads[0], pads[2])
+    counted = functional.pad(counted, around, value=float(node.get("count_include_pad", 0)))
+    total, count = (
+        _window_sum(functional.pad(x, around), rows, columns, node.get("strides", [1, 1])),
+        _window_sum(counted, rows, columns, node.get("strides", [1, 1])),
+    )
+    y = _round(total / count / y_scale, y_zero, model.limits(node.inputs[4]))
+    return y.permute(_NCHW_TO_NHWC) if last else y
+
+
+def _window_sum(x: Tensor, rows: int, columns: int, strides: list[int]) -> Tensor:
+    """Sums over windows, row after row, as a loop over them adds."""
+    height, width = (x.shape[2] - rows) // strides[0] + 1, (x.shape[3] - columns) // strides[1] + 1
+    total = torch.zeros_like(x[:, :, :height, :width])
+    for row in range(rows):
+        for column in range(columns):
+            total = total + x[:, :, row :: strides[0], column :: strides[1]][:, :, :height, :width]
+    return total
+
+
 def _average(model: IntegerModel, node: _Node, given: list[Any]) -> Tensor:
     x, x_scale, x_zero, y_scale, y_zero = given
     places = (1, 2) if node.get("channels_last", 0) else (2, 3)
@@ -291,6 +319,7 @@ _OPERATIONS: dict[str, Operation] = {
     "NhwcMaxPool": _max_pool,
     "QGemm": _gemm,
     "QLinearAdd": _add,
+    "QLinearAveragePool": _pool_average,
     "QLinearConcat": _concatenate,
     "QLinearConv": _convolve,
     "QLinearGlobalAveragePool": _average,

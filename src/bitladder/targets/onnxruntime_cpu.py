@@ -36,15 +36,39 @@ class OnnxRuntimeSession:
         self.fallbacks = tuple(
             f"{count} {kind} computed in float" for kind, count in sorted(layers.items())
         )
-        self._input = self._session.get_inputs()[0].name
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map images (N, C, H, W) to logits (N, classes)."""
-        try:
-            logits: NDArray[np.float32] = self._session.run(None, {self._input: images})[0]
-        except Exception as error:
-            raise TargetError(f"ONNX Runtime: {' '.join(str(error).split())}") from None
-        return logits
+        return self.outputs(images)[0]
+
+    def outputs(self, images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """Every output of the graph."""
+        return _run(self._session, images)
+
+    def close(self) -> None:
+        """Nothing is held beyond the session itself."""
+
+
+class UnfusedSession:
+    """See ``Session``: every operation of an artifact by itself, in float between its quantizers.
+
+    Raises:
+        TargetError: the runtime refuses the file.
+    """
+
+    fallbacks: tuple[str, ...] = ()
+
+    def __init__(self, artifact: Path, *, threads: int = 0) -> None:
+        self._session, _ = _open(artifact, threads, fused=False)
+        self.lsb = output_step(artifact)
+
+    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Map images (N, C, H, W) to logits (N, classes)."""
+        return self.outputs(images)[0]
+
+    def outputs(self, images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """Every output of the graph."""
+        return _run(self._session, images)
 
     def close(self) -> None:
         """Nothing is held beyond the session itself."""
@@ -69,14 +93,33 @@ class IntegerSession:
         """Map images (N, C, H, W) to logits (N, classes)."""
         return self._model.run(images)
 
+    def outputs(self, images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """The logits alone."""
+        return [self.run(images)]
+
     def close(self) -> None:
         """Nothing is held."""
 
 
-def _open(artifact: Path, threads: int) -> tuple[onnxruntime.InferenceSession, onnx.GraphProto]:
-    """A session, and the graph that it executes after all optimizations."""
+def _run(
+    session: onnxruntime.InferenceSession, images: NDArray[np.float32]
+) -> list[NDArray[np.float32]]:
+    try:
+        outputs: list[NDArray[np.float32]] = session.run(
+            None, {session.get_inputs()[0].name: images}
+        )
+    except Exception as error:
+        raise TargetError(f"ONNX Runtime: {' '.join(str(error).split())}") from None
+    return outputs
+
+
+def _open(
+    artifact: Path, threads: int, *, fused: bool = True
+) -> tuple[onnxruntime.InferenceSession, onnx.GraphProto]:
+    """A session, and the graph that it executes after all optimizations, or after none."""
     options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    levels = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = levels.ORT_ENABLE_ALL if fused else levels.ORT_DISABLE_ALL
     options.intra_op_num_threads = threads
     options.log_severity_level = _ERRORS_ONLY
     options.add_session_config_entry("session.x64quantprecision", "1")

@@ -27,6 +27,9 @@ class Session(Protocol):
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map images (N, C, H, W) to logits (N, classes)."""
 
+    def outputs(self, images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """Every output of the graph; ``run`` returns the first."""
+
     def close(self) -> None:
         """Free what the session holds."""
 
@@ -51,6 +54,17 @@ def open_target(name: str, artifact: Path, *, threads: int = 0) -> Session:
 
         return HtpSession(artifact)
     raise TargetError(unknown("target", name, TARGETS))
+
+
+def open_unfused(artifact: Path) -> Session:
+    """An artifact with every operation by itself, in float between its quantizers.
+
+    Raises:
+        TargetError: ONNX Runtime refuses the file.
+    """
+    from bitladder.targets.onnxruntime_cpu import UnfusedSession
+
+    return UnfusedSession(artifact)
 
 
 def integer_session(artifact: Path) -> Session:

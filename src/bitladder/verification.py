@@ -1,0 +1,101 @@
+"""Does a target compute what the simulation promised? One call for a file and some images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bitladder import targets
+from bitladder.errors import TargetError
+
+_LAYER_IMAGES = 4  # images on which layers are compared
+_UNKNOWN = -1  # a label that no class has
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a target made of an artifact.
+
+    Attributes:
+        target: its name.
+        comparison: against the simulation; its accuracies count nothing where there are no labels.
+        labelled: whether the images had labels.
+        notes: what does not run as the target's integer arithmetic, a line each.
+        first_layer: the first layer that the target computes differently, or None where there is
+            none or where it cannot show its layers.
+    """
+
+    target: str
+    comparison: targets.Comparison
+    labelled: bool
+    notes: tuple[str, ...]
+    first_layer: targets.LayerDifference | None
+
+
+def verify(
+    artifact: str | Path,
+    images: Tensor | Iterable[Any],
+    *,
+    target: str = "onnxruntime",
+    simulation: Callable[[Tensor], Tensor] | None = None,
+    limit: int | None = None,
+) -> Verification:
+    """Run an artifact on a target and compare it with its simulation.
+
+    Args:
+        artifact: an ONNX file of one input and, first, logits (N, classes).
+        images: (N, C, H, W), or batches (images, labels), which give accuracies.
+        target: ``onnxruntime`` or ``htp``.
+        simulation: maps images to the logits that were promised, such as a ``QuantizedModel``; by
+            default the graph itself, every operation by itself in float between its quantizers.
+        limit: images to run, the first; by default all.
+
+    Raises:
+        TargetError: the target is not installed or refuses the artifact, or the images do not fit.
+    """
+    path = Path(artifact)
+    batches = _batches(images, limit)
+    session = targets.open_target(target, path)
+    notes = list(session.fallbacks)
+    unfused = targets.open_unfused(path)
+
+    def by_operation(given: Tensor) -> Tensor:
+        return torch.from_numpy(unfused.run(given.numpy()))
+
+    try:
+        integer: targets.Session | None = targets.integer_session(path)
+    except TargetError as error:
+        integer = None
+        notes.append(str(error))
+    try:
+        with torch.no_grad():
+            comparison = targets.compare(session, simulation or by_operation, batches, integer)
+    finally:
+        session.close()
+    try:
+        layers = targets.layer_differences(path, target, batches[0][0][:_LAYER_IMAGES].numpy())
+    except TargetError:
+        notes.append("the layers cannot be compared: the target refuses them as outputs")
+        layers = []
+    labelled = all(bool((labels != _UNKNOWN).all()) for _, labels in batches)
+    return Verification(target, comparison, labelled, tuple(notes), layers[0] if layers else None)
+
+
+def _batches(images: Tensor | Iterable[Any], limit: int | None) -> list[tuple[Tensor, Tensor]]:
+    given = torch.split(images, 250) if isinstance(images, Tensor) else images
+    found: list[tuple[Tensor, Tensor]] = []
+    left = limit
+    for batch in given:
+        some = batch[0] if isinstance(batch, list | tuple) else batch
+        labels = batch[1] if isinstance(batch, list | tuple) else torch.full((len(some),), _UNKNOWN)
+        found.append((some[:left].contiguous(), labels[:left]))
+        if left is not None and (left := left - len(some)) <= 0:
+            break
+    if not sum(len(labels) for _, labels in found):
+        raise TargetError("there are no images to verify on; give at least one")
+    return found
