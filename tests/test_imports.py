@@ -15,7 +15,7 @@ PACKAGE = Path(bitladder.__file__).parent
 ORDER = [
     {"errors", "accuracy", "progress", "user_code"},
     {"options"},
-    {"data_names"},
+    {"data_names", "dlc"},
     {"data", "models", "doctor"},
     {"training"},
     {"simulation"},
@@ -25,6 +25,7 @@ ORDER = [
     {"study", "store"},
     {"pipeline"},
     {"report"},
+    {"dlc_commands"},
     {"cli"},
 ]
 LEVELS = {room: level for level, rooms in enumerate(ORDER) for room in rooms}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import bitladder
+from bitladder import dlc_commands
 from bitladder.errors import BitladderError
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Find the lowest bit width your CNN survives, and ship exactly the model you measured.",
 )
+
+app.add_typer(dlc_commands.app, name="dlc")
 
 StudyArguments = Annotated[
     list[str] | None,

@@ -38,6 +38,10 @@ class TargetError(BitladderError):
     """A target is not installed, refused the artifact, or fell back."""
 
 
+class DlcError(BitladderError):
+    """A .dlc file cannot be read or written, or is not one."""
+
+
 class StoreError(BitladderError):
     """The store or an output folder cannot be read or written."""
 

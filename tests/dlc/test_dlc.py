@@ -1,0 +1,175 @@
+"""DLC files: what is read is what was written, and no damaged file does harm."""
+
+import importlib.util
+import io
+import json
+import zipfile
+from dataclasses import asdict
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import numpy_helper
+from typer.testing import CliRunner
+
+from bitladder import deploy, dlc, models, quantize
+from bitladder.cli import app
+from bitladder.dlc.diff import differences
+from bitladder.errors import DlcError, TargetError
+from bitladder.targets.convert import write_dlc
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("onnxruntime_qnn") is None, reason="onnxruntime-qnn is not installed"
+)
+RECIPE = ["fold_batch_norm", {"calibrate": {"method": "min_max"}}]
+
+
+@pytest.fixture
+def written(network, images, tmp_path):
+    def make(precision):
+        quantized = quantize(network, images, precision, RECIPE)
+        artifact = quantized.export(tmp_path / f"{precision}.onnx", target="htp")
+        write_dlc(artifact, tmp_path / f"{precision}.dlc")
+        return tmp_path / f"{precision}.dlc", artifact, quantized
+
+    return make
+
+
+@pytest.mark.parametrize("precision", ["w8a8", "w6a6", "w4a4"])
+def test_a_dlc_holds_the_integers_of_its_onnx(written, precision):
+    path, artifact, _ = written(precision)
+    assert differences(dlc.read(path), artifact) == []
+    model = onnx.load(artifact)
+    [bias] = [t for t in model.graph.initializer if t.name.endswith("logits_bias_integers")]
+    bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + 1, bias.name))
+    onnx.save(model, artifact)
+    assert differences(dlc.read(path), artifact) == [
+        "logits_bias_integers: its integers differ (DLC (4,), ONNX (4,))"
+    ]
+
+
+def test_its_layers_are_counted_as_the_network_is(written, network):
+    path, _, _ = written("w8a8")
+    [summary] = dlc.describe(dlc.read(path))
+    expected = models.summarize("branches", network, (1, 12, 12))
+    assert summary.macs == expected.macs
+    norms = 3 * 2 * 8  # weights and biases of batch norms, folded
+    assert summary.parameters == expected.parameters - norms + 3 * 8  # into biases
+    assert summary.types["Conv2d"] + summary.types["DepthWiseConv2d"] == 3
+    assert summary.file_bytes == path.stat().st_size
+    assert summary.static_bytes < summary.memory_bytes
+
+
+def test_encodings_are_those_of_the_simulation(written):
+    path, _, quantized = written("w8a8")
+    [graph] = dlc.read(path).graphs
+    weight = next(t for name, t in graph.tensors.items() if name.startswith("stem.0.weight"))
+    layer = next(row for row in quantized.layers() if (row.name, row.kind) == ("stem.0", "weight"))
+    steps = [(h - low) / 255 for low, h in zip(layer.lowest, layer.highest, strict=True)]
+    assert weight.encoding.scale == pytest.approx(steps, rel=1e-5)
+    assert weight.data_type == "sFxp_8"
+    assert weight.data.dtype == np.int8
+    assert {t.kind for t in graph.tensors.values()} >= {"input", "output", "native", "static"}
+
+
+def test_a_float_network_is_converted_too(network, images, tmp_path):
+    quantized = quantize(network, images, 8, RECIPE)
+    deploy.export_float(
+        quantized.simulated, tmp_path / "f.onnx", tmp_path / "f.json", version="2.0.0"
+    )
+    model = onnx.load(tmp_path / "f.onnx")
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    onnx.save(model, tmp_path / "f.onnx")
+    write_dlc(tmp_path / "f.onnx", tmp_path / "f.dlc")
+    [graph] = dlc.read(tmp_path / "f.dlc").graphs
+    assert all(t.data_type != "uFxp_8" for t in graph.tensors.values())
+
+
+@pytest.fixture(scope="module")
+def content(tmp_path_factory):
+    """A DLC of one small layer, as bytes."""
+    import torch
+    from torch import nn
+
+    folder = tmp_path_factory.mktemp("dlc")
+    model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(108, 4))
+    quantized = quantize(model, torch.rand(8, 1, 8, 8), 8, RECIPE)
+    write_dlc(quantized.export(folder / "m.onnx", target="htp"), folder / "m.dlc")
+    return (folder / "m.dlc").read_bytes()
+
+
+@settings(max_examples=200)
+@given(data=st.data())
+def test_damaged_files_are_refused_in_one_line(content, tmp_path_factory, data):
+    damaged = bytearray(content)
+    cut = data.draw(st.integers(0, len(content)))
+    if data.draw(st.booleans()):
+        del damaged[cut:]
+    for _ in range(data.draw(st.integers(0, 8))):
+        place = data.draw(st.integers(0, max(0, len(damaged) - 1)))
+        if damaged:
+            damaged[place] = data.draw(st.sampled_from([0, 1, 0x7F, 0x80, 0xFF]))
+    path = tmp_path_factory.getbasetemp() / "damaged.dlc"
+    path.write_bytes(bytes(damaged))
+    try:
+        for summary in dlc.describe(dlc.read(path)):
+            json.dumps(asdict(summary))
+    except DlcError as error:
+        assert "\n" not in str(error)  # noqa: PT017 - whether it is raised is up to chance
+
+
+def _zip(entries):
+    memory = io.BytesIO()
+    with zipfile.ZipFile(memory, "w", zipfile.ZIP_STORED) as archive:
+        for name, value in entries.items():
+            archive.writestr(name, value)
+    return memory.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("bytes_", "message"),
+    [
+        (b"", "not a DLC file, or cut off"),
+        (b"PK\x03\x04 no", "not a DLC file, or cut off"),
+        (_zip({"other": b"x"}), "no entry 'model'"),
+        (_zip({"model": b"text that is no model"}), "no DLC header"),
+        (_zip({"model": b"\xd5\n\x03\x00\x01\x00\x00\x00rest"}), "DLC version 3; version 4"),
+        (_zip({"model": b"\xd5\n\x04\x00\x01\x00\x00\x00\xff\xff\xff\x7f"}), "damaged: an offset"),
+    ],
+)
+def test_what_is_no_dlc_says_why(tmp_path, bytes_, message):
+    (tmp_path / "m.dlc").write_bytes(bytes_)
+    with pytest.raises(DlcError, match=message):
+        dlc.read(tmp_path / "m.dlc")
+    done = CliRunner().invoke(app, ["dlc", "info", str(tmp_path / "m.dlc")])
+    assert isinstance(done.exception, DlcError)  # which the entry point prints, with exit code 2
+
+
+def test_the_commands_convert_describe_and_compare(written, tmp_path):
+    path, artifact, _ = written("w8a8")
+    again = tmp_path / "sub" / "again.dlc"
+    run = CliRunner().invoke
+    assert run(app, ["dlc", "convert", str(artifact), "-o", str(again)]).exit_code == 0
+    assert run(app, ["dlc", "diff", str(again), str(artifact)]).exit_code == 0
+    listed = run(app, ["dlc", "info", str(path)])
+    assert "DepthWiseConv2d" in listed.output
+    assert "MACs: " in listed.output
+    [summary] = json.loads(run(app, ["dlc", "info", str(path), "--json"]).output)
+    assert summary["macs"] > 0
+    _, other, _ = written("w4a4")
+    differing = run(app, ["dlc", "diff", str(path), str(other)])
+    assert differing.exit_code == 1
+    assert "integers differ" in differing.output
+
+
+def test_what_cannot_be_written_is_told(written, tmp_path):
+    _, artifact, _ = written("w8a8")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TargetError, match="cannot write"):
+        write_dlc(artifact, tmp_path / "file" / "m.dlc")
+    with pytest.raises(TargetError, match="refuses it"):
+        write_dlc(tmp_path / "file", tmp_path / "m.dlc")
+    with pytest.raises(DlcError, match=r"holds no quantized constants|not an ONNX file"):
+        differences(dlc.Dlc((), {}, 0), tmp_path / "file")
