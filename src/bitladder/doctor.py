@@ -12,7 +12,6 @@ import io
 import logging
 import os
 import platform
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -66,7 +65,7 @@ def examine(data_root: Path | None) -> Iterator[Check]:
     yield _guard("ONNX Runtime", "failed", check_onnxruntime)
     yield _guard("int8 arithmetic", "warning", check_int8)
     yield _guard("QNN provider", "warning", check_qnn)
-    yield _guard("C++ compiler", "warning", check_compiler)
+    yield _guard("kernel", "warning", check_kernel)
     yield _guard("data", "failed", lambda: check_data(data_root))
     yield _guard("cores", "warning", check_cores)
     yield _guard("memory", "warning", check_memory)
@@ -137,6 +136,17 @@ def check_int8() -> Check:
     )
 
 
+def check_kernel() -> Check:
+    """The fused fake-quantize kernel, compiled if it is not yet."""
+    from bitladder.simulation.kernel import KernelUnavailableError, library
+
+    try:
+        library()
+    except KernelUnavailableError as error:
+        return Check("kernel", "warning", f"{error}; quantized training takes AIMET's slower path")
+    return Check("kernel", "ok", "fake-quantize compiled for this processor")
+
+
 def check_qnn() -> Check:
     """Register Qualcomm's provider in a process of its own, so that it can take none down."""
     name = "QNN provider"
@@ -154,21 +164,6 @@ def check_qnn() -> Check:
         reason = lines[-1] if lines else f"its process ended with {done.returncode}"
         return Check(name, "warning", f"installed, but does not load: {reason}")
     return Check(name, "ok", f"onnxruntime-qnn {version('onnxruntime-qnn')}")
-
-
-def check_compiler() -> Check:
-    """Look for the compiler that builds the fused kernels, ``$CXX`` first."""
-    wanted = os.environ.get("CXX")
-    for command in [wanted] if wanted else ["c++", "g++", "clang++", "cl"]:
-        path = shutil.which(command)
-        if path is not None:
-            return Check("C++ compiler", "ok", path)
-    return Check(
-        "C++ compiler",
-        "warning",
-        f"{f'$CXX is {wanted}, which is not found' if wanted else 'none found'}; "
-        "the fused kernels are left out and simulation is slower",
-    )
 
 
 def check_data(root: Path | None) -> Check:

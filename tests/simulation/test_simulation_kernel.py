@@ -156,7 +156,7 @@ def test_without_a_compiler_aimets_own_path_runs(monkeypatch):
     build.library.cache_clear()
     for name, value, message in (
         ("BITLADDER_KERNEL", "0", "turned off"),
-        ("CXX", "no-such-compiler", "no C\\+\\+ compiler found"),
+        ("CXX", "no-such-compiler", "no C\\+\\+ compiler 'no-such-compiler' found"),
         ("CXX", "false", "false fails"),
     ):
         with monkeypatch.context() as patch:

@@ -38,9 +38,11 @@ def library() -> ctypes.CDLL:
     """
     if os.environ.get("BITLADDER_KERNEL") == "0":
         raise KernelUnavailableError("turned off by BITLADDER_KERNEL=0")
-    compiler = shlex.split(os.environ.get("CXX", "c++"))
-    if not compiler or shutil.which(compiler[0]) is None:
-        raise KernelUnavailableError("no C++ compiler found; install one or set CXX")
+    compiler = shlex.split(os.environ.get("CXX") or "c++")
+    if shutil.which(compiler[0]) is None:
+        raise KernelUnavailableError(
+            f"no C++ compiler '{compiler[0]}' found; install one or set CXX"
+        )
     try:
         path = _compiled(compiler)
         kernel = ctypes.CDLL(str(path))
