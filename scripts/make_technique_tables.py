@@ -30,6 +30,8 @@ def page() -> str:
 def tables() -> Iterator[str]:
     """A table a recipe: a row a cell, its rungs from left to right."""
     for recipe in RECIPES:
+        if not (RESULTS / recipe).exists():
+            continue
         rungs = pd.read_csv(RESULTS / recipe / "rungs.csv")
         yield f"### `{recipe}`\n"
         steps = list(dict.fromkeys(rungs["technique"]))
