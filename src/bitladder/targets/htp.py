@@ -12,14 +12,16 @@ import json
 import subprocess
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bitladder.errors import TargetError
+from bitladder.errors import TargetError, unknown
 from bitladder.targets.graph import output_step
+from bitladder.targets.names import HTP_VERSIONS
 
 _SCRIPT = Path(__file__).with_name("htp_process.py")
 _MISSING = (
@@ -27,7 +29,8 @@ _MISSING = (
     "(Linux x86-64 or aarch64, or Windows; Python 3.11 to 3.14)"
 )
 # Finalizing takes long on degenerate weights at the default level; outputs do not depend on it.
-_PROVIDER = {"htp_graph_finalization_optimization_mode": "1"}
+_FINALIZATION = {"htp_graph_finalization_optimization_mode": "1"}
+HTP_LIBRARY = "libQnnHtp.so"
 
 
 def require_qnn() -> None:
@@ -40,6 +43,34 @@ def require_qnn() -> None:
         raise TargetError(_MISSING)
 
 
+def htp_options(version: str | None) -> dict[str, str]:
+    """The provider's options for an HTP version, such as ``v75``, or for its default.
+
+    Raises:
+        TargetError: the version is unknown; the emulator would silently take its default.
+    """
+    if version is None:
+        return dict(_FINALIZATION)
+    if version not in HTP_VERSIONS:
+        raise TargetError(unknown("HTP version", version, HTP_VERSIONS))
+    return {**_FINALIZATION, "htp_arch": version.removeprefix("v")}
+
+
+@dataclass(frozen=True)
+class QnnInput:
+    """An input of a session.
+
+    Attributes:
+        name: in the graph.
+        shape: sizes, or names of those that are free.
+        type: ONNX Runtime's name, such as ``tensor(float)``.
+    """
+
+    name: str
+    shape: tuple[int | str, ...]
+    type: str
+
+
 class QnnProcess:
     """An ONNX file in a session of the QNN provider, in its own process.
 
@@ -48,6 +79,10 @@ class QnnProcess:
         backend: library of the provider, without path.
         provider: the provider's options.
         session: the session's config entries.
+
+    Attributes:
+        inputs: of the graph.
+        outputs: names of the graph's outputs.
 
     Raises:
         TargetError: onnxruntime-qnn is not installed, or refuses the artifact.
@@ -76,19 +111,32 @@ class QnnProcess:
             stdout=subprocess.PIPE,
             stderr=self._errors,
         )
-        self.input: str = self._answer()["input"]
+        described = self._answer()
+        self.inputs = tuple(
+            QnnInput(given["name"], tuple(given["shape"]), given["type"])
+            for given in described["inputs"]
+        )
+        self.outputs: tuple[str, ...] = tuple(described["outputs"])
 
-    def run(self, values: NDArray[np.float32]) -> list[NDArray[Any]]:
-        """Every output for a batch of inputs, run one by one.
+    def run(self, *values: NDArray[Any], each: bool = False) -> list[NDArray[Any]]:
+        """Every output of the graph.
+
+        Args:
+            values: an array an input, in their order.
+            each: run a batch (first axis) one by one.
 
         Raises:
-            TargetError: the session fails.
+            TargetError: the session fails, or there are more or fewer arrays than inputs.
         """
-        memory = io.BytesIO()
-        np.save(memory, values, allow_pickle=False)
-        self._send(memory.getvalue())
-        count = self._answer()["outputs"]
-        frames = (io.BytesIO(self._receive()) for _ in range(count))
+        if len(values) != len(self.inputs):
+            raise TargetError(f"{self.artifact}: takes {len(self.inputs)} inputs, not {len(values)}")
+        self._send(json.dumps({"each": each}).encode())
+        for array in values:
+            memory = io.BytesIO()
+            np.save(memory, array, allow_pickle=False)
+            self._send(memory.getvalue())
+        self._answer()
+        frames = (io.BytesIO(self._receive()) for _ in self.outputs)
         return [np.load(frame, allow_pickle=False) for frame in frames]
 
     def close(self) -> None:
@@ -140,14 +188,18 @@ class QnnProcess:
 class HtpSession:
     """See ``Session``; batches run image by image, as on a device.
 
+    Args:
+        artifact: an ONNX file.
+        version: of the HTP, such as ``v75``, by default the emulator's own.
+
     Raises:
         TargetError: onnxruntime-qnn is not installed, or refuses the artifact.
     """
 
-    def __init__(self, artifact: Path) -> None:
+    def __init__(self, artifact: Path, version: str | None = None) -> None:
         self.lsb = output_step(artifact)
         self.fallbacks: tuple[str, ...] = ()
-        self._process = QnnProcess(artifact, backend="libQnnHtp.so", provider=_PROVIDER)
+        self._process = QnnProcess(artifact, backend=HTP_LIBRARY, provider=htp_options(version))
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map images (N, C, H, W) to logits (N, classes)."""
@@ -155,7 +207,7 @@ class HtpSession:
 
     def outputs(self, images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Every output of the graph."""
-        return [values.astype(np.float32) for values in self._process.run(images)]
+        return [values.astype(np.float32) for values in self._process.run(images, each=True)]
 
     def close(self) -> None:
         """End the process."""

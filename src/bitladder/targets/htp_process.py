@@ -14,30 +14,45 @@ import numpy as np
 
 
 def main() -> None:
-    """Serve one session: its description, then logits for every batch that comes in."""
+    """Serve one session: its description, then the outputs for all inputs that come in."""
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # the emulator prints on descriptor 1
     options = json.loads(sys.argv[1])
     try:
         session = _open(options)
+        inputs = [
+            {"name": tensor.name, "shape": tensor.shape, "type": tensor.type}
+            for tensor in session.get_inputs()
+        ]
     except Exception as error:  # its reason goes to whoever asked
         _send(replies, json.dumps({"error": " ".join(str(error).split())}).encode())
         return
-    _send(replies, json.dumps({"input": session.get_inputs()[0].name}).encode())
-    name = session.get_inputs()[0].name
-    while frame := _receive(sys.stdin.buffer):
-        images = np.load(io.BytesIO(frame), allow_pickle=False)
+    outputs = [tensor.name for tensor in session.get_outputs()]
+    _send(replies, json.dumps({"inputs": inputs, "outputs": outputs}).encode())
+    while request := _receive(sys.stdin.buffer):
+        each = json.loads(request)["each"]
+        arrays = [_array(_receive(sys.stdin.buffer)) for _ in inputs]
+        feeds = dict(zip((tensor["name"] for tensor in inputs), arrays, strict=True))
         try:
-            found = [session.run(None, {name: images[i : i + 1]}) for i in range(len(images))]
+            found = _run_each(session, feeds) if each else session.run(None, feeds)
         except Exception as error:
             _send(replies, json.dumps({"error": " ".join(str(error).split())}).encode())
             return
-        outputs = [np.concatenate(parts) for parts in zip(*found, strict=True)]
-        _send(replies, json.dumps({"outputs": len(outputs)}).encode())
-        for output in outputs:
+        _send(replies, json.dumps({}).encode())
+        for output in found:
             memory = io.BytesIO()
             np.save(memory, output, allow_pickle=False)
             _send(replies, memory.getvalue())
+
+
+def _run_each(session: Any, feeds: dict[str, Any]) -> list[Any]:
+    """Run a batch one by one, as a device does."""
+    batch = len(next(iter(feeds.values())))
+    found = [
+        session.run(None, {name: values[i : i + 1] for name, values in feeds.items()})
+        for i in range(batch)
+    ]
+    return [np.concatenate(parts) for parts in zip(*found, strict=True)]
 
 
 def _open(options: dict[str, Any]) -> Any:
@@ -63,6 +78,10 @@ def _open(options: dict[str, Any]) -> Any:
     )
     session.disable_fallback()
     return session
+
+
+def _array(frame: bytes) -> Any:
+    return np.load(io.BytesIO(frame), allow_pickle=False)
 
 
 def _send(stream: BinaryIO, frame: bytes) -> None:
