@@ -12,6 +12,7 @@ from bitladder.options import (
     RECIPES,
     TECHNIQUES,
     DatasetOptions,
+    ExportOptions,
     LoaderOptions,
     ModelOptions,
     Options,
@@ -33,6 +34,7 @@ SECTIONS: dict[str, tuple[str, type[Options]]] = {
     "An entry of `models`": ("a name alone is short for `{name: ...}`", ModelOptions),
     "An entry of `verify`": ("a name, or `{name: {images: N}}`", TargetOptions),
     "`data`": ("how images are found and read", LoaderOptions),
+    "`export`": ("what is written beside the ONNX files", ExportOptions),
     "`train`": ("float training", TrainOptions),
     "`train.early_stopping`": ("or `null`", EarlyStopping),
 }

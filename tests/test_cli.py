@@ -1,5 +1,6 @@
 """The commands as a person types them: what they print, where, and with which exit code."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -49,9 +50,43 @@ def test_a_run_prints_the_table_and_where_the_files_are(ran, folder):
     }
     cell = folder / "out" / "cells" / "embedded" / "small_nets.net" / "w8a8"
     assert {path.name for path in cell.iterdir()} == {
-        "weights.safetensors", "simulated.safetensors", "model.onnx", "model.htp.onnx",
+        "weights.safetensors", "quantized.safetensors", "model.onnx", "model.htp.onnx",
         "float.onnx", "encodings.json",
     }  # fmt: skip
+
+
+def test_a_cell_is_verified_against_its_own_simulation(ran, folder):
+    cell = "out/cells/embedded/small_nets.net/w8a8"
+    files = [f"{cell}/model.onnx", "--simulation", f"{cell}/quantized.safetensors"]
+    done = _bitladder(folder, "verify", *files, "--limit", "250", "--json")
+    assert done.returncode == 0, done.stderr
+    [found] = json.loads(done.stdout)
+    assert found["comparison"]["agreement"]["correct"] >= 247
+    assert found["comparison"]["integer_worst_lsb"] == 0
+    done = _bitladder(folder, "verify", files[0], "--simulation", f"{cell}/weights.safetensors")
+    assert done.returncode == 2
+    assert "was not written by" in done.stderr
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("onnxruntime_qnn") is None, reason="onnxruntime-qnn is not installed"
+)
+def test_a_study_writes_and_compares_what_the_htp_loads(ran, folder):
+    done = _bitladder(
+        folder, "run", "small.yaml", "--in-process", "--output", "htp", "precisions=8",
+        "export.dlc=true", "export.context=v75", "verify=[{htp: {images: 20, version: v75}}]",
+        "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    [cell] = json.loads(done.stdout)["cells"]
+    assert cell["htp_v75_agreement"] >= 0.9
+    assert cell["dlc_mb"] > 0
+    assert cell["context_mb"] > 0
+    assert "dlc:" not in cell["notes"]
+    files = folder / "htp" / "cells" / "embedded" / "small_nets.net" / "w8a8"
+    assert {"model.dlc", "float.dlc", "context.onnx", "context.bin"} <= {
+        path.name for path in files.iterdir()
+    }
 
 
 def test_progress_goes_to_the_standard_error_as_plain_lines(ran):

@@ -197,9 +197,17 @@ def verify(
     data_root: Annotated[
         Path | None, typer.Option(help="Folder that is searched first for data sets.")
     ] = None,
+    simulation: Annotated[
+        Path | None,
+        typer.Option(
+            help="quantized.safetensors of the study's cell; by default the file is compared "
+            "with itself, computed operation by operation."
+        ),
+    ] = None,
+    htp: Annotated[str | None, typer.Option(help="Version of the HTP, such as v75.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Run an ONNX file on targets and compare it with the graph computed operation by operation."""
+    """Run an ONNX file on targets and compare it with its simulation."""
     from dataclasses import asdict
 
     from bitladder import data
@@ -210,10 +218,18 @@ def verify(
     loaded = data.load(
         DatasetOptions(name=images, size=size), LoaderOptions(root=data_root), seed=1
     )
-    batches = loaded.validation.batches(250)
+    promised = None if simulation is None else bitladder.QuantizedModel.load(simulation)
+    names = [name.strip() for name in target.split(",")]
     found = [
-        verify_one(artifact, batches, target=name.strip(), limit=limit)
-        for name in target.split(",")
+        verify_one(
+            artifact,
+            loaded.validation.batches(250),
+            target=name,
+            version=htp if name == "htp" else None,
+            simulation=promised,
+            limit=limit,
+        )
+        for name in names
     ]
     if as_json:
         print(json.dumps([asdict(one) for one in found], indent=1))

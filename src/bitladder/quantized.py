@@ -19,12 +19,13 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from bitladder import deploy, simulation, targets, techniques, training
+from bitladder import deploy, models, simulation, targets, techniques, training
 from bitladder.accuracy import Accuracy
 from bitladder.data import LoaderSplit
 from bitladder.errors import ExportError, QuantizationError, StudyError
 from bitladder.options import (
     Finetune,
+    ModelOptions,
     Precision,
     Technique,
     dump_recipe,
@@ -120,19 +121,22 @@ class QuantizedModel:
         self._ladder = ladder
 
     @classmethod
-    def load(cls, path: str | Path, model: nn.Module) -> QuantizedModel:
-        """Read what ``save`` wrote; outputs are bit-identical to the saved network's.
+    def load(cls, path: str | Path, model: nn.Module | None = None) -> QuantizedModel:
+        """Read what ``save`` or a study wrote; outputs are bit-identical to the saved network's.
 
         Args:
             path: the file.
             model: a float network of the same architecture; its weights do not matter to the
-                quantized network, but are what ``sensitivity`` and ``finetune`` compare with.
+                quantized network, but are what ``sensitivity`` and ``finetune`` compare with. A
+                file of a study names its own, without the trained float weights.
 
         Raises:
-            QuantizationError: the file is not one of ours, or of another network.
+            QuantizationError: the file is not one of ours, or of another network, or it names none.
+            ModelError: the network that it names is not there.
         """
         described = _describe(Path(path))
         shape = tuple(described["shape"])
+        model = _named(described, str(path)) if model is None else model
         context = techniques.Context(
             precision=Precision.parse(described["precision"]),
             calibration=torch.zeros(0, *shape),
@@ -144,7 +148,7 @@ class QuantizedModel:
         assert isinstance(simulated, simulation.SimulatedModel)
         simulated.restore(Path(path))
         ladder = _Ladder(context, None)
-        ladder.rungs = [_rung(row) for row in described["rungs"]]
+        ladder.rungs = [_rung(row) for row in described.get("rungs", ())]
         return cls(simulated.eval(), recipe, ladder)
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -219,22 +223,30 @@ class QuantizedModel:
         *,
         target: str = "onnxruntime",
         encodings: str | Path | None = None,
-        int4: bool = False,
+        int4: bool | None = None,
     ) -> Path:
         """Write the network for a target.
 
         Args:
-            path: an ``.onnx`` file: the QDQ graph, or, with ``encodings``, the float graph.
+            path: an ``.onnx`` file: the QDQ graph, or, with ``encodings``, the float graph; or a
+                ``.dlc`` file, which is always for ``htp``.
             target: that the QDQ graph is for, ``onnxruntime`` or ``htp``.
             encodings: AIMET's JSON to write beside the float graph.
-            int4: store 4-bit weights of the QDQ graph as int4.
+            int4: store 4-bit weights of the QDQ graph as int4; by default for ``htp``.
 
         Raises:
             ExportError: the network cannot be exported, or a file cannot be written.
+            TargetError: a .dlc is asked for and onnxruntime-qnn is not installed.
         """
         path = Path(path)
-        if path.suffix != ".onnx":
-            raise ExportError(f"{path}: cannot write '{path.suffix}' files; use .onnx")
+        if path.suffix not in (".onnx", ".dlc"):
+            raise ExportError(f"{path}: cannot write '{path.suffix}' files; use .onnx or .dlc")
+        if path.suffix == ".dlc":
+            with tempfile.TemporaryDirectory() as folder:
+                artifact = Path(folder) / f"{path.stem}.onnx"
+                deploy.export_qdq(self.simulated, artifact, target="htp", int4=int4)
+                targets.write_dlc(artifact, path)
+            return path
         if encodings is None:
             deploy.export_qdq(self.simulated, path, int4=int4, target=target)
         else:
@@ -259,18 +271,58 @@ class QuantizedModel:
 
     def save(self, path: str | Path) -> None:
         """Write weights, ranges, recipe and rungs as one safetensors file."""
-        described = {
-            "precision": str(self.precision),
-            "shape": self.simulated.shape,
-            "seed": self._ladder.context.seed,
-            "recipe": dump_recipe(self.recipe),
-            "rungs": [asdict(rung) for rung in self.rungs],
-        }
-        self.simulated.save(Path(path), {_METADATA: json.dumps(described)})
+        save_quantized(
+            self.simulated,
+            Path(path),
+            recipe=self.recipe,
+            seed=self._ladder.context.seed,
+            rungs=[asdict(rung) for rung in self.rungs],
+        )
 
     def __repr__(self) -> str:
         steps = ", ".join(technique.name for technique in self.recipe)
         return f"QuantizedModel({self.precision}: {steps})"
+
+
+def save_quantized(
+    simulated: simulation.SimulatedModel,
+    path: Path,
+    *,
+    recipe: Sequence[Technique],
+    seed: int,
+    model: ModelOptions | None = None,
+    classes: int | None = None,
+    rungs: Sequence[Mapping[str, Any]] = (),
+) -> None:
+    """Write a quantized network so that ``QuantizedModel.load`` can rebuild it.
+
+    Args:
+        simulated: the network.
+        path: the safetensors file.
+        recipe: techniques that were applied.
+        seed: seed of everything random.
+        model: which network it is, if it has a name.
+        classes: of that network.
+        rungs: what was measured on the way.
+    """
+    described = {
+        "precision": str(simulated.precision),
+        "shape": simulated.shape,
+        "seed": seed,
+        "recipe": dump_recipe(recipe),
+        "rungs": list(rungs),
+    }
+    if model is not None:
+        described |= {"model": model.model_dump(mode="json"), "classes": classes}
+    simulated.save(path, {_METADATA: json.dumps(described)})
+
+
+def _named(described: Mapping[str, Any], path: str) -> nn.Module:
+    if "model" not in described:
+        raise QuantizationError(f"{path}: does not name its network; give the model")
+    options = ModelOptions.model_validate(described["model"])
+    shape = tuple(described["shape"])
+    return models.build(options, classes=described["classes"], shape=shape, seed=described["seed"])
 
 
 class _Ladder:

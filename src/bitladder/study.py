@@ -14,6 +14,7 @@ from bitladder.errors import StudyError, unknown
 from bitladder.options import (
     RECIPES,
     DatasetOptions,
+    ExportOptions,
     LoaderOptions,
     ModelOptions,
     Options,
@@ -72,6 +73,8 @@ class Study(Options):
     """Float training."""
     recipe: StudyRecipe = RECIPES["qat"]
     """Name of a recipe, or a list of techniques with their options."""
+    export: ExportOptions = ExportOptions()
+    """Files that are written beside the ONNX files."""
     verify: Annotated[tuple[TargetOptions, ...], BeforeValidator(_as_list)] = (
         TargetOptions(name="onnxruntime"),
     )
@@ -80,7 +83,10 @@ class Study(Options):
     @field_validator("precisions", "datasets", "models", "verify")
     @classmethod
     def _once_each(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        names = [getattr(value, "name", None) or str(value) for value in values]
+        names = [
+            getattr(value, "label", None) or getattr(value, "name", None) or str(value)
+            for value in values
+        ]
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"'{name}' is there twice")

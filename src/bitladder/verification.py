@@ -42,8 +42,11 @@ def verify(
     images: Tensor | Iterable[Any],
     *,
     target: str = "onnxruntime",
+    version: str | None = None,
     simulation: Callable[[Tensor], Tensor] | None = None,
+    integer: str | Path | None = None,
     limit: int | None = None,
+    threads: int = 0,
 ) -> Verification:
     """Run an artifact on a target and compare it with its simulation.
 
@@ -51,16 +54,20 @@ def verify(
         artifact: an ONNX file of one input and, first, logits (N, classes).
         images: (N, C, H, W), or batches (images, labels), which give accuracies.
         target: ``onnxruntime`` or ``htp``.
+        version: of the HTP, such as ``v75``; by default the emulator's own.
         simulation: maps images to the logits that were promised, such as a ``QuantizedModel``; by
             default the graph itself, every operation by itself in float between its quantizers.
+        integer: the ONNX file whose integer arithmetic the target is compared with, where that is
+            another file than the one it runs.
         limit: images to run, the first; by default all.
+        threads: threads to run with, 0 for as many as the target likes.
 
     Raises:
         TargetError: the target is not installed or refuses the artifact, or the images do not fit.
     """
     path = Path(artifact)
     batches = _batches(images, limit)
-    session = targets.open_target(target, path)
+    session = targets.open_target(target, path, threads=threads, version=version)
     notes = list(session.fallbacks)
     unfused = targets.open_unfused(path)
 
@@ -68,17 +75,18 @@ def verify(
         return torch.from_numpy(unfused.run(given.numpy()))
 
     try:
-        integer: targets.Session | None = targets.integer_session(path)
+        exact: targets.Session | None = targets.integer_session(Path(integer or path))
     except TargetError as error:
-        integer = None
+        exact = None
         notes.append(str(error))
     try:
         with torch.no_grad():
-            comparison = targets.compare(session, simulation or by_operation, batches, integer)
+            comparison = targets.compare(session, simulation or by_operation, batches, exact)
     finally:
         session.close()
     try:
-        layers = targets.layer_differences(path, target, batches[0][0][:_LAYER_IMAGES].numpy())
+        first = batches[0][0][:_LAYER_IMAGES].numpy()
+        layers = targets.layer_differences(path, target, first, version=version)
     except TargetError:
         notes.append("the layers cannot be compared: the target refuses them as outputs")
         layers = []

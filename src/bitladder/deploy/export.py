@@ -46,23 +46,27 @@ def export_float(simulated: SimulatedModel, path: Path, encodings: Path, *, vers
 
 
 def export_qdq(
-    simulated: SimulatedModel, path: Path, *, int4: bool = False, target: str = "onnxruntime"
+    simulated: SimulatedModel, path: Path, *, target: str = "onnxruntime", int4: bool | None = None
 ) -> None:
     """Write a network as QDQ ONNX that a runtime executes on integers.
 
     Args:
         simulated: a calibrated network at any precision from 2 to 16 bit.
         path: the ONNX file.
-        int4: store 4-bit weights as int4 (opset 21) in place of int8; needs a target that has it.
-        target: whose form narrow activations take, ``onnxruntime`` or ``htp``; where none are
-            narrower than their integer type, both are the same.
+        target: whose form narrow integers take, ``onnxruntime`` or ``htp``; where none are narrower
+            than their integer type, both are the same.
+        int4: store 4-bit weights with a scale a channel as int4 (opset 21) in place of int8; by
+            default for ``htp``, which computes with them.
 
     Raises:
         ExportError: the network cannot be exported, or the file cannot be written.
     """
     model, text = _trace(simulated, "2.0.0")
     model = quantize_graph(
-        model, parse_encodings(text, str(path)), int4=int4, one_sign=target == "htp"
+        model,
+        parse_encodings(text, str(path)),
+        int4=target == "htp" if int4 is None else int4,
+        one_sign=target == "htp",
     )
     model.metadata_props.add(key="bitladder.precision", value=str(simulated.precision))
     _write(path, model.SerializeToString())

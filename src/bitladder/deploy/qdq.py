@@ -50,11 +50,12 @@ def quantize_graph(
     Args:
         model: a float graph; it is not changed.
         encodings: by tensor name; activations and weights without one stay float.
-        int4: store signed 4-bit weights as int4 in place of int8.
+        int4: store signed 4-bit weights with a scale a channel as int4 in place of int8.
         one_sign: give both quantizers of a narrow activation one type. The HTP refuses two, where
             ONNX Runtime on the CPU merges two pairs of one type into a grid that is neither's.
     """
-    if int4 or any(encoding.container_bits == 16 for encoding in encodings.values()):
+    narrow = int4 and any(encoding.bits == 4 for encoding in encodings.values())
+    if narrow or any(encoding.container_bits == 16 for encoding in encodings.values()):
         model = onnx.version_converter.convert_version(model, _OPSET_INT16)
     return _Writer(model, encodings, int4=int4, one_sign=one_sign).write()
 
@@ -205,7 +206,9 @@ class _Writer:
         if name not in self.reads:
             encoding = self.encodings[name]
             integers = encoding.quantize(numpy_helper.to_array(self.constants[name]))
-            narrow = self.int4 and encoding.bits == 4 and encoding.signed
+            narrow = (
+                self.int4 and encoding.bits == 4 and encoding.signed and encoding.axis is not None
+            )
             dtype = None if narrow else _TYPES[encoding.container_bits, encoding.signed]
             self._constant(
                 name, integers, encoding.scale, encoding.zero_point, dtype, encoding.axis
@@ -253,8 +256,12 @@ class _Writer:
     def _integers(self, name: str, values: NDArray[np.int64], dtype: np.dtype[Any] | None) -> str:
         if dtype is not None:
             return self._tensor(name, values.astype(dtype))
-        flat = values.ravel().tolist()
-        self.tensors[name] = helper.make_tensor(name, TensorProto.INT4, values.shape, flat)
+        nibbles = values.ravel().astype(np.uint8) & 0xF
+        nibbles = np.append(nibbles, np.zeros(nibbles.size % 2, np.uint8))
+        packed = (nibbles[::2] | nibbles[1::2] << 4).tobytes()
+        self.tensors[name] = helper.make_tensor(
+            name, TensorProto.INT4, values.shape, packed, raw=True
+        )
         return name
 
     def _tensor(self, name: str, values: NDArray[Any]) -> str:

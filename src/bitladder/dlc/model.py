@@ -199,12 +199,15 @@ def _tensor(tensor: Fields, data: Mapping[str, bytes]) -> DlcTensor:
         if flat.size != math.prod(shape):
             raise OffsetError(f"'{name}' has {flat.size} values and the shape {shape}")
         values = flat.reshape(shape)
+    encoding = _encoding(tensor.table(5))
+    if values is not None and encoding is not None and encoding.bits == 4 and dtype == "i1":
+        values = ((values & 0xF) ^ 8) - 8  # the low nibble of a byte
     return DlcTensor(
         name=name,
         kind=_KINDS.get(tensor.integer(2), str(tensor.integer(2))),
         shape=shape,
         data_type=label,
-        encoding=_encoding(tensor.table(5)),
+        encoding=encoding,
         data=values,
     )
 

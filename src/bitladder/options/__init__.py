@@ -2,6 +2,7 @@
 
 from bitladder.options.base import Options
 from bitladder.options.data import DatasetOptions, LoaderOptions
+from bitladder.options.export import ExportOptions
 from bitladder.options.models import ModelOptions
 from bitladder.options.precision import Precision
 from bitladder.options.recipes import RECIPES, dump_recipe, parse_recipe, parse_techniques
@@ -32,6 +33,7 @@ __all__ = [
     "CrossLayerEqualization",
     "DatasetOptions",
     "EarlyStopping",
+    "ExportOptions",
     "Finetune",
     "FoldBatchNorm",
     "HighBiasFold",

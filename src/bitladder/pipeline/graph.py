@@ -28,8 +28,8 @@ _CODE = {
     "quantize": 3,
     "explain": 2,
     "finetune": 3,
-    "export": 4,
-    "verify": 2,
+    "export": 5,
+    "verify": 3,
     "test": 1,
 }
 _LIBRARIES = ("torch", "torchvision", "lightning", "aimet-torch", "onnx", "onnxruntime")
@@ -149,11 +149,12 @@ def _cell(
     final = {"float": train, "simulated": stages[-1]}
     if test:
         stages.append(_stage("test", here, simulation, final))
-    stages.append(_stage("export", here, simulation, final))
+    exporting = {**simulation, "export": study.export.model_dump(mode="json")}
+    stages.append(_stage("export", here, exporting, final))
     exported = {"simulated": final["simulated"], "artifact": stages[-1]}
     for target in study.verify:
         spec = {**simulation, "target": target.model_dump(mode="json")}
-        stages.append(_stage("verify", f"{here} on {target.name}", spec, exported))
+        stages.append(_stage("verify", f"{here} on {target.label}", spec, exported))
     return Cell(dataset, model, precision, tuple(stages))
 
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bitladder.accuracy import Accuracy
 from bitladder.errors import StoreError, StudyError, unknown
-from bitladder.options import Precision
-from bitladder.pipeline.graph import Cell, Kind, versions
+from bitladder.options import Precision, TargetOptions
+from bitladder.pipeline.graph import Cell, Kind, Stage, versions
 from bitladder.study import Study
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Status = Literal["complete", "failed", "pending"]
 _MEGABYTE = 1e6
+_AGREES = 0.995  # share of the images on which a target must agree to need no explanation
 _OPTIONAL = ("onnxruntime-qnn", "timm", "distributed", "numpy", "pandas")
 
 
@@ -69,9 +70,7 @@ class CellResult:
         if self.error is not None:
             return "failed"
         kinds = {stage.kind for stage in self.cell.stages}
-        targets = {
-            stage.spec["target"]["name"] for stage in self.cell.stages if stage.kind == "verify"
-        }
+        targets = {_label(stage) for stage in self.cell.stages if stage.kind == "verify"}
         there = kinds <= self.records.keys() and targets <= self.verified.keys()
         return "complete" if there else "pending"
 
@@ -98,7 +97,9 @@ class CellResult:
         notes = list(self.records.get("train", {}).get("notes", ()))
         for target, record in self.verified.items():
             notes += [f"{target}: {fallback}" for fallback in record["fallbacks"]]
-        return tuple(notes)
+            notes += [f"{target}: {reason}" for reason in _disagreement(record)]
+        differences = self.records.get("export", {}).get("dlc_differences", ())
+        return (*notes, *(f"dlc: {difference}" for difference in differences))
 
     def artifact(self, name: str) -> Path:
         """Path of a file the cell's stages wrote, such as ``model.onnx``.
@@ -169,7 +170,11 @@ class CellResult:
 
     def _sizes(self) -> dict[str, Any]:
         summary = self.records.get("train", {}).get("summary", {})
-        sizes = self.records.get("export", {}).get("sizes", {})
+        export = self.records.get("export", {})
+        sizes = {
+            **export.get("sizes", {}),
+            **{name: export[name] for name in ("dlc_bytes", "context_bytes") if name in export},
+        }
         return {
             "parameters": summary.get("parameters"),
             "macs": summary.get("macs"),
@@ -258,11 +263,15 @@ def _collect(cell: Cell, outcomes: Mapping[str, Outcome]) -> CellResult:
         record = json.loads((outcome.folder / "record.json").read_text())
         folders[stage.kind] = outcome.folder
         if stage.kind == "verify":
-            verified[stage.spec["target"]["name"]] = record
+            verified[_label(stage)] = record
             before = records.get("verify", {"seconds": 0.0})["seconds"]
             record = {"seconds": round(before + record["seconds"], 3)}
         records[stage.kind] = record
     return CellResult(cell, records, verified, folders, error)
+
+
+def _label(stage: Stage) -> str:
+    return TargetOptions.model_validate(stage.spec["target"]).label
 
 
 def describe_environment() -> dict[str, Any]:
@@ -290,6 +299,24 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
+
+
+def _disagreement(record: Mapping[str, Any]) -> Iterable[str]:
+    """Where and why a target leaves the simulation, if it does on more images than it may."""
+    found, first = record["comparison"], record["first_layer"]
+    agreement = Accuracy(**found["agreement"])
+    if agreement.value >= _AGREES or first is None:
+        return
+    equal = found.get("integer_equal") and Accuracy(**found["integer_equal"])
+    if equal and equal.correct == equal.total:
+        reason = "the rounding of integer kernels, whose arithmetic gives every logit exactly"
+    else:
+        reason = "the target's own rounding"
+    yield (
+        f"agrees on {100 * agreement.value:.2f} % of the images; first differs in "
+        f"{first['name']}, by {first['worst']} in {100 * first['share']:.2g} % of its values: "
+        f"{reason}"
+    )
 
 
 def _rung_rows(cell: CellResult) -> Iterable[dict[str, Any]]:

@@ -19,9 +19,17 @@ from bitladder.study import Study, load
 
 _ARTIFACTS = {
     "train": ("weights.safetensors",),
-    "quantize": ("simulated.safetensors",),
-    "finetune": ("simulated.safetensors",),
-    "export": ("model.onnx", "model.htp.onnx", "float.onnx", "encodings.json"),
+    "export": (
+        "quantized.safetensors",
+        "model.onnx",
+        "model.htp.onnx",
+        "float.onnx",
+        "encodings.json",
+        "model.dlc",
+        "float.dlc",
+        "context.onnx",
+        "context.bin",
+    ),
 }
 
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from bitladder import data, deploy, models, simulation, targets, techniques, training
+from bitladder import data, deploy, dlc, models, simulation, targets, techniques, training
 from bitladder.accuracy import Accuracy
-from bitladder.errors import TargetError
 from bitladder.options import (
     DatasetOptions,
+    ExportOptions,
     LoaderOptions,
     ModelOptions,
     Precision,
@@ -28,13 +28,14 @@ from bitladder.options import (
 )
 from bitladder.pipeline.graph import Stage
 from bitladder.progress import Progress
+from bitladder.quantized import save_quantized
 from bitladder.techniques.pairs import Layer, rows
+from bitladder.verification import verify
 
 if TYPE_CHECKING:
     from bitladder.store import Store
 
 _EVALUATION_BATCH = 250  # images; accuracies do not depend on it
-_ENCODINGS = "2.0.0"  # version of the encodings file
 Report = Callable[[Progress], None]
 
 
@@ -168,12 +169,30 @@ def _finetune(stage: Stage, bench: Bench, output: Path) -> dict[str, Any]:
 
 def _export(stage: Stage, bench: Bench, output: Path) -> dict[str, Any]:
     simulated = _simulated(stage, bench)
-    deploy.export_float(
-        simulated, output / "float.onnx", output / "encodings.json", version=_ENCODINGS
+    options = ExportOptions.model_validate(stage.spec["export"])
+    artifact, own = output / "model.onnx", output / "model.htp.onnx"
+    floats = output / "float.onnx"
+    deploy.export_float(simulated, floats, output / "encodings.json", version=options.encodings)
+    deploy.export_qdq(simulated, artifact)
+    deploy.export_qdq(simulated, own, target="htp")
+    save_quantized(
+        simulated,
+        output / "quantized.safetensors",
+        recipe=(*_recipe(stage, "recipe"), *_recipe(stage, "rest")),
+        seed=stage.spec["seed"],
+        model=ModelOptions.model_validate(stage.spec["model"]),
+        classes=_data(stage, bench).classes,
     )
-    deploy.export_qdq(simulated, output / "model.onnx")
-    deploy.export_qdq(simulated, output / "model.htp.onnx", target="htp")
-    return {"sizes": asdict(deploy.sizes(simulated, output / "model.onnx"))}
+    record: dict[str, Any] = {"sizes": asdict(deploy.sizes(simulated, artifact))}
+    if options.dlc:
+        targets.write_dlc(floats, output / "float.dlc")
+        targets.write_dlc(own, output / "model.dlc")
+        record["dlc_bytes"] = (output / "model.dlc").stat().st_size
+        record["dlc_differences"] = dlc.differences(dlc.read(output / "model.dlc"), own)
+    if options.context is not None:
+        binary = targets.write_context(own, output / "context.onnx", options.context)
+        record["context_bytes"] = binary.stat().st_size
+    return record
 
 
 def _verify(stage: Stage, bench: Bench, output: Path) -> dict[str, Any]:
@@ -181,21 +200,21 @@ def _verify(stage: Stage, bench: Bench, output: Path) -> dict[str, Any]:
     artifact = bench.input(stage, "artifact") / "model.onnx"
     own = artifact.with_name("model.htp.onnx") if options.name == "htp" else artifact
     simulated = _simulated(stage, bench)
-    batches = _data(stage, bench).validation.batches(_EVALUATION_BATCH)
-    if options.images is not None:
-        batches = [_first(batches, options.images)]
-    session = targets.open_target(options.name, own, threads=torch.get_num_threads())
-    notes = [*session.fallbacks, *targets.containers(options.name, simulated.precision)]
-    try:
-        integer: targets.Session | None = targets.integer_session(artifact)
-    except TargetError as error:
-        integer = None
-        notes.append(str(error))
-    try:
-        comparison = targets.compare(session, simulated, batches, integer)
-    finally:
-        session.close()
-    return {"comparison": asdict(comparison), "fallbacks": notes}
+    found = verify(
+        own,
+        _data(stage, bench).validation.batches(_EVALUATION_BATCH),
+        target=options.name,
+        version=options.version,
+        simulation=simulated,
+        integer=artifact,
+        limit=options.images,
+        threads=torch.get_num_threads(),
+    )
+    return {
+        "comparison": asdict(found.comparison),
+        "fallbacks": [*found.notes, *targets.containers(options.name, simulated.precision)],
+        "first_layer": found.first_layer and asdict(found.first_layer),
+    }
 
 
 def _test(stage: Stage, bench: Bench, output: Path) -> dict[str, Any]:

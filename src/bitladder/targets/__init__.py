@@ -1,8 +1,12 @@
 """Runtimes that execute an artifact, and the comparison with its simulation."""
 
 from bitladder.targets.compare import Comparison, compare
+from bitladder.targets.convert import write_context, write_dlc
+from bitladder.targets.foreign import graph_inputs, image_lines, quantize_onnx
+from bitladder.targets.htp import QnnInput
 from bitladder.targets.layers import LayerDifference, layer_differences
 from bitladder.targets.names import TARGETS
+from bitladder.targets.raw import read_inputs, run_raw
 from bitladder.targets.session import (
     Session,
     containers,
@@ -15,11 +19,19 @@ __all__ = [
     "TARGETS",
     "Comparison",
     "LayerDifference",
+    "QnnInput",
     "Session",
     "compare",
     "containers",
+    "graph_inputs",
+    "image_lines",
     "integer_session",
     "layer_differences",
     "open_target",
     "open_unfused",
+    "quantize_onnx",
+    "read_inputs",
+    "run_raw",
+    "write_context",
+    "write_dlc",
 ]

@@ -129,7 +129,9 @@ class QnnProcess:
             TargetError: the session fails, or there are more or fewer arrays than inputs.
         """
         if len(values) != len(self.inputs):
-            raise TargetError(f"{self.artifact}: takes {len(self.inputs)} inputs, not {len(values)}")
+            raise TargetError(
+                f"{self.artifact}: takes {len(self.inputs)} inputs, not {len(values)}"
+            )
         self._send(json.dumps({"each": each}).encode())
         for array in values:
             memory = io.BytesIO()

@@ -31,7 +31,7 @@ class LayerDifference:
 
 
 def layer_differences(
-    artifact: Path, target: str, images: NDArray[np.float32]
+    artifact: Path, target: str, images: NDArray[np.float32], *, version: str | None = None
 ) -> list[LayerDifference]:
     """Every layer of a QDQ graph whose integers differ, in the order of the graph.
 
@@ -42,6 +42,7 @@ def layer_differences(
         artifact: a QDQ ONNX file.
         target: name of the target.
         images: (N, C, H, W).
+        version: of the HTP.
 
     Raises:
         TargetError: the target refuses the file with all its layers as outputs.
@@ -50,7 +51,7 @@ def layer_differences(
         path = Path(folder) / "layers.onnx"
         names = _expose(artifact, path)
         found = []
-        for session in (open_target(target, path), open_unfused(path)):
+        for session in (open_target(target, path, version=version), open_unfused(path)):
             try:
                 found.append(session.outputs(images))
             finally:

@@ -34,16 +34,19 @@ class Session(Protocol):
         """Free what the session holds."""
 
 
-def open_target(name: str, artifact: Path, *, threads: int = 0) -> Session:
+def open_target(
+    name: str, artifact: Path, *, threads: int = 0, version: str | None = None
+) -> Session:
     """Load an artifact on a target.
 
     Args:
         name: one of ``TARGETS``.
         artifact: an ONNX file.
         threads: threads to run with, 0 for as many as the target likes.
+        version: of the HTP, such as ``v75``; by default the emulator's own.
 
     Raises:
-        TargetError: the target is unknown or not installed, or refuses the artifact.
+        TargetError: the target or the version is unknown or not installed, or refuses the artifact.
     """
     if name == "onnxruntime":
         from bitladder.targets.onnxruntime_cpu import OnnxRuntimeSession
@@ -52,7 +55,7 @@ def open_target(name: str, artifact: Path, *, threads: int = 0) -> Session:
     if name == "htp":
         from bitladder.targets.htp import HtpSession
 
-        return HtpSession(artifact)
+        return HtpSession(artifact, version)
     raise TargetError(unknown("target", name, TARGETS))
 
 

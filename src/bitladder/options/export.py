@@ -1,0 +1,20 @@
+"""Options of the export: what is written beside the ONNX files."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from bitladder.options.base import Options
+
+HtpVersion = Literal["v68", "v69", "v73", "v75", "v79", "v81"]
+
+
+class ExportOptions(Options):
+    """Files of a cell beyond float ONNX, its encodings, and QDQ ONNX."""
+
+    encodings: Literal["1.0.0", "2.0.0"] = "2.0.0"
+    """Version of AIMET's encodings file."""
+    dlc: bool = False
+    """Write the float and the quantized network as .dlc, and compare it with the QDQ ONNX."""
+    context: HtpVersion | None = None
+    """Compile the quantized network for this version of the Hexagon HTP."""
