@@ -1,5 +1,6 @@
 """The table says what the cells say; what is shown while a study runs is plain where it must be."""
 
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -38,7 +39,8 @@ def _results():
         "mean_lsb": 0.1,
         "seconds": 0.5,
     }
-    verified = {"onnxruntime": {"comparison": comparison, "fallbacks": ["1 Conv in float"]}}
+    record = {"comparison": comparison, "fallbacks": ["1 Conv in float"], "first_layer": None}
+    verified = {"onnxruntime": record}
     good = CellResult(CELLS[0], records, verified, {}, None)
     bad = CellResult(CELLS[1], {}, {}, {}, "train: [chance] level")
     return Results(STUDY, (good, bad), Path("out"))
@@ -70,6 +72,27 @@ def test_results_tell_status_notes_and_failures():
     assert row["quantized_loss"] == 0.05
     assert row["packed_mb"] == 1.23
     assert list(results.table().columns) == list(row)
+
+
+def test_a_target_that_disagrees_too_often_names_its_first_layer_and_why():
+    good = _results().cells[0]
+    record = good.verified["onnxruntime"]
+    first = {"name": "conv1", "worst": 2, "share": 0.03}
+    exact = {"correct": 200, "total": 200}
+    reasons = {
+        "the target's own rounding": {},
+        "the rounding of integer kernels, whose arithmetic gives every logit exactly": {
+            "integer_equal": exact
+        },
+    }
+    for reason, found in reasons.items():
+        agreement = {"agreement": {"correct": 190, "total": 200}}
+        apart = {"comparison": {**record["comparison"], **agreement, **found}, "fallbacks": []}
+        cell = replace(good, verified={"htp": {**apart, "first_layer": first}})
+        assert cell.notes == (
+            f"htp: agrees on 95.00 % of the images; first differs in conv1, by 2 in 3 % of its "
+            f"values: {reason}",
+        )
 
 
 def test_a_cell_whose_stages_are_still_to_run_is_pending():
