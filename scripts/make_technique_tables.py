@@ -4,15 +4,13 @@ python scripts/make_technique_tables.py
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pandas as pd
+from pages import ROOT, filled, header, interval, percent, points
 
-ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "techniques.md"
 RESULTS = ROOT / "results" / "techniques"
 RECIPES = ("ptq", "qat", "data_free", "report")
-BEGIN, END = "<!-- written by scripts/make_technique_tables.py -->\n", "<!-- end -->\n"
 
 
 def main() -> None:
@@ -22,9 +20,7 @@ def main() -> None:
 
 def page() -> str:
     """The page's text with the tables as the results have them."""
-    before, rest = PAGE.read_text().split(BEGIN)
-    _, after = rest.split(END)
-    return before + BEGIN + "\n" + "\n".join(tables()) + "\n" + END + after
+    return filled(PAGE, "make_technique_tables.py", tables())
 
 
 def tables() -> Iterator[str]:
@@ -35,14 +31,13 @@ def tables() -> Iterator[str]:
         rungs = pd.read_csv(RESULTS / recipe / "rungs.csv")
         yield f"### `{recipe}`\n"
         steps = list(dict.fromkeys(rungs["technique"]))
-        yield f"| model | precision | {' | '.join(steps)} | 95 % | loss |"
-        yield "|---" * (len(steps) + 4) + "|"
+        yield from header("model", "precision", *steps, "95 %", "loss")
         for (model, precision), cell in rungs.groupby(["model", "precision"], sort=False):
-            accuracies = [f"{100 * value:.2f}" for value in cell["acc"]]
+            accuracies = " | ".join(percent(value) for value in cell["acc"])
             last = cell.iloc[-1]
-            interval = f"{100 * last['acc_low']:.1f}-{100 * last['acc_high']:.1f}"
-            loss = f"{100 * (cell['acc'].iloc[0] - last['acc']):+.2f}"
-            yield f"| {model} | {precision} | {' | '.join(accuracies)} | {interval} | {loss} |"
+            within = interval(last["acc_low"], last["acc_high"])
+            loss = points(cell["acc"].iloc[0] - last["acc"])
+            yield f"| {model} | {precision} | {accuracies} | {within} | {loss} |"
         yield ""
 
 

@@ -1,7 +1,7 @@
 """README and docs tell the truth: commands exist, figures are the results', keys are all."""
 
 import csv
-import importlib.util
+import importlib
 import re
 import shlex
 from pathlib import Path
@@ -76,7 +76,7 @@ def test_the_budget_of_the_report_is_kept_and_its_accuracies_are_reached():
 
 
 def test_the_tables_of_the_techniques_are_those_of_the_results():
-    script = _script("make_technique_tables")
+    script = importlib.import_module("make_technique_tables")
     assert script.PAGE.read_text() == script.page()
 
 
@@ -88,15 +88,8 @@ def test_at_4_bit_the_loss_is_what_the_documents_claim():
         assert float(rows[model, "w4a4"]["quantized_loss"]) <= points
 
 
-def _script(name):
-    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    return script
-
-
 def test_the_study_reference_is_what_the_options_say():
-    script = _script("make_study_reference")
+    script = importlib.import_module("make_study_reference")
     assert (ROOT / "docs" / "studies.md").read_text() == script.page()
 
 

@@ -9,8 +9,8 @@ from bitladder.options import Precision
 from bitladder.study import EMBEDDED_STUDIES, load
 
 SHIPPED = [
-    *sorted(Path(str(EMBEDDED_STUDIES)).glob("*.yaml")),
-    *sorted((Path(__file__).parents[1] / "studies").glob("*.yaml")),
+    *sorted(Path(str(EMBEDDED_STUDIES)).rglob("*.yaml")),
+    *sorted((Path(__file__).parents[1] / "studies").rglob("*.yaml")),
 ]
 
 
