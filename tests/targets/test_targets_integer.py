@@ -126,6 +126,60 @@ def test_convolutions_of_any_size_are_identical(
     np.testing.assert_array_equal(integer.run(images), session.run(images))
 
 
+def _pairs_graph(path, kind, scales, zeros, short):
+    """Two quantized inputs, the halves of an image, through one operation that is quantized.
+
+    One of them, ``short``, may have a number for each row only.
+    """
+    tensors = {"end": np.array([1]), "start": np.array([0]), "axis": np.array([3])}
+    node = helper.make_node
+    nodes = [node("Split", ["image"], ["whole_a", "whole_b"], axis=1)]
+    for name in "ab":
+        cut = node("Slice", [f"whole_{name}", "start", "end", "axis"], [name])
+        nodes.append(cut if name == short else node("Identity", [f"whole_{name}"], [name]))
+    for name, scale, zero in zip("aby", scales, zeros, strict=True):
+        tensors |= {f"{name}s": np.float32(scale), f"{name}z": np.uint8(zero)}
+        if name == "y":
+            nodes.append(
+                node(kind, ["ad", "bd"], ["y"], **({"axis": 1} if kind == "Concat" else {}))
+            )
+        result = "logits" if name == "y" else f"{name}d"
+        grid = [f"{name}s", f"{name}z"]
+        nodes.append(node("QuantizeLinear", [name, *grid], [f"{name}q"]))
+        nodes.append(node("DequantizeLinear", [f"{name}q", *grid], [result]))
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", 2, 256, 256])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", None, 256, 256])],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in tensors.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "short"),
+    [(k, short) for k in ("Add", "Mul") for short in ("", "a", "b")] + [("Concat", "")],
+)
+@settings(max_examples=12)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_every_pair_of_integers_is_identical(tmp_path_factory, kind, short, seed):
+    """Among 65,536 pairs some lie next to a tie, where each rounding of the kernel shows."""
+    generator = np.random.default_rng(seed)
+    scales, zeros = generator.uniform(1e-3, 0.1, 3), generator.integers(0, 256, 3)
+    if kind == "Mul":
+        scales[2] *= 1000 * scales[0] * scales[1]
+    path = tmp_path_factory.mktemp("pairs") / "m.onnx"
+    _pairs_graph(path, kind, scales, zeros, short)
+    integers = np.stack(np.meshgrid(np.arange(256), np.arange(256)))[None]
+    integers = integers[:, ::-1] if short == "a" else integers  # rows differ in what is short
+    images = (integers - zeros[:2].reshape(1, 2, 1, 1)) * scales[:2].reshape(1, 2, 1, 1)
+    images = images.astype(np.float32)
+    session, integer = open_target("onnxruntime", path), integer_session(path)
+    np.testing.assert_array_equal(integer.run(images), session.run(images))
+
+
 def test_a_layer_that_runs_in_float_has_no_integer_arithmetic(network, images, tmp_path):
     quantized = quantize(network, images, "w8a16", RECIPE)
     deploy.export_qdq(quantized.simulated, tmp_path / "m.onnx")

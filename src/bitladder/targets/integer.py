@@ -24,6 +24,14 @@ from bitladder.errors import TargetError
 _EXACT = 1 << 24  # integers up to here are exact in float32
 _NHWC_TO_NCHW = (0, 3, 1, 2)
 _NCHW_TO_NHWC = (0, 2, 3, 1)
+# Attributes by operation, and the value that they have wherever networks are written by PyTorch.
+_USUAL: dict[str, dict[str, Any]] = {
+    "MaxPool": {"auto_pad": b"NOTSET"},
+    "NhwcMaxPool": {"auto_pad": b"NOTSET"},
+    "QGemm": {"alpha": 1.0, "transA": 0},
+    "QLinearAveragePool": {"auto_pad": b"NOTSET", "ceil_mode": 0},
+    "QLinearConv": {"auto_pad": b"NOTSET"},
+}
 
 
 class IntegerModel:
@@ -39,8 +47,7 @@ class IntegerModel:
     def __init__(self, graph: onnx.GraphProto) -> None:
         self.nodes = [_Node(node) for node in graph.node]
         for node in self.nodes:
-            if node.kind not in _OPERATIONS:
-                raise TargetError(f"no integer arithmetic is known for the operation {node.kind}")
+            _check(node)
         self.constants = {tensor.name: _constant(tensor) for tensor in graph.initializer}
         self.types = {
             tensor.name: numpy_helper.to_array(tensor).dtype for tensor in graph.initializer
@@ -82,6 +89,14 @@ class _Node:
 Operation = Callable[[IntegerModel, _Node, list[Any]], Any]
 
 
+def _check(node: _Node) -> None:
+    if node.kind not in _OPERATIONS:
+        raise TargetError(f"no integer arithmetic is known for the operation {node.kind}")
+    for name, usual in _USUAL.get(node.kind, {}).items():
+        if node.get(name, usual) != usual:
+            raise TargetError(f"no integer arithmetic is known for {node.kind} with {name}")
+
+
 def _constant(tensor: onnx.TensorProto) -> Tensor:
     values = numpy_helper.to_array(tensor)
     if values.dtype == np.int32:  # biases can exceed what float32 holds
@@ -103,6 +118,11 @@ def _spread(values: Tensor, axis: int, dimensions: int) -> Tensor:
 def _round(values: Tensor, zero_point: Tensor, limits: tuple[float, float]) -> Tensor:
     """Round half to even, add the zero point, saturate."""
     return values.round_().add_(zero_point).clamp_(*limits)
+
+
+def _round_whole(values: Tensor, limits: tuple[float, float]) -> Tensor:
+    """Round half to even what has the zero point in it, saturate."""
+    return values.round_().clamp_(*limits)
 
 
 def _quantize(model: IntegerModel, node: _Node, given: list[Any]) -> Tensor:
@@ -179,15 +199,25 @@ def _gemm(model: IntegerModel, node: _Node, given: list[Any]) -> Tensor:
 
 
 def _add(model: IntegerModel, node: _Node, given: list[Any]) -> Tensor:
+    """Addition, which the kernel does with zero points gathered in one number before the sums."""
     a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero = given
-    summed = (a - a_zero) * (a_scale / y_scale) + (b - b_zero) * (b_scale / y_scale)
-    return _round(summed, y_zero, model.limits(node.inputs[7]))
+    if a.shape[-1] < b.shape[-1]:  # one number for a whole row comes second
+        a, a_scale, a_zero, b, b_scale, b_zero = b, b_scale, b_zero, a, a_scale, a_zero
+    by_a, by_b = a_scale / y_scale, b_scale / y_scale
+    fixed = y_zero - _fused(by_a, a_zero, by_b * b_zero)
+    summed = _fused(a, by_a, _fused(b, by_b, fixed))
+    return _round_whole(summed, model.limits(node.inputs[7]))
+
+
+def _fused(factor: Tensor, other: Tensor, added: Tensor) -> Tensor:
+    """A product and a sum that are rounded once, as processors with FMA do."""
+    return (factor.double() * other.double() + added.double()).float()
 
 
 def _multiply(model: IntegerModel, node: _Node, given: list[Any]) -> Tensor:
     a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero = given
     product = (a - a_zero) * (b - b_zero) * (a_scale * b_scale / y_scale)
-    return _round(product, y_zero, model.limits(node.inputs[7]))
+    return _round_whole(product + y_zero, model.limits(node.inputs[7]))
 
 
 def _pool_average(model: IntegerModel, node: _Node, given: list[Any]) -> Tensor:
@@ -196,25 +226,26 @@ def _pool_average(model: IntegerModel, node: _Node, given: list[Any]) -> Tensor:
     last = bool(node.get("channels_last", 0))
     x = x.permute(_NHWC_TO_NCHW) if last else x
     x = (x - x_zero) * x_scale
-    pads, (rows, columns) = node.get("pads", [0, 0, 0, 0]), node.get("kernel_shape", None)
-    counted = torch.ones_like(x[:1, :1])
+    window, strides = node.get("kernel_shape", None), node.get("strides", [1, 1])
+    pads = node.get("pads", [0, 0, 0, 0])
     around = (pads[1], pads[3], pads[0], pads[2])
-    counted = functional.pad(counted, around, value=float(node.get("count_include_pad", 0)))
-    total, count = (
-        _window_sum(functional.pad(x, around), rows, columns, node.get("strides", [1, 1])),
-        _window_sum(counted, rows, columns, node.get("strides", [1, 1])),
-    )
-    y = _round(total / count / y_scale, y_zero, model.limits(node.inputs[4]))
+    total = _window_sum(functional.pad(x, around), window, strides)
+    if node.get("count_include_pad", 0):
+        count = torch.tensor(float(window[0] * window[1]))
+    else:
+        count = _window_sum(functional.pad(torch.ones_like(x[:1, :1]), around), window, strides)
+    y = _round_whole(total / count / y_scale + y_zero, model.limits(node.inputs[4]))
     return y.permute(_NCHW_TO_NHWC) if last else y
 
 
-def _window_sum(x: Tensor, rows: int, columns: int, strides: list[int]) -> Tensor:
+def _window_sum(x: Tensor, window: list[int], strides: list[int]) -> Tensor:
     """Sums over windows, row after row, as a loop over them adds."""
-    height, width = (x.shape[2] - rows) // strides[0] + 1, (x.shape[3] - columns) // strides[1] + 1
+    height, width = ((x.shape[2 + i] - window[i]) // strides[i] + 1 for i in range(2))
     total = torch.zeros_like(x[:, :, :height, :width])
-    for row in range(rows):
-        for column in range(columns):
-            total = total + x[:, :, row :: strides[0], column :: strides[1]][:, :, :height, :width]
+    for row in range(window[0]):
+        for column in range(window[1]):
+            part = x[:, :, row :: strides[0], column :: strides[1]]
+            total = total + part[:, :, :height, :width]
     return total
 
 
