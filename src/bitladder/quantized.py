@@ -100,6 +100,7 @@ def quantize(
         precision=width,
         calibration=_gather(calibration, wanted),
         reference=copy.deepcopy(model).eval(),
+        integer_logits=targets.integer_logits,
         seed=seed,
     )
     ladder = _Ladder(context, validation)
@@ -141,6 +142,7 @@ class QuantizedModel:
             precision=Precision.parse(described["precision"]),
             calibration=torch.zeros(0, *shape),
             reference=copy.deepcopy(model).eval(),
+            integer_logits=targets.integer_logits,
             seed=described["seed"],
         )
         recipe = parse_techniques(described["recipe"])
@@ -261,8 +263,7 @@ class QuantizedModel:
         Raises:
             TargetError: a layer runs in float, so that there is no integer arithmetic.
         """
-        with tempfile.TemporaryDirectory() as folder:
-            return targets.integer_session(self.export(Path(folder) / "model.onnx"))
+        return targets.integer_arithmetic(self.simulated)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Weights and ranges by name."""

@@ -47,6 +47,10 @@ def test_every_technique_says_what_it_does_and_what_its_options_mean(name):
             ["fold_batch_norm", "calibrate", {"mixed_precision": {"mean_bits": 4, "bits": [4]}}],
             "at least two widths",
         ),
+        (
+            ["calibrate", "finetune", "integer_finetune", "reestimate_batch_norm"],
+            "'integer_finetune' works on folded layers: put 'fold_batch_norm'",
+        ),
         (["calibrate", "fold_batch_norm"], "put it before 'calibrate'"),
         (["calibrate", "calibrate"], "put it before 'calibrate'"),
         ([{"calibrate": {"image": 5}}], "unknown option 'image'; did you mean 'images'"),

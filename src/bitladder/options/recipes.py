@@ -22,6 +22,7 @@ from bitladder.options.techniques import (
     Technique,
 )
 
+_FOLDING = {FoldBatchNorm.name, ReestimateBatchNorm.name}
 RECIPES: dict[str, tuple[Technique, ...]] = {
     "ptq": (
         FoldBatchNorm(),
@@ -116,6 +117,11 @@ def _check_order(recipe: tuple[Technique, ...]) -> None:
         for other in technique.not_after:
             if other in before:
                 raise StudyError(f"'{name}' comes too late after '{other}': put it before")
+        if technique.folded and not before & _FOLDING:
+            raise StudyError(
+                f"'{name}' works on folded layers: put 'fold_batch_norm' before 'calibrate', or "
+                "'reestimate_batch_norm' before it"
+            )
         if technique.phase == "simulated" and simulated_by is None:
             raise StudyError(f"'{name}' works on the simulated network: put 'calibrate' before it")
         if technique.phase != "simulated" and simulated_by is not None:
@@ -130,7 +136,7 @@ def _check_order(recipe: tuple[Technique, ...]) -> None:
 
 def _check_batch_norms(names: set[str]) -> None:
     """Targets have no batch norms: one technique has to fold them, and only one can."""
-    folding = names & {FoldBatchNorm.name, ReestimateBatchNorm.name}
+    folding = names & _FOLDING
     if not folding:
         raise StudyError(
             "batch norms stay in the network: put 'fold_batch_norm' before 'calibrate', or "

@@ -12,6 +12,7 @@ from bitladder.options.training import Schedule
 
 Phase = Literal["float", "simulate", "simulated"]
 RangeMethod = Literal["sqnr", "mse", "entropy", "percentile", "min_max"]
+_TRAINING = ("finetune", "integer_finetune")
 
 
 class Technique(Options):
@@ -26,6 +27,8 @@ class Technique(Options):
     """A technique that has to stand before it, or None."""
     not_after: ClassVar[tuple[str, ...]] = ()
     """Techniques whose work it would undo or come too late for."""
+    folded: ClassVar[bool] = False
+    """Whether batch norms have to be folded before it."""
 
 
 class FoldBatchNorm(Technique):
@@ -98,7 +101,7 @@ class SequentialMse(Technique):
 
     name: ClassVar[str] = "sequential_mse"
     phase: ClassVar[Phase] = "simulated"
-    not_after: ClassVar[tuple[str, ...]] = ("adaround", "bias_correction", "finetune")
+    not_after: ClassVar[tuple[str, ...]] = ("adaround", "bias_correction", *_TRAINING)
 
     images: int = Field(default=256, ge=1)
     """Calibration images, the first of the training split."""
@@ -111,7 +114,7 @@ class Adaround(Technique):
 
     name: ClassVar[str] = "adaround"
     phase: ClassVar[Phase] = "simulated"
-    not_after: ClassVar[tuple[str, ...]] = ("adaround", "bias_correction", "finetune")
+    not_after: ClassVar[tuple[str, ...]] = ("adaround", "bias_correction", *_TRAINING)
 
     images: int = Field(default=500, ge=1)
     """Calibration images, the first of the training split."""
@@ -129,7 +132,7 @@ class BiasCorrection(Technique):
     name: ClassVar[str] = "bias_correction"
     phase: ClassVar[Phase] = "simulated"
     after: ClassVar[str | None] = "fold_batch_norm"
-    not_after: ClassVar[tuple[str, ...]] = ("finetune",)
+    not_after: ClassVar[tuple[str, ...]] = _TRAINING
 
     method: Literal["auto", "empirical", "analytic"] = "auto"
     """``analytic`` from folded batch norms, ``empirical`` from images, or where each applies."""
@@ -178,6 +181,28 @@ class ReestimateBatchNorm(Technique):
     """Images a batch, whose mean and variance are averaged."""
 
 
+class IntegerFinetune(Technique):
+    """The last steps of fine-tuning, on the very logits that integer kernels compute."""
+
+    name: ClassVar[str] = "integer_finetune"
+    phase: ClassVar[Phase] = "simulated"
+    trains: ClassVar[bool] = True
+    folded: ClassVar[bool] = True
+
+    steps: int = Field(default=50, ge=1)
+    """Optimizer steps; each one exports the network anew, which takes a second or more."""
+    batch_size: int = Field(default=256, ge=1)
+    """Images per step."""
+    lr: float = Field(default=1e-4, gt=0)
+    """Adam's learning rate (the peak of the schedule)."""
+    schedule: Schedule = "one_cycle"
+    """How the learning rate runs."""
+    gradient_clip: float = Field(default=0.5, ge=0)
+    """Largest gradient norm; 0 does not clip."""
+    distill: float = Field(default=0.5, ge=0, le=1)
+    """Share of the loss that follows the float network's outputs; the rest follows the labels."""
+
+
 class MixedPrecision(Technique):
     """Give each layer's weights their own bits under a budget, by measured sensitivity."""
 
@@ -187,7 +212,7 @@ class MixedPrecision(Technique):
         "sequential_mse",
         "adaround",
         "bias_correction",
-        "finetune",
+        *_TRAINING,
     )
 
     bits: tuple[int, ...] = (2, 3, 4, 6, 8)
@@ -227,5 +252,6 @@ TECHNIQUES: dict[str, type[Technique]] = {
         BiasCorrection,
         Finetune,
         ReestimateBatchNorm,
+        IntegerFinetune,
     )
 }

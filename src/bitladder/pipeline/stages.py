@@ -305,6 +305,7 @@ def _context(stage: Stage, bench: Bench) -> techniques.Context:
         precision=Precision.parse(stage.spec["precision"]),
         calibration=data.calibration_images(loaded, min(images, loaded.train.images)),
         reference=_float(stage, bench),
+        integer_logits=targets.integer_logits,
         seed=stage.spec["seed"],
     )
 

@@ -10,6 +10,8 @@ from bitladder.targets.raw import read_inputs, run_raw
 from bitladder.targets.session import (
     Session,
     containers,
+    integer_arithmetic,
+    integer_logits,
     integer_session,
     open_target,
     open_unfused,
@@ -25,6 +27,8 @@ __all__ = [
     "containers",
     "graph_inputs",
     "image_lines",
+    "integer_arithmetic",
+    "integer_logits",
     "integer_session",
     "layer_differences",
     "open_target",

@@ -158,7 +158,7 @@ def _convolve(model: IntegerModel, node: _Node, given: list[Any]) -> Tensor:
     }
     total: Any = 0
     for channels, part in node.parts:
-        total = total + functional.conv2d(x[:, channels], part, **how).double()
+        total = total + functional.conv2d(x[:, channels].to(part.dtype), part, **how).double()
     y = _requantize(total, bias, x_scale * w_scale / y_scale, 1)
     y = _round(y, y_zero, model.limits(node.inputs[7]))
     return y.permute(_NCHW_TO_NHWC) if last else y
@@ -175,7 +175,7 @@ def _parts(weight: Tensor, widest: float, groups: int) -> list[tuple[slice, Tens
         if reach * widest <= _EXACT:
             break
     if groups > 1:  # a group's channels lie apart in the input: never divided
-        return [(slice(None), weight)]
+        return [(slice(None), weight.double() if count > 1 else weight)]
     return list(zip(slices, parts, strict=True))
 
 

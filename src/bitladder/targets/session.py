@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from bitladder import deploy
 from bitladder.errors import TargetError, unknown
 from bitladder.options import Precision
+from bitladder.simulation import SimulatedModel
 from bitladder.targets.names import TARGETS
 
 
@@ -80,6 +85,30 @@ def integer_session(artifact: Path) -> Session:
     from bitladder.targets.onnxruntime_cpu import IntegerSession
 
     return IntegerSession(artifact)
+
+
+def integer_arithmetic(simulated: SimulatedModel) -> Session:
+    """A simulated network as the integer kernels would compute what is exported of it now.
+
+    Raises:
+        ExportError: the network cannot be exported.
+        TargetError: it holds an operation whose integer arithmetic is not known.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        artifact = Path(folder) / "model.onnx"
+        deploy.export_qdq(simulated, artifact)
+        return integer_session(artifact)
+
+
+def integer_logits(simulated: SimulatedModel, images: Tensor) -> Tensor:
+    """The logits (N, classes) of images (N, C, H, W) by ``integer_arithmetic``, on their device.
+
+    Raises:
+        ExportError: the network cannot be exported.
+        TargetError: it holds an operation whose integer arithmetic is not known.
+    """
+    logits = integer_arithmetic(simulated).run(images.cpu().contiguous().numpy())
+    return torch.from_numpy(logits).to(images.device)
 
 
 def containers(name: str, precision: Precision) -> tuple[str, ...]:

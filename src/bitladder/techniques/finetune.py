@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,8 +34,6 @@ def finetune(options: Finetune, model: nn.Module, context: Context) -> nn.Module
     Raises:
         TrainingError: the loss is not a number, or training ends at chance level.
     """
-    data = context.training
-    assert data is not None  # the registry has checked it
     assert isinstance(model, SimulatedModel)
     ratio = 1.0 if options.range_lr is None else options.range_lr / options.lr
     tuning = Tuning(
@@ -44,20 +43,40 @@ def finetune(options: Finetune, model: nn.Module, context: Context) -> nn.Module
         penalty=_dampening(model, options.dampen) if options.dampen else None,
         freeze_batch_norm=options.freeze_batch_norm,
     )
+    data = context.training
+    assert data is not None  # the registry has checked it
+    train(model, _training(options), tuning, context, checkpoint=data.checkpoint)
+    return model
+
+
+def train(
+    model: nn.Module,
+    options: TrainOptions,
+    tuning: Tuning,
+    context: Context,
+    *,
+    checkpoint: Path | None,
+) -> None:
+    """Train on the context's labelled images, and note what was done.
+
+    Raises:
+        TrainingError: the loss is not a number, or training ends at chance level.
+    """
+    data = context.training
+    assert data is not None
     result = fit(
         model,
         data.train,
         data.validation,
-        _training(options),
+        options,
         seed=context.seed,
         log_dir=data.log_dir,
         tuning=tuning,
         report=data.report,
-        checkpoint=data.checkpoint,
+        checkpoint=checkpoint,
         classes=data.classes,
     )
     context.notes.append(f"{result.steps} steps at learning rate {result.lr:g}")
-    return model
 
 
 def dampening_loss(layers: Iterable[Any]) -> Tensor:

@@ -11,12 +11,14 @@ from torch import Tensor, nn
 
 from bitladder.errors import QuantizationError
 from bitladder.options import Precision, Technique
+from bitladder.simulation import SimulatedModel
 
 if TYPE_CHECKING:
     from bitladder.data import Split
     from bitladder.progress import Progress
 
 Handler = Callable[[Any, nn.Module, "Context"], nn.Module]
+IntegerLogits = Callable[[SimulatedModel, Tensor], Tensor]
 HandlerT = TypeVar("HandlerT", bound=Handler)
 
 
@@ -50,6 +52,8 @@ class Context:
         calibration: float images (N, C, H, W) of the training split; never evaluation images.
         reference: the float network, for distillation and for comparing outputs.
         training: labelled images and how to train, or None where nobody gave any.
+        integer_logits: the logits (N, classes) of images (N, C, H, W) as integer kernels compute
+            them from a simulated network, or None where nobody gave it.
         seed: seed of the order of images and of everything random.
         notes: what a technique wants to say about what it did.
     """
@@ -58,6 +62,7 @@ class Context:
     calibration: Tensor
     reference: nn.Module
     training: TrainingData | None = None
+    integer_logits: IntegerLogits | None = None
     seed: int = 0
     notes: list[str] = field(default_factory=list)
 
