@@ -68,6 +68,24 @@ def test_the_encodings_name_tensors_of_the_float_file(simulate, tmp_path, versio
             read_encodings(tmp_path / "e.json")
 
 
+@pytest.mark.parametrize("version", ["1.0.0", "2.0.0"])
+@pytest.mark.parametrize("precision", ["w8a8", "w4a8"])
+def test_aimet_s_own_loader_makes_the_same_simulation_of_the_two_files(
+    simulate, images, tmp_path, precision, version
+):
+    loader = pytest.importorskip("aimet_onnx.quantsim", reason="aimet-onnx is not installed")
+    simulated = simulate(precision)
+    export_float(simulated, tmp_path / "f.onnx", tmp_path / "e.json", version=version)
+    sim = loader.QuantizationSimModel(onnx.load(tmp_path / "f.onnx"))
+    loader.load_encodings_to_sim(sim, str(tmp_path / "e.json"), strict=False)
+    [found] = sim.session.run(None, {"image": images.numpy()})
+    with torch.no_grad():
+        expected = simulated(images).numpy()
+    steps = np.abs(found - expected) / (np.ptp(expected) / 255)
+    assert (steps > 0.5).mean() < 0.01  # a tie may fall to the other side
+    assert steps.max() < 1.5
+
+
 def test_the_encodings_are_the_simulation_s(simulate, tmp_path):
     simulated = simulate(8)
     export_float(simulated, tmp_path / "f.onnx", tmp_path / "e.json", version="2.0.0")
