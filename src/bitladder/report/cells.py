@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from bitladder.accuracy import Accuracy
@@ -16,6 +16,8 @@ ALLOWED = 1.0  # points of accuracy that may be lost where nobody says otherwise
 STAGES = ("train", "quantize", "explain", "finetune", "test", "export", "verify")
 _TITLES = {"onnxruntime": "ONNX Runtime", "htp": "HTP emulator"}
 _EXACT = 1e-9  # of a comparison of points
+_AGREEMENT = "_agreement"  # ends the column that every target has
+_NEXT = "; "  # between notes
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,7 @@ class TargetResult:
     @property
     def verdict(self) -> str:
         """The agreement in words."""
-        if self.agrees:
-            return f"agrees on {self.agreement.percent} %"
-        return f"differs on {100 * (1 - self.agreement.value):.2f} %"
+        return f"{'agrees' if self.agrees else 'differs'}, {self.agreement.percent} %"
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,9 @@ class ReportedCell:
         if self.trained is None or self.final is None or self.status != "complete":
             return None
         whole = [
-            target.accuracy.value for target in self.targets.values() if target.images == self.images
+            target.accuracy.value
+            for target in self.targets.values()
+            if target.images == self.images
         ]
         return 100 * (self.trained.value - min([self.final.value, *whole]))
 
@@ -140,6 +142,11 @@ class Pair:
         """Accuracy of the float network, where a cell has reached it."""
         return next((cell.trained for cell in self.cells if cell.trained is not None), None)
 
+    @property
+    def megabytes(self) -> float | None:
+        """Size of the float network, where it is known."""
+        return next((cell.sizes["float"] for cell in self.cells if "float" in cell.sizes), None)
+
     def lowest(self, allowed: float) -> ReportedCell | None:
         """The lowest precision that loses no more than ``allowed`` points, or None."""
         for cell in self.cells:
@@ -150,10 +157,9 @@ class Pair:
 
 def read_cells(run: RunFolder) -> list[ReportedCell]:
     """The cells in the order of results.csv."""
-    names = [
-        match[1] for match in map(re.compile("(.+)_agreement").fullmatch, run.results) if match
-    ]
-    rows = run.results.to_dict("records")
+    columns = [str(column) for column in run.results.columns]
+    names = [name.removesuffix(_AGREEMENT) for name in columns if name.endswith(_AGREEMENT)]
+    rows: list[dict[str, Any]] = run.results.to_dict("records")  # type: ignore[assignment]
     return [_cell(index, row, names) for index, row in enumerate(rows)]
 
 
@@ -176,6 +182,13 @@ def in_order(cells: Sequence[ReportedCell]) -> list[str]:
     """The precisions of the run, the highest first."""
     ranks = {cell.precision: (*cell.bits, cell.sizes.get("packed", 0.0)) for cell in cells}
     return sorted(ranks, key=lambda name: ranks[name], reverse=True)
+
+
+def shared_note(cells: Sequence[ReportedCell]) -> str:
+    """The notes that all of these cells begin with, such as those of their data set."""
+    notes = [cell.notes.split(_NEXT) for cell in cells if cell.status == "complete"]
+    alike = takewhile(lambda parts: len(set(parts)) == 1, zip(*notes, strict=False))
+    return _NEXT.join(parts[0] for parts in alike)
 
 
 def target_title(name: str) -> str:

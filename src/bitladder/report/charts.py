@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -31,7 +32,7 @@ def accuracy_figure(dataset: str, pairs: Sequence[Pair]) -> Figure:
     base = alt.Chart(alt.Data(values=rows)).encode(
         x=alt.X("precision:N", sort=precisions, title="precision", axis=alt.Axis(labelAngle=0)),
         xOffset=alt.XOffset("model:N", sort=models),
-        color=_by("model", models),
+        color=by_name("model", models),
     )
     scale = alt.Scale(zero=False, nice=True)
     y = alt.Y("value:Q", title="accuracy (%)", scale=scale)
@@ -46,7 +47,7 @@ def accuracy_figure(dataset: str, pairs: Sequence[Pair]) -> Figure:
         base.mark_rule(strokeWidth=2, opacity=0.45).encode(y=alt.Y("low:Q"), y2="high:Q"),
         base.mark_line(strokeWidth=1.5).encode(y=y),
         base.mark_point(filled=True, size=70, opacity=1).encode(
-            y=y, shape=_shape("model", models), tooltip=tips
+            y=y, shape=by_shape("model", models), tooltip=tips
         ),
     )
     return Figure(
@@ -71,12 +72,12 @@ def size_figure(dataset: str, pairs: Sequence[Pair]) -> Figure:
     models = [pair.model for pair in pairs]
     base = alt.Chart(alt.Data(values=rows)).encode(
         y=alt.Y("value:Q", title="accuracy (%)", scale=alt.Scale(zero=False, nice=True)),
-        color=_by("model", models),
+        color=by_name("model", models),
     )
-    axis = alt.Axis(grid=False, format="~g")
+    axis = alt.Axis(grid=False, format="~g", values=_ticks(rows))
     scale = alt.Scale(type="log", nice=False, padding=20)
     x = alt.X("packed:Q", title="size (MB, logarithmic)", scale=scale, axis=axis)
-    shape = _shape("model", models)
+    shape = by_shape("model", models)
     tips = [
         alt.Tooltip("model:N", title="network"),
         alt.Tooltip("precision:N"),
@@ -94,9 +95,7 @@ def size_figure(dataset: str, pairs: Sequence[Pair]) -> Figure:
         base.mark_rule(strokeWidth=1, opacity=0.5).encode(x=x, x2="file:Q"),
         base.mark_point(filled=False, size=55).encode(x=alt.X("file:Q"), shape=shape),
         base.mark_point(filled=True, size=75, opacity=1).encode(x=x, shape=shape, tooltip=tips),
-        base.mark_text(align="right", dx=-8, dy=-6).encode(
-            x=x, text="precision:N", color=alt.Undefined
-        ),
+        base.mark_text(align="right", dx=-8, dy=-6).encode(x=x, text="precision:N"),
     )
     return Figure(
         figure_name("size", dataset),
@@ -188,13 +187,20 @@ def target_figures(dataset: str, pairs: Sequence[Pair]) -> list[Figure]:
 def time_figure(dataset: str, pairs: Sequence[Pair]) -> Figure:
     """Minutes of each stage; the float network, which the precisions share, has its own row."""
     rows = [
-        {"cell": f"{pair.model} {name}", "stage": stage, "minutes": seconds / _MINUTE, "order": rank}
+        {
+            "cell": f"{pair.model} {name}",
+            "stage": stage,
+            "minutes": seconds / _MINUTE,
+            "order": rank,
+        }
         for pair in pairs
         for name, times in _times(pair)
         for rank, stage in enumerate(STAGES)
         if (seconds := times.get(stage))
     ]
-    order = list(dict.fromkeys(row["cell"] for row in rows))
+    order = list(
+        dict.fromkeys(f"{pair.model} {name}" for pair in pairs for name, _ in _times(pair))
+    )
     stages = [stage for stage in STAGES if any(row["stage"] == stage for row in rows)]
     chart = (
         alt.Chart(alt.Data(values=rows))
@@ -202,7 +208,9 @@ def time_figure(dataset: str, pairs: Sequence[Pair]) -> Figure:
         .encode(
             x=alt.X("minutes:Q", title="minutes of one worker"),
             y=_rows("cell", order),
-            color=alt.Color("stage:N", scale=alt.Scale(domain=stages)),
+            color=alt.Color(
+                "stage:N", scale=alt.Scale(domain=stages), legend=alt.Legend(columns=2)
+            ),
             order=alt.Order("order:Q"),
             tooltip=[
                 alt.Tooltip("cell:N", title="cell"),
@@ -234,6 +242,18 @@ def total_minutes(pairs: Sequence[Pair]) -> float:
     return sum(sum(times.values()) for pair in pairs for _, times in _times(pair)) / _MINUTE
 
 
+def by_name(field: str, domain: Sequence[str], **options: Any) -> Any:
+    """A colour each name, the same in every chart of one domain."""
+    return alt.Color(f"{field}:N", scale=alt.Scale(domain=list(domain)), **options)
+
+
+def by_shape(field: str, domain: Sequence[str], **options: Any) -> Any:
+    """A shape each name, so that colours need not be told apart."""
+    shapes = [SHAPES[index % len(SHAPES)] for index in range(len(domain))]
+    scale = alt.Scale(domain=list(domain), range=shapes)
+    return alt.Shape(f"{field}:N", scale=scale, **options)
+
+
 def _ladder(pair: Pair) -> list[tuple[str, Share]]:
     """The float network and then the precisions, the highest first, where there is an accuracy."""
     steps = [(FLOAT, pair.trained), *((c.precision, c.final) for c in reversed(pair.cells))]
@@ -252,11 +272,17 @@ def _sizes(pair: Pair) -> list[dict[str, Any]]:
         for cell in reversed(pair.cells)
         if cell.final is not None and {"packed", "file"} <= cell.sizes.keys()
     ]
-    size = next((cell.sizes["float"] for cell in pair.cells if "float" in cell.sizes), None)
-    if size is None or pair.trained is None:
+    if pair.megabytes is None or pair.trained is None:
         return found
-    whole = {"model": pair.model, "precision": FLOAT, **_percents(pair.trained)}
-    return [{**whole, "packed": size, "file": size}, *found]
+    size = {"packed": pair.megabytes, "file": pair.megabytes}
+    return [{"model": pair.model, "precision": FLOAT, **_percents(pair.trained), **size}, *found]
+
+
+def _ticks(rows: Sequence[Mapping[str, Any]]) -> list[float]:
+    """1, 2 and 5 in every decade of the sizes."""
+    sizes = [row[name] for row in rows for name in ("packed", "file")]
+    low, high = (math.floor(math.log10(size)) for size in (min(sizes), max(sizes)))
+    return [step * 10.0**decade for decade in range(low, high + 1) for step in (1, 2, 5)]
 
 
 def _times(pair: Pair) -> list[tuple[str, dict[str, float]]]:
@@ -272,9 +298,7 @@ def _dots(rows: Sequence[dict[str, Any]], title: str, everyone: Sequence[str]) -
     base = alt.Chart(alt.Data(values=list(rows))).encode(
         y=_rows("cell", order),
         yOffset=alt.YOffset("by:N", sort=there),
-        color=alt.Color(
-            "by:N", scale=alt.Scale(domain=list(everyone)), legend=alt.Legend(values=there)
-        ),
+        color=by_name("by", everyone, legend=alt.Legend(values=there)),
     )
     x = alt.X("value:Q", title=title, scale=alt.Scale(zero=False, nice=True))
     tips = [
@@ -288,7 +312,7 @@ def _dots(rows: Sequence[dict[str, Any]], title: str, everyone: Sequence[str]) -
     chart = alt.layer(
         base.mark_rule(strokeWidth=2, opacity=0.45).encode(x=alt.X("low:Q"), x2="high:Q"),
         base.mark_point(filled=True, size=55, opacity=1).encode(
-            x=x, shape=_shape("by", everyone, legend=None), tooltip=tips
+            x=x, shape=by_shape("by", everyone, legend=alt.Legend(values=there)), tooltip=tips
         ),
     )
     return _sized(chart, _ROW * len(order))
@@ -296,16 +320,6 @@ def _dots(rows: Sequence[dict[str, Any]], title: str, everyone: Sequence[str]) -
 
 def _rows(field: str, order: Sequence[str]) -> Any:
     return alt.Y(f"{field}:N", sort=list(order), title=None, axis=alt.Axis(labelLimit=190))
-
-
-def _by(field: str, domain: Sequence[str]) -> Any:
-    return alt.Color(f"{field}:N", scale=alt.Scale(domain=list(domain)))
-
-
-def _shape(field: str, domain: Sequence[str], **options: Any) -> Any:
-    shapes = [SHAPES[index % len(SHAPES)] for index in range(len(domain))]
-    scale = alt.Scale(domain=list(domain), range=shapes)
-    return alt.Shape(f"{field}:N", scale=scale, **options)
 
 
 def _sized(chart: Any, height: int) -> Any:

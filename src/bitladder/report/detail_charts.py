@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import altair as alt
 
 from bitladder.report.cells import Pair, ReportedCell, Share, number
-from bitladder.report.charts import FLOAT, WIDTH
+from bitladder.report.charts import FLOAT, WIDTH, by_name, by_shape
 from bitladder.report.figures import Figure, figure_name
-from bitladder.report.palette import SHAPES
 
 if TYPE_CHECKING:
     import pandas
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 _ROW = 34  # pixels of a technique
 _HEIGHT = 220
 _WORST = 12  # quantizers that are drawn
+_KINDS = ("weight", "input", "output")
 _NAME = 26  # letters of a layer's name that fit beside a chart
 
 
@@ -40,10 +40,11 @@ def ladder_figure(pair: Pair, rungs: pandas.DataFrame) -> Figure | None:
         }
         for row in here.to_dict("records")
     ]
+    legend = alt.Legend(values=precisions[1:])
     base = alt.Chart(alt.Data(values=rows)).encode(
         y=alt.Y("technique:N", sort=techniques, title=None, axis=alt.Axis(labelLimit=170)),
         yOffset=alt.YOffset("precision:N", sort=precisions[1:]),
-        color=_series("precision", precisions, hidden=FLOAT),
+        color=by_name("precision", precisions, legend=legend),
     )
     x = alt.X("accuracy:Q", title="accuracy (%)", scale=alt.Scale(zero=False, nice=True))
     tips = [
@@ -58,7 +59,7 @@ def ladder_figure(pair: Pair, rungs: pandas.DataFrame) -> Figure | None:
         base.mark_rule(strokeWidth=2, opacity=0.4).encode(x=alt.X("low:Q"), x2="high:Q"),
         base.mark_line(strokeWidth=1.5).encode(x=x, order="rung:Q"),
         base.mark_point(filled=True, size=70, opacity=1).encode(
-            x=x, shape=_shape("precision", precisions), tooltip=tips
+            x=x, shape=by_shape("precision", precisions, legend=legend), tooltip=tips
         ),
     )
     cells = {(row["precision"], row["technique"]): row for row in here.to_dict("records")}
@@ -126,7 +127,7 @@ def layer_figure(cell: ReportedCell, layers: pandas.DataFrame) -> Figure | None:
     if not rows:
         return None
     order = list(dict.fromkeys(row["layer"] for row in rows))
-    kinds = ["weight", "input", "output"]
+    kinds = [kind for kind in _KINDS if any(row["kind"] == kind for row in rows)]
     shown = [
         {
             "layer": row["layer"],
@@ -153,8 +154,8 @@ def layer_figure(cell: ReportedCell, layers: pandas.DataFrame) -> Figure | None:
                 title=None,
                 axis=alt.Axis(labelExpr=short, labelLimit=220, grid=True),
             ),
-            color=_series("kind", kinds),
-            shape=_shape("kind", kinds),
+            color=by_name("kind", kinds),
+            shape=by_shape("kind", kinds),
             tooltip=[
                 alt.Tooltip("layer:N"),
                 alt.Tooltip("kind:N"),
@@ -201,7 +202,7 @@ def _curves(rows: Sequence[dict[str, Any]], title: str, series: list[str], train
     base = alt.Chart(alt.Data(values=list(rows))).encode(
         x=alt.X("step:Q", title="optimizer step", axis=alt.Axis(grid=False)),
         y=alt.Y("value:Q", title=title, scale=alt.Scale(zero=False, nice=True)),
-        color=_series("run", series),
+        color=by_name("run", series),
         tooltip=[
             alt.Tooltip("run:N"),
             alt.Tooltip("split:N"),
@@ -213,7 +214,7 @@ def _curves(rows: Sequence[dict[str, Any]], title: str, series: list[str], train
         base.transform_filter(alt.datum.split == "training").mark_line(strokeWidth=1.5),
         base.transform_filter(alt.datum.split == "validation")
         .mark_point(filled=True, size=80, opacity=1)
-        .encode(shape=_shape("run", series)),
+        .encode(shape=by_shape("run", series)),
     ]
     if trained and len(series) > 1:
         border = alt.Chart(alt.Data(values=[{"step": trained}]))
@@ -228,17 +229,6 @@ def _of(pair: Pair, table: pandas.DataFrame) -> pandas.DataFrame:
 def _precisions(pair: Pair) -> list[str]:
     """The float network and then the precisions, the highest first, so that each has its colour."""
     return [FLOAT, *(cell.precision for cell in reversed(pair.cells))]
-
-
-def _series(field: str, domain: Sequence[str], hidden: str | None = None) -> Any:
-    legend = alt.Legend(values=[name for name in domain if name != hidden])
-    return alt.Color(f"{field}:N", scale=alt.Scale(domain=list(domain)), legend=legend)
-
-
-def _shape(field: str, domain: Sequence[str]) -> Any:
-    shapes = [SHAPES[index % len(SHAPES)] for index in range(len(domain))]
-    scale = alt.Scale(domain=list(domain), range=shapes)
-    return alt.Shape(f"{field}:N", scale=scale, legend=None)
 
 
 def _rung(row: Any) -> str:

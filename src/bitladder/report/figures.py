@@ -51,18 +51,23 @@ class Figure:
         Raises:
             StoreError: the folder cannot be written.
         """
-        import altair
         import vl_convert
 
         spec = {**self.chart.to_dict(), "title": self.title, "config": chart_config(LIGHT)}
-        version = ".".join(altair.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
-        svg = vl_convert.vegalite_to_svg(spec, vl_version=version)
+        svg = vl_convert.vegalite_to_svg(spec, vl_version=vega_lite_version())
         replace(folder / f"{self.name}.svg", svg)
         path = folder / f"{self.name}.png"
         try:
             path.write_bytes(vl_convert.svg_to_png(svg, scale=_PIXELS))
         except OSError as error:
             raise StoreError(f"{path}: cannot write: {error.strerror}; free space there") from error
+
+
+def vega_lite_version() -> str:
+    """The version of Vega-Lite that Altair writes, such as ``6.1``."""
+    import altair
+
+    return ".".join(altair.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
 
 
 def figure_name(*parts: str) -> str:

@@ -11,9 +11,7 @@ from bitladder.report.run_folder import RunFolder
 _NONE = "-"
 
 
-def results_markdown(
-    run: RunFolder, cells: Sequence[ReportedCell], by_pair: Sequence[Pair]
-) -> str:
+def results_markdown(run: RunFolder, cells: Sequence[ReportedCell], by_pair: Sequence[Pair]) -> str:
     """The text of results.md; names and errors are escaped."""
     return "\n".join([*_head(run, cells), *_answer(by_pair), *_table(cells), *_failed(cells)])
 
@@ -41,7 +39,9 @@ def _answer(by_pair: Sequence[Pair]) -> Iterator[str]:
             continue
         parts = [f"**{cell.precision}**", f"loses {cell.loss:.2f} points"]
         if "packed" in cell.sizes:
-            parts.append(f"{cell.sizes['packed']:.2f} MB packed, {cell.sizes['file']:.2f} MB a file")
+            parts.append(
+                f"{cell.sizes['packed']:.2f} MB packed, {cell.sizes['file']:.2f} MB a file"
+            )
         parts += [f"{target.title} {target.verdict}" for target in cell.targets.values()]
         yield f"{place} {'; '.join(parts)}"
     yield ""
@@ -62,10 +62,11 @@ def _table(cells: Sequence[ReportedCell]) -> Iterator[str]:
         row.append(_NONE if cell.loss is None else f"{cell.loss:+.2f}")
         for name in titles:
             target = cell.targets.get(name)
-            row.append(_told(target and target.accuracy))
-            row.append(_told(target and target.agreement))
+            row.append(_told(target.accuracy if target else None))
+            row.append(_told(target.agreement if target else None))
         row += [
-            f"{cell.sizes[size]:.2f}" if size in cell.sizes else _NONE for size in ("packed", "file")
+            f"{cell.sizes[size]:.2f}" if size in cell.sizes else _NONE
+            for size in ("packed", "file")
         ]
         yield _row(row)
     yield ""

@@ -20,8 +20,16 @@ from markupsafe import Markup
 from bitladder.errors import StoreError
 from bitladder.pipeline.results import replace
 from bitladder.report import charts, detail_charts
-from bitladder.report.cells import ALLOWED, Pair, ReportedCell, number, pairs, read_cells
-from bitladder.report.figures import Figure, unique
+from bitladder.report.cells import (
+    ALLOWED,
+    Pair,
+    ReportedCell,
+    number,
+    pairs,
+    read_cells,
+    shared_note,
+)
+from bitladder.report.figures import Figure, unique, vega_lite_version
 from bitladder.report.markdown import results_markdown
 from bitladder.report.palette import DARK, LIGHT
 from bitladder.report.run_folder import RunFolder, read_run
@@ -106,6 +114,10 @@ def render(
         precisions=list(dict.fromkeys(cell.precision for cell in cells)),
         states=Counter(cell.status for cell in cells),
         targets=list(dict.fromkeys(name for cell in cells for name in cell.targets)),
+        dataset_notes={
+            name: shared_note([cell for cell in cells if cell.dataset == name])
+            for name in {cell.dataset for cell in cells}
+        },
         titles={name: t.title for cell in cells for name, t in cell.targets.items()},
         minutes=charts.total_minutes(by_pair),
         allowed=ALLOWED,
@@ -181,10 +193,13 @@ def _asset(name: str) -> str:
 
 @functools.cache
 def _bundle() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script that sets their names on the window."""
+    """Vega, Vega-Lite and Vega-Embed as one script that makes ``window.vegaEmbed``."""
     import vl_convert
 
-    return f"(() => {{{vl_convert.javascript_bundle()}}})();"
+    bundle = vl_convert.javascript_bundle(
+        "window.vegaEmbed = vegaEmbed;", vl_version=vega_lite_version()
+    )
+    return f"(() => {{{bundle}}})();"
 
 
 def _sha256(script: str) -> str:

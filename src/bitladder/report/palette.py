@@ -74,10 +74,11 @@ def chart_config(colours: Mapping[str, str]) -> dict[str, Any]:
             "domainColor": colours["line"],
             "tickColor": colours["line"],
         },
+        "axisQuantitative": {"labelOverlap": "greedy", "labelSeparation": 8, "tickCount": 6},
         "legend": {
             **text,
             "labelFontSize": 12,
-            "labelLimit": 220,
+            "labelLimit": 160,
             "orient": "top",
             "columns": 3,
             "offset": 8,

@@ -83,7 +83,9 @@ def _table(folder: Path, name: str) -> pandas.DataFrame:
         # A network may be called "NA": only what is empty is missing, and not in names and texts.
         table = pandas.read_csv(path, keep_default_na=False, na_values=[""], dtype=_types())
     except (OSError, ValueError) as error:  # pandas' and Unicode's errors are ValueErrors
-        raise StoreError(f"{path}: cannot read this table: {' '.join(str(error).split())}") from None
+        raise StoreError(
+            f"{path}: cannot read this table: {' '.join(str(error).split())}"
+        ) from None
     missing = [column for column in needed if column not in table.columns]
     if missing:
         raise StoreError(f"{path}: not a table of a run: the column '{missing[0]}' is missing")

@@ -5,7 +5,9 @@ function drawCharts(place) {
   for (const figure of place.querySelectorAll("figure[data-chart]")) {
     if (figure.dataset.drawn || figure.closest("[hidden]")) continue;
     figure.dataset.drawn = "yes";
-    window.vegaEmbed(figure.querySelector(".plot"), run.specs[figure.dataset.chart], {
+    const spec = run.specs[figure.dataset.chart];
+    spec.config.legend.columns = Math.max(1, Math.floor((figure.clientWidth - 150) / 120));
+    window.vegaEmbed(figure.querySelector(".plot"), spec, {
       mode: "vega-lite",
       renderer: "svg", // its colours are the page's variables, so that they follow the theme
       actions: false,

@@ -51,6 +51,8 @@
     link.addEventListener("click", () => {
       pair.value = link.dataset.open;
       choosePair();
+      precision.value = link.dataset.cell;
+      chooseCell();
     });
   }
   choosePair();
