@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import bitladder
-from bitladder import dlc_commands
+from bitladder import dlc_commands, report_command
 from bitladder.errors import BitladderError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ app = typer.Typer(
 )
 
 app.add_typer(dlc_commands.app, name="dlc")
+app.command()(report_command.report)
 
 StudyArguments = Annotated[
     list[str] | None,
@@ -332,6 +333,7 @@ def _print_end(results: Results, console: Console) -> None:
         for note in cell.notes:
             console.print(escape(f"note: {cell.cell.name}: {note}"), soft_wrap=True)
     console.print(escape(f"results: {results.output / 'results.csv'}"), soft_wrap=True)
+    console.print(escape(f"report: {results.output / 'report.html'}"), soft_wrap=True)
     console.print(escape(f"artifacts: {results.output / 'cells'}"), soft_wrap=True)
 
 

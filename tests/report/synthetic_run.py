@@ -11,6 +11,7 @@ from bitladder.pipeline.results import CellResult, Results
 from bitladder.study import Study
 
 HOSTILE = "<script>alert(1)</script> \"quoted\" 'single' </script> & |pipe| `tick`"
+NOTE = "kmnist: split from its test images; not comparable"
 STUDY = {
     "name": "synthetic",
     "datasets": ["mnist", "fashion_mnist"],
@@ -73,11 +74,7 @@ def _records(cell, chance):
         "train": {
             "rungs": [_rung("float", trained, 190)],
             "seconds": 190.0,
-            "notes": [
-                "kmnist: split from its 10000 official test images, as the training images are not there; not comparable with results on the official splits"
-            ]
-            if cell.dataset.name == "kmnist"
-            else [],
+            "notes": [NOTE] if cell.dataset.name == "kmnist" else [],
             "summary": {"parameters": parameters, "macs": 37_019_648},
             "history": list(_history(430, chance)),
         },

@@ -37,7 +37,7 @@ def _answer(by_pair: Sequence[Pair]) -> Iterator[str]:
         if cell is None or cell.loss is None:
             yield f"{place} none of them"
             continue
-        parts = [f"**{cell.precision}**", f"loses {cell.loss:.2f} points"]
+        parts = [f"**{cell.precision}**", f"loss {cell.loss:+.2f} points"]
         if "packed" in cell.sizes:
             parts.append(
                 f"{cell.sizes['packed']:.2f} MB packed, {cell.sizes['file']:.2f} MB a file"

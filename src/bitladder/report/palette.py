@@ -87,5 +87,6 @@ def chart_config(colours: Mapping[str, str]) -> dict[str, Any]:
             "title": None,
         },
         "title": {"color": colours["ink"], "anchor": "start", "fontSize": 14, "offset": 12},
+        "rule": {"color": colours["soft"]},
         "text": {"fill": colours["soft"], "fontSize": 11},
     }
