@@ -29,7 +29,6 @@ app = typer.Typer(
 )
 
 app.add_typer(dlc_commands.app, name="dlc")
-app.command()(report_command.report)
 
 StudyArguments = Annotated[
     list[str] | None,
@@ -114,6 +113,9 @@ def run(
         _print_end(results, console)
     if results.failed:
         raise typer.Exit(1)
+
+
+app.command()(report_command.report)
 
 
 @app.command()

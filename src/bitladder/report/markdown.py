@@ -18,12 +18,11 @@ def results_markdown(run: RunFolder, cells: Sequence[ReportedCell], by_pair: Seq
 
 def _head(run: RunFolder, cells: Sequence[ReportedCell]) -> Iterator[str]:
     complete = sum(cell.status == "complete" for cell in cells)
-    machine, versions = run.environment["machine"], run.environment["versions"]
     made = [
         f"{complete} of {len(cells)} cells complete",
-        f"{machine.get('cores', '?')} cores of {machine.get('processor', '?')}",
-        f"bitladder {versions.get('bitladder', '?')}",
-        str(run.environment.get("date", "")),
+        run.machine[0],
+        f"bitladder {run.environment['versions'].get('bitladder', '?')}",
+        run.date,
     ]
     yield f"# {_text(run.name)}\n"
     yield f"{_text(', '.join(filter(None, made)))}.\n"

@@ -50,6 +50,21 @@ class RunFolder:
     study: str
     environment: Mapping[str, Any]
 
+    @property
+    def machine(self) -> list[str]:
+        """The machine in words: cores and processor, memory, system, as far as they are known."""
+        machine = self.environment["machine"]
+        return [
+            f"{machine.get('cores', '?')} cores of {machine.get('processor', '?')}",
+            *([f"{machine['memory_gib']} GiB"] if "memory_gib" in machine else []),
+            *([str(machine["system"])] if "system" in machine else []),
+        ]
+
+    @property
+    def date(self) -> str:
+        """The day in UTC, or empty where the run did not write it."""
+        return str(self.environment.get("date", ""))
+
 
 def read_run(path: Path) -> RunFolder:
     """Read the folder of a run, of this machine or another.
