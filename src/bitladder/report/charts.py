@@ -95,7 +95,9 @@ def size_figure(dataset: str, pairs: Sequence[Pair]) -> Figure:
         base.mark_rule(strokeWidth=1, opacity=0.5).encode(x=x, x2="file:Q"),
         base.mark_point(filled=False, size=55).encode(x=alt.X("file:Q"), shape=shape),
         base.mark_point(filled=True, size=75, opacity=1).encode(x=x, shape=shape, tooltip=tips),
-        base.mark_text(align="right", dx=-8, dy=-6).encode(x=x, text="precision:N"),
+        base.transform_filter(alt.datum.front)
+        .mark_text(align="right", dx=-8, dy=-6)
+        .encode(x=x, text="precision:N"),
     )
     return Figure(
         figure_name("size", dataset),

@@ -10,6 +10,7 @@ import altair as alt
 from bitladder.report.cells import Pair, ReportedCell, Share, number
 from bitladder.report.charts import FLOAT, WIDTH, by_name, by_shape
 from bitladder.report.figures import Figure, figure_name
+from bitladder.report.run_folder import CELL
 
 if TYPE_CHECKING:
     import pandas
@@ -117,11 +118,8 @@ def curve_figures(pair: Pair, curves: pandas.DataFrame) -> list[Figure]:
 
 def layer_figure(cell: ReportedCell, layers: pandas.DataFrame) -> Figure | None:
     """The quantizers that cost most alone; None where they were not measured."""
-    here = layers[
-        (layers["dataset"] == cell.dataset)
-        & (layers["model"] == cell.model)
-        & (layers["precision"] == cell.precision)
-    ]
+    place = [cell.dataset, cell.model, cell.precision]
+    here = layers[(layers[CELL] == place).all(axis=1)]
     rows = [row for row in here.to_dict("records") if number(row["sqnr_db"]) is not None]
     rows = sorted(rows, key=lambda row: row["sqnr_db"])[:_WORST]
     if not rows:

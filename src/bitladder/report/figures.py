@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from bitladder.report.palette import LIGHT, VARIABLES, chart_config
 _PIXELS = 2.0  # of a PNG, for one of the SVG
 
 
-@dataclass(frozen=True)
+@dataclass
 class Figure:
     """A chart, its title, and its figures as a table for those who do not see it.
 
@@ -76,16 +76,12 @@ def figure_name(*parts: str) -> str:
     return "-".join(safe)[:120]
 
 
-def unique(figures: Sequence[Figure]) -> list[Figure]:
-    """The figures with a number added where two names are the same."""
-    from dataclasses import replace as changed
-
+def tell_apart(figures: Iterable[Figure]) -> None:
+    """Add a number to the names that are taken."""
     taken: set[str] = set()
-    found = []
     for figure in figures:
         name, number = figure.name, 2
         while name.lower() in taken:  # some file systems do not tell case apart
             name, number = f"{figure.name}-{number}", number + 1
         taken.add(name.lower())
-        found.append(changed(figure, name=name))
-    return found
+        figure.name = name

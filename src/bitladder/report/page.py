@@ -8,54 +8,26 @@ import functools
 import hashlib
 import io
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
 
 from bitladder.errors import StoreError
 from bitladder.pipeline.results import replace
-from bitladder.report import charts, detail_charts
-from bitladder.report.cells import (
-    ALLOWED,
-    Pair,
-    ReportedCell,
-    number,
-    pairs,
-    read_cells,
-    shared_note,
-)
-from bitladder.report.figures import Figure, unique, vega_lite_version
+from bitladder.report.cells import ALLOWED, ReportedCell, number, shared_note
+from bitladder.report.charts import total_minutes
+from bitladder.report.contents import Contents, read_contents
+from bitladder.report.figures import vega_lite_version
 from bitladder.report.markdown import results_markdown
 from bitladder.report.palette import DARK, LIGHT
-from bitladder.report.run_folder import RunFolder, read_run
+from bitladder.report.run_folder import CELL, RunFolder
 
 PAGE, TABLE, FIGURES = "report.html", "results.md", "figures"
 _ASSETS = files("bitladder.report") / "assets"
 _SCRIPTS = ("charts.js", "answer.js", "detail.js", "table.js")
 _LAYER_COLUMNS = ("layer", "kind", "bits", "sqnr_db", "acc", "acc_low", "acc_high", "own_sqnr_db")
-
-
-@dataclass
-class _Contents:
-    """The figures of a run, by where they stand on the page."""
-
-    accuracy: list[Figure] = field(default_factory=list)
-    size: list[Figure] = field(default_factory=list)
-    targets: list[Figure] = field(default_factory=list)
-    time: list[Figure] = field(default_factory=list)
-    pairs: dict[int, list[Figure]] = field(default_factory=dict)
-    cells: dict[int, list[Figure]] = field(default_factory=dict)
-
-    def all(self) -> list[Figure]:
-        """Every figure of the page."""
-        details = [*self.pairs.values(), *self.cells.values()]
-        shown = [self.accuracy, self.size, self.targets, self.time, *details]
-        return [figure for figures in shown for figure in figures]
 
 
 def write_report(folder: Path) -> Path:
@@ -70,28 +42,24 @@ def write_report(folder: Path) -> Path:
     Raises:
         StoreError: it is not a run's folder, or it cannot be written.
     """
-    run = read_run(folder)
-    cells = read_cells(run)
-    by_pair = pairs(cells)
-    contents = _contents(run, by_pair)
-    page = render(run, cells, by_pair, contents)
-    replace(folder / TABLE, results_markdown(run, cells, by_pair))
+    contents = read_contents(folder)
+    page = render(contents)
+    replace(folder / TABLE, results_markdown(contents.run, contents.cells, contents.pairs))
     replace(folder / PAGE, page)
     try:
         (folder / FIGURES).mkdir(exist_ok=True)
     except OSError as error:
         raise StoreError(f"{folder / FIGURES}: cannot write here: {error.strerror}") from None
-    for figure in contents.all():
+    for figure in contents.figures:
         figure.save(folder / FIGURES)
     return folder / PAGE
 
 
-def render(
-    run: RunFolder, cells: Sequence[ReportedCell], by_pair: Sequence[Pair], contents: _Contents
-) -> str:
+def render(contents: Contents) -> str:
     """The page's HTML; every text of the run is escaped."""
+    run, cells, pairs = contents.run, contents.cells, contents.pairs
     data = {
-        "specs": {figure.name: figure.page_spec() for figure in contents.all()},
+        "specs": {figure.name: figure.page_spec() for figure in contents.figures},
         "layers": {cell.index: _layers(run, cell) for cell in cells},
         "table": _rows(run.path / "results.csv"),
         "name": run.name,
@@ -107,10 +75,10 @@ def render(
     return environment.get_template("page.html").render(
         run=run,
         cells=cells,
-        pairs=by_pair,
+        pairs=pairs,
         contents=contents,
-        datasets=list(dict.fromkeys(pair.dataset for pair in by_pair)),
-        models=list(dict.fromkeys(pair.model for pair in by_pair)),
+        datasets=list(dict.fromkeys(pair.dataset for pair in pairs)),
+        models=list(dict.fromkeys(pair.model for pair in pairs)),
         precisions=list(dict.fromkeys(cell.precision for cell in cells)),
         states=Counter(cell.status for cell in cells),
         targets=list(dict.fromkeys(name for cell in cells for name in cell.targets)),
@@ -119,51 +87,14 @@ def render(
             for name in {cell.dataset for cell in cells}
         },
         titles={name: t.title for cell in cells for name, t in cell.targets.items()},
-        minutes=charts.total_minutes(by_pair),
+        minutes=total_minutes(pairs),
         allowed=ALLOWED,
         data=data,
         light=LIGHT,
         dark=DARK,
-        style=Markup(_asset("page.css")),
-        scripts=[Markup(script) for script in scripts],
+        style=_asset("page.css"),
+        scripts=scripts,
         policy=" ".join(f"'sha256-{_sha256(script)}'" for script in scripts),
-    )
-
-
-def _contents(run: RunFolder, by_pair: Sequence[Pair]) -> _Contents:
-    contents = _Contents()
-    for dataset in dict.fromkeys(pair.dataset for pair in by_pair):
-        here = [pair for pair in by_pair if pair.dataset == dataset]
-        if any(pair.trained for pair in here):
-            contents.accuracy.append(charts.accuracy_figure(dataset, here))
-            contents.time.append(charts.time_figure(dataset, here))
-        if any("packed" in cell.sizes for pair in here for cell in pair.cells):
-            contents.size.append(charts.size_figure(dataset, here))
-        contents.targets += charts.target_figures(dataset, here)
-    for index, pair in enumerate(by_pair):
-        ladder = detail_charts.ladder_figure(pair, run.rungs)
-        curves = detail_charts.curve_figures(pair, run.curves)
-        contents.pairs[index] = [*([ladder] if ladder else []), *curves]
-        for cell in pair.cells:
-            layers = detail_charts.layer_figure(cell, run.layers)
-            contents.cells[cell.index] = [layers] if layers else []
-    return _named(contents)
-
-
-def _named(contents: _Contents) -> _Contents:
-    """The same figures, each with a name of its own."""
-    found = iter(unique(contents.all()))
-
-    def renamed(figures: Sequence[Figure]) -> list[Figure]:
-        return [next(found) for _ in figures]
-
-    return _Contents(
-        renamed(contents.accuracy),
-        renamed(contents.size),
-        renamed(contents.targets),
-        renamed(contents.time),
-        {index: renamed(figures) for index, figures in contents.pairs.items()},
-        {index: renamed(figures) for index, figures in contents.cells.items()},
     )
 
 
@@ -172,7 +103,7 @@ def _layers(run: RunFolder, cell: ReportedCell) -> list[list[Any]]:
     if run.layers.empty:
         return []
     place = [cell.dataset, cell.model, cell.precision]
-    here = run.layers[(run.layers[["dataset", "model", "precision"]] == place).all(axis=1)]
+    here = run.layers[(run.layers[CELL] == place).all(axis=1)]
     return [
         [
             value if isinstance(value, str) else number(value)

@@ -104,6 +104,8 @@ def _table(folder: Path, name: str) -> pandas.DataFrame:
     missing = [column for column in needed if column not in table.columns]
     if missing:
         raise StoreError(f"{path}: not a table of a run: the column '{missing[0]}' is missing")
+    if name == "results" and table.empty:
+        raise StoreError(f"{path}: there are no cells in it; run the study again")
     texts = [column for column in _TEXT if column in table.columns]
     return table.assign(**{column: table[column].fillna("") for column in texts})
 
