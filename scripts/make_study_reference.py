@@ -12,6 +12,7 @@ from bitladder.options import (
     RECIPES,
     TECHNIQUES,
     DatasetOptions,
+    ExplainOptions,
     ExportOptions,
     LoaderOptions,
     ModelOptions,
@@ -35,6 +36,7 @@ SECTIONS: dict[str, tuple[str, type[Options]]] = {
     "An entry of `verify`": ("a name, or `{name: {images: N}}`", TargetOptions),
     "`data`": ("how images are found and read", LoaderOptions),
     "`export`": ("what is written beside the ONNX files", ExportOptions),
+    "`explain`": ("or `null`", ExplainOptions),
     "`train`": ("float training", TrainOptions),
     "`train.early_stopping`": ("or `null`", EarlyStopping),
 }

@@ -25,7 +25,8 @@ ORDER = [
     {"study", "store"},
     {"pipeline"},
     {"report"},
-    {"dlc_commands"},
+    {"runs"},
+    {"dlc_commands", "report_command"},
     {"cli"},
 ]
 LEVELS = {room: level for level, rooms in enumerate(ORDER) for room in rooms}

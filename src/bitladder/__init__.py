@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from bitladder.errors import BitladderError
 
 if TYPE_CHECKING:
-    from bitladder.pipeline import plan, run
+    from bitladder.pipeline import plan
     from bitladder.pipeline.results import Results
     from bitladder.quantized import QuantizedModel, quantize
+    from bitladder.runs import run, write_report
     from bitladder.verification import Verification, verify
 
 __version__ = version("bitladder")
@@ -29,6 +30,7 @@ __all__ = [
     "quantize",
     "run",
     "verify",
+    "write_report",
 ]
 
 _HOMES = {
@@ -36,9 +38,10 @@ _HOMES = {
     "Results": "bitladder.pipeline.results",
     "plan": "bitladder.pipeline",
     "quantize": "bitladder.quantized",
-    "run": "bitladder.pipeline",
+    "run": "bitladder.runs",
     "Verification": "bitladder.verification",
     "verify": "bitladder.verification",
+    "write_report": "bitladder.runs",
 }
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import bitladder
-from bitladder import dlc_commands
+from bitladder import dlc_commands, report_command
 from bitladder.errors import BitladderError
 
 if TYPE_CHECKING:
@@ -113,6 +113,9 @@ def run(
         _print_end(results, console)
     if results.failed:
         raise typer.Exit(1)
+
+
+app.command()(report_command.report)
 
 
 @app.command()
@@ -332,6 +335,7 @@ def _print_end(results: Results, console: Console) -> None:
         for note in cell.notes:
             console.print(escape(f"note: {cell.cell.name}: {note}"), soft_wrap=True)
     console.print(escape(f"results: {results.output / 'results.csv'}"), soft_wrap=True)
+    console.print(escape(f"report: {results.output / 'report.html'}"), soft_wrap=True)
     console.print(escape(f"artifacts: {results.output / 'cells'}"), soft_wrap=True)
 
 

@@ -14,6 +14,7 @@ from bitladder.errors import StudyError, unknown
 from bitladder.options import (
     RECIPES,
     DatasetOptions,
+    ExplainOptions,
     ExportOptions,
     LoaderOptions,
     ModelOptions,
@@ -79,6 +80,9 @@ class Study(Options):
         TargetOptions(name="onnxruntime"),
     )
     """Targets that run the artifact: ``onnxruntime``, ``htp`` or ``{htp: {images: 200}}``."""
+
+    explain: ExplainOptions | None = None
+    """Measure what each quantizer of a cell costs alone, for the report."""
 
     @field_validator("precisions", "datasets", "models", "verify")
     @classmethod
@@ -168,6 +172,7 @@ def _known_keys(parents: list[str]) -> list[str]:
         "models": ModelOptions,
         "data": LoaderOptions,
         "train": TrainOptions,
+        "explain": ExplainOptions,
         "verify": TargetOptions,
     }
     model = nested[parents[0]] if parents else Study

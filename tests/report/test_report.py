@@ -34,6 +34,7 @@ def _results():
     }  # fmt: skip
     comparison = {
         "accuracy": {"correct": 179, "total": 200},
+        "simulation": {"correct": 180, "total": 200},
         "agreement": {"correct": 199, "total": 200},
         "worst_lsb": 1.0,
         "mean_lsb": 0.1,

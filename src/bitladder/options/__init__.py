@@ -2,6 +2,7 @@
 
 from bitladder.options.base import Options
 from bitladder.options.data import DatasetOptions, LoaderOptions
+from bitladder.options.explain import ExplainOptions
 from bitladder.options.export import ExportOptions
 from bitladder.options.models import ModelOptions
 from bitladder.options.precision import Precision
@@ -34,6 +35,7 @@ __all__ = [
     "CrossLayerEqualization",
     "DatasetOptions",
     "EarlyStopping",
+    "ExplainOptions",
     "ExportOptions",
     "Finetune",
     "FoldBatchNorm",

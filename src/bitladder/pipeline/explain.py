@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bitladder.accuracy import Accuracy
 from bitladder.pipeline.execute import Observer, Outcome, execute_all
+from bitladder.pipeline.layers import place
 from bitladder.pipeline.results import CellResult, Results, collect, frame, replace
 from bitladder.pipeline.runner import RunOptions, prepare
 from bitladder.study import Study
@@ -30,12 +30,8 @@ class Explanation:
     output: Path
 
     def layers(self) -> pandas.DataFrame:
-        """One row a quantizer, the costliest of each cell first; the columns of explain.csv.
-
-        ``acc`` and ``agreement`` are those of the network with this quantizer alone, ``sqnr_db``
-        is of its logits, ``own_sqnr_db`` of the values that pass the quantizer.
-        """
-        return frame([row for cell in self.results.cells for row in _rows(cell)])
+        """One row a quantizer, the costliest of each cell first; the columns of explain.csv."""
+        return self.results.layers()
 
     def ranges(self) -> pandas.DataFrame:
         """One row a channel of every weight; the columns of ranges.csv."""
@@ -86,39 +82,15 @@ def explain(
     return save(execute_all(job.cells, **job.execution, observer=observer or Observer(), save=save))
 
 
-def _rows(cell: CellResult) -> Iterator[dict[str, Any]]:
-    for row in cell.records.get("explain", {}).get("quantizers", ()):
-        accuracy = Accuracy(**row["accuracy"])
-        yield {
-            **_place(cell),
-            "layer": row["name"],
-            "kind": row["kind"],
-            "bits": row["bits"],
-            "sqnr_db": row["sqnr"],
-            "agreement": row["agreement"],
-            "acc": accuracy.value,
-            "acc_low": accuracy.interval[0],
-            "acc_high": accuracy.interval[1],
-            "images": accuracy.total,
-            "own_sqnr_db": row["own_sqnr"],
-            "ranges": len(row["highest"]),
-            "lowest": min(row["lowest"]),
-            "highest": max(row["highest"]),
-        }
-
-
 def _channels(cell: CellResult) -> Iterator[dict[str, Any]]:
     for row in cell.records.get("explain", {}).get("quantizers", ()):
         if row["kind"] == "weight":
             bounds = zip(row["channel_lowest"], row["channel_highest"], strict=True)
             for channel, (lowest, highest) in enumerate(bounds):
-                place = {**_place(cell), "layer": row["name"], "channel": channel}
-                yield {**place, "lowest": lowest, "highest": highest}
-
-
-def _place(cell: CellResult) -> dict[str, Any]:
-    return {
-        "dataset": cell.cell.dataset.name,
-        "model": cell.cell.model.name,
-        "precision": str(cell.cell.precision),
-    }
+                yield {
+                    **place(cell),
+                    "layer": row["name"],
+                    "channel": channel,
+                    "lowest": lowest,
+                    "highest": highest,
+                }

@@ -99,7 +99,8 @@ def build(
         fingerprints: by data set name, the hash of its images, labels and split.
         test: names of the data sets that have an official test split.
         explain: validation images to explain each cell on before any training, or None to run
-            the cells whole.
+            the cells whole. A study that explains itself measures it beside them, with the
+            same key.
     """
     return [
         _cell(
@@ -138,15 +139,16 @@ def _cell(
 
     train = _stage("train", where, {**network, "train": study.train.model_dump(mode="json")}, {})
     stages = [train, _stage("quantize", here, simulation, {"float": train})]
+    final = {"float": train, "simulated": stages[-1]}
+    images = explain or (study.explain and study.explain.images)
+    if images:
+        stages.append(_stage("explain", here, {**simulation, "images": images}, final))
     if explain is not None:
-        inputs = {"float": train, "simulated": stages[-1]}
-        stages.append(_stage("explain", here, {**simulation, "images": explain}, inputs))
         return Cell(dataset, model, precision, tuple(stages))
     if after:
         simulation = {**simulation, "rest": dump_recipe(after)}
-        inputs = {"float": train, "simulated": stages[-1]}
-        stages.append(_stage("finetune", here, simulation, inputs))
-    final = {"float": train, "simulated": stages[-1]}
+        stages.append(_stage("finetune", here, simulation, final))
+        final = {"float": train, "simulated": stages[-1]}
     if test:
         stages.append(_stage("test", here, simulation, final))
     exporting = {**simulation, "export": study.export.model_dump(mode="json")}

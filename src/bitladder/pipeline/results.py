@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bitladder.accuracy import Accuracy
 from bitladder.errors import StoreError, StudyError, unknown
 from bitladder.options import Precision, TargetOptions
-from bitladder.pipeline.graph import Cell, Kind, Stage, versions
+from bitladder.pipeline import curves, layers
+from bitladder.pipeline.environment import describe_environment
+from bitladder.pipeline.graph import Cell, Kind, Stage
 from bitladder.study import Study
 
 if TYPE_CHECKING:
@@ -25,8 +24,7 @@ if TYPE_CHECKING:
 
 Status = Literal["complete", "failed", "pending"]
 _MEGABYTE = 1e6
-_AGREES = 0.995  # share of the images on which a target must agree to need no explanation
-_OPTIONAL = ("onnxruntime-qnn", "timm", "distributed", "numpy", "pandas")
+AGREES = 0.995  # share of the images on which a target must agree to need no explanation
 
 
 @dataclass(frozen=True)
@@ -158,6 +156,7 @@ class CellResult:
             row |= _with_interval(target, Accuracy(**found["accuracy"]))
             row[f"{target}_agreement"] = _round(Accuracy(**found["agreement"]).value)
             row[f"{target}_images"] = found["accuracy"]["total"]
+            row[f"{target}_simulation_acc"] = _round(Accuracy(**found["simulation"]).value)
             for measure in ("worst_lsb", "mean_lsb", "seconds"):
                 name = f"{target}_{measure}"
                 row[name] = _round(found[measure])
@@ -213,6 +212,15 @@ class Results:
         rows = [row for cell in self.cells for row in _rung_rows(cell)]
         return frame(rows, empty=("dataset", "model", "precision", "rung", "technique"))
 
+    def curves(self) -> pandas.DataFrame:
+        """One row a logged step of training and fine-tuning, the columns of curves.csv."""
+        return frame(list(curves.curve_rows(self.cells)), empty=curves.COLUMNS)
+
+    def layers(self) -> pandas.DataFrame:
+        """One row a quantizer of a cell that was explained, the columns of layers.csv."""
+        rows = [row for cell in self.cells for row in layers.layer_rows(cell)]
+        return frame(rows, empty=layers.COLUMNS)
+
     def cell(self, dataset: str, model: str, precision: str | int) -> CellResult:
         """The result of one cell.
 
@@ -229,7 +237,7 @@ class Results:
         return by_name[wanted]
 
     def write(self) -> None:
-        """Write results.csv, rungs.csv, study.yaml and environment.json, each whole or not at all.
+        """Write the tables, study.yaml and environment.json, each whole or not at all.
 
         Raises:
             StoreError: the folder cannot be written.
@@ -237,8 +245,15 @@ class Results:
         environment = json.dumps(describe_environment(), indent=1)
         replace(self.output / "study.yaml", self.study.to_yaml())
         replace(self.output / "environment.json", environment + "\n")
-        replace(self.output / "rungs.csv", self.rungs().to_csv(index=False, lineterminator="\n"))
-        replace(self.output / "results.csv", self.table().to_csv(index=False, lineterminator="\n"))
+        tables = {
+            "layers": self.layers(),
+            "curves": self.curves(),
+            "rungs": self.rungs(),
+            "results": self.table(),
+        }
+        for name, table in tables.items():
+            text = table.to_csv(index=False, lineterminator="\n")
+            replace(self.output / f"{name}.csv", text)
 
 
 def collect(
@@ -274,38 +289,11 @@ def _label(stage: Stage) -> str:
     return TargetOptions.model_validate(stage.spec["target"]).label
 
 
-def describe_environment() -> dict[str, Any]:
-    """Versions and machine, as they are written beside every result."""
-    found = dict(versions())
-    for package in _OPTIONAL:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return {
-        "versions": found,
-        "machine": {
-            "system": platform.platform(),
-            "processor": _processor(),
-            "cores": os.cpu_count(),
-        },
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
 def _disagreement(record: Mapping[str, Any]) -> Iterable[str]:
     """Where and why a target leaves the simulation, if it does on more images than it may."""
     found, first = record["comparison"], record["first_layer"]
     agreement = Accuracy(**found["agreement"])
-    if agreement.value >= _AGREES or first is None:
+    if agreement.value >= AGREES or first is None:
         return
     equal = found.get("integer_equal") and Accuracy(**found["integer_equal"])
     if equal and equal.correct == equal.total:

@@ -1,0 +1,74 @@
+"""What stands in a report: the cells of a run folder and their figures, by place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bitladder.report import charts, detail_charts
+from bitladder.report.cells import Pair, ReportedCell, pairs, read_cells
+from bitladder.report.figures import Figure, tell_apart
+from bitladder.report.run_folder import RunFolder, read_run
+
+
+@dataclass
+class Contents:
+    """A run and its figures.
+
+    Attributes:
+        run: the folder as it was read.
+        cells: in the order of results.csv.
+        pairs: the cells by data set and network.
+        accuracy: accuracy against precision, a figure a data set.
+        size: size against accuracy.
+        targets: accuracy and agreement of the targets.
+        time: time spent.
+        details: ladder and curves of each pair, in its order.
+        layers: the most sensitive layers by the cell's index.
+    """
+
+    run: RunFolder
+    cells: list[ReportedCell]
+    pairs: list[Pair]
+    accuracy: list[Figure] = field(default_factory=list)
+    size: list[Figure] = field(default_factory=list)
+    targets: list[Figure] = field(default_factory=list)
+    time: list[Figure] = field(default_factory=list)
+    details: list[list[Figure]] = field(default_factory=list)
+    layers: dict[int, list[Figure]] = field(default_factory=dict)
+
+    @property
+    def figures(self) -> Iterator[Figure]:
+        """Every figure."""
+        places: Sequence[Sequence[Figure]] = [self.accuracy, self.size, self.targets, self.time]
+        for place in (*places, *self.details, *self.layers.values()):
+            yield from place
+
+
+def read_contents(folder: Path) -> Contents:
+    """Read the folder of a run and draw its figures.
+
+    Raises:
+        StoreError: it is not a run's folder, or one of its files is damaged.
+    """
+    run = read_run(folder)
+    cells = read_cells(run)
+    contents = Contents(run, cells, pairs(cells))
+    for dataset in dict.fromkeys(cell.dataset for cell in cells):
+        here = [pair for pair in contents.pairs if pair.dataset == dataset]
+        if any(pair.trained for pair in here):
+            contents.accuracy.append(charts.accuracy_figure(dataset, here))
+            contents.time.append(charts.time_figure(dataset, here))
+        if any("packed" in cell.sizes for pair in here for cell in pair.cells):
+            contents.size.append(charts.size_figure(dataset, here))
+        contents.targets += charts.target_figures(dataset, here)
+    for pair in contents.pairs:
+        ladder = detail_charts.ladder_figure(pair, run.rungs)
+        curves = detail_charts.curve_figures(pair, run.curves)
+        contents.details.append([*([ladder] if ladder else []), *curves])
+        for cell in pair.cells:
+            worst = detail_charts.layer_figure(cell, run.layers)
+            contents.layers[cell.index] = [worst] if worst else []
+    tell_apart(contents.figures)
+    return contents

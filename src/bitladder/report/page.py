@@ -1,0 +1,137 @@
+"""The page of a run: one file that needs nothing else, and the charts and the table beside it."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import functools
+import hashlib
+import io
+from collections import Counter
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from bitladder.errors import StoreError
+from bitladder.pipeline.results import replace
+from bitladder.report.cells import ALLOWED, ReportedCell, number, shared_note
+from bitladder.report.charts import total_minutes
+from bitladder.report.contents import Contents, read_contents
+from bitladder.report.figures import vega_lite_version
+from bitladder.report.markdown import results_markdown
+from bitladder.report.palette import DARK, LIGHT
+from bitladder.report.run_folder import CELL, RunFolder
+
+PAGE, TABLE, FIGURES = "report.html", "results.md", "figures"
+_ASSETS = files("bitladder.report") / "assets"
+_SCRIPTS = ("charts.js", "answer.js", "detail.js", "table.js")
+_LAYER_COLUMNS = ("layer", "kind", "bits", "sqnr_db", "acc", "acc_low", "acc_high", "own_sqnr_db")
+
+
+def write_report(folder: Path) -> Path:
+    """Render the folder of a run: ``report.html``, ``results.md`` and ``figures``.
+
+    Args:
+        folder: of a run, of this machine or another; all that is said comes from its files.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        StoreError: it is not a run's folder, or it cannot be written.
+    """
+    contents = read_contents(folder)
+    page = render(contents)
+    replace(folder / TABLE, results_markdown(contents.run, contents.cells, contents.pairs))
+    replace(folder / PAGE, page)
+    try:
+        (folder / FIGURES).mkdir(exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{folder / FIGURES}: cannot write here: {error.strerror}") from None
+    for figure in contents.figures:
+        figure.save(folder / FIGURES)
+    return folder / PAGE
+
+
+def render(contents: Contents) -> str:
+    """The page's HTML; every text of the run is escaped."""
+    run, cells, pairs = contents.run, contents.cells, contents.pairs
+    data = {
+        "specs": {figure.name: figure.page_spec() for figure in contents.figures},
+        "layers": {cell.index: _layers(run, cell) for cell in cells},
+        "table": _rows(run.path / "results.csv"),
+        "name": run.name,
+    }
+    scripts = [_bundle(), "".join(_asset(name) for name in _SCRIPTS)]
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_asset),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return environment.get_template("page.html").render(
+        run=run,
+        cells=cells,
+        pairs=pairs,
+        contents=contents,
+        datasets=list(dict.fromkeys(pair.dataset for pair in pairs)),
+        models=list(dict.fromkeys(pair.model for pair in pairs)),
+        precisions=list(dict.fromkeys(cell.precision for cell in cells)),
+        states=Counter(cell.status for cell in cells),
+        targets=list(dict.fromkeys(name for cell in cells for name in cell.targets)),
+        dataset_notes={
+            name: shared_note([cell for cell in cells if cell.dataset == name])
+            for name in {cell.dataset for cell in cells}
+        },
+        titles={name: t.title for cell in cells for name, t in cell.targets.items()},
+        minutes=total_minutes(pairs),
+        allowed=ALLOWED,
+        data=data,
+        light=LIGHT,
+        dark=DARK,
+        style=_asset("page.css"),
+        scripts=scripts,
+        policy=" ".join(f"'sha256-{_sha256(script)}'" for script in scripts),
+    )
+
+
+def _layers(run: RunFolder, cell: ReportedCell) -> list[list[Any]]:
+    """Every quantizer of a cell, for the table of its layers."""
+    if run.layers.empty:
+        return []
+    place = [cell.dataset, cell.model, cell.precision]
+    here = run.layers[(run.layers[CELL] == place).all(axis=1)]
+    return [
+        [
+            value if isinstance(value, str) else number(value)
+            for value in (row.get(c) for c in _LAYER_COLUMNS)
+        ]
+        for row in here.to_dict("records")
+    ]
+
+
+def _rows(path: Path) -> list[list[str]]:
+    """results.csv as it is, for the download."""
+    return list(csv.reader(io.StringIO(path.read_text(encoding="utf-8"))))
+
+
+def _asset(name: str) -> str:
+    return (_ASSETS / name).read_text(encoding="utf-8")
+
+
+@functools.cache
+def _bundle() -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script that makes ``window.vegaEmbed``."""
+    import vl_convert
+
+    bundle = vl_convert.javascript_bundle(
+        "window.vegaEmbed = vegaEmbed;", vl_version=vega_lite_version()
+    )
+    return f"(() => {{{bundle}}})();"
+
+
+def _sha256(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

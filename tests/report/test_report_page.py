@@ -1,0 +1,216 @@
+"""What a run writes for its report, and the report from the files alone: text, figures, errors."""
+
+import json
+import re
+import shutil
+import xml.etree.ElementTree as ElementTree
+
+import pandas
+import pytest
+from typer.testing import CliRunner
+
+from bitladder.cli import app
+from bitladder.errors import StoreError
+from bitladder.report.cells import pairs, read_cells, shared_note, target_title
+from bitladder.report.contents import read_contents
+from bitladder.report.palette import DARK, LIGHT
+from bitladder.report.run_folder import read_run
+from bitladder.runs import write_report
+from synthetic_run import FAILED, HOSTILE, NOTE, finetuning_history, write_run
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A run of two cells and its report."""
+    folder = tmp_path_factory.mktemp("small")
+    results = write_run(
+        folder, datasets=["kmnist"], models=["resnet18"], precisions=[8, 4], recipe="qat"
+    )
+    return results, write_report(folder)
+
+
+def test_the_curves_are_those_of_the_records_and_of_tensorboard(small):
+    results, page = small
+    table = pandas.read_csv(page.with_name("curves.csv"))
+    trained = table[table["precision"] == "float"].set_index("step")
+    for row in results.cells[0].records["train"]["history"]:
+        for name in row.keys() - {"step"}:
+            assert trained.loc[row["step"], name] == pytest.approx(row[name])
+    for bits in (8, 4):
+        tuned = table[table["precision"] == f"w{bits}a{bits}"].set_index("step")
+        assert set(tuned["phase"]) == {"finetune"}
+        for row in finetuning_history(bits):
+            for name in row.keys() - {"step", "epoch"}:
+                assert tuned.loc[row["step"], name] == pytest.approx(row[name], abs=1e-6)
+    assert len(table) == len(trained) + 2 * len(set(tuned.index))
+
+
+def test_the_layers_are_the_explain_stage_s(small):
+    _, page = small
+    table = pandas.read_csv(page.with_name("layers.csv"))
+    assert table.groupby("precision").size().to_dict() == {"w4a4": 48, "w8a8": 48}
+    assert (table["acc_low"] < table["acc"]).all()
+
+
+def test_the_figures_are_the_charts_of_the_page(small):
+    _, page = small
+    text = page.read_text()
+    [data] = re.findall(r'<script type="application/json" id="run-data">(.*?)</script>', text)
+    names = set(json.loads(data)["specs"])
+    folder = page.with_name("figures")
+    assert names == {path.stem for path in folder.glob("*.svg")}
+    assert names == {path.stem for path in folder.glob("*.png")}
+    assert names >= {"accuracy-kmnist", "size-kmnist", "time-kmnist", "ladder-kmnist-resnet18"}
+    for path in folder.glob("*.svg"):
+        drawing = ElementTree.parse(path)
+        assert drawing.getroot().tag.endswith("svg")
+    assert all(path.read_bytes()[:4] == b"\x89PNG" for path in folder.glob("*.png"))
+
+
+def test_the_markdown_is_the_table_and_the_answer(small):
+    results, page = small
+    lines = page.with_name("results.md").read_text().splitlines()
+    rows = [line for line in lines if line.startswith("| kmnist")]
+    assert len(rows) == 2
+    for row, cell in zip(rows, results.cells, strict=True):
+        assert f"{100 * cell.quantized.value:.2f}" in row
+        assert f"{cell.row()['packed_mb']:.2f}" in row
+    assert "- kmnist, resnet18: **w8a8**; loss +0.10 points" in "\n".join(lines)
+    assert any(NOTE in line for line in lines)
+
+
+def test_markdown_shows_hostile_names_as_text(hostile_folder):
+    write = read_contents(hostile_folder)
+    from bitladder.report.markdown import results_markdown
+
+    text = results_markdown(write.run, write.cells, write.pairs)
+    assert "<script>" not in text
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
+    assert HOSTILE.count("|") == 2
+
+
+def test_the_lowest_precision_is_by_hand(run_folder):
+    first = pairs(read_cells(read_run(run_folder)))[0]
+    assert [cell.precision for cell in first.cells] == ["w4a4", "w6a6", "w8a8"]
+    assert [round(cell.loss, 6) for cell in first.cells] == [1.6, 0.4, 0.1]
+    found = [first.lowest(points) for points in (0.0, 0.1, 0.39, 0.4, 1.6)]
+    assert [cell and cell.precision for cell in found] == [None, "w8a8", "w8a8", "w6a6", "w4a4"]
+
+
+def test_a_target_that_ran_everything_counts_as_loss_and_one_that_did_not_does_not(run_folder):
+    run = read_run(run_folder)
+    table = run.results.copy()
+    table.loc[0, "onnxruntime_acc"] -= 0.02
+    table.loc[1, "htp_acc"] -= 0.3
+    cells = read_cells(type(run)(**{**vars(run), "results": table}))
+    assert cells[0].loss == pytest.approx(0.1 + 2.0)
+    assert cells[1].loss == pytest.approx(0.4)
+
+
+def test_targets_have_names_that_people_know():
+    assert target_title("htp_v75") == "HTP emulator v75"
+    assert target_title("onnxruntime") == "ONNX Runtime"
+
+
+def test_notes_that_all_cells_share_are_told_once(run_folder):
+    cells = read_cells(read_run(run_folder))
+    assert shared_note(cells[:3]) == ""
+    assert "8-bit container" in shared_note(cells[1:2])
+
+
+def test_a_run_of_before_has_no_curves_and_no_layers(run_folder, tmp_path):
+    for name in ("results.csv", "rungs.csv", "study.yaml", "environment.json"):
+        shutil.copy(run_folder / name, tmp_path)
+    content = json.loads((tmp_path / "environment.json").read_text())
+    del content["date"], content["machine"]["memory_gib"]
+    (tmp_path / "environment.json").write_text(json.dumps(content))
+    contents = read_contents(tmp_path)
+    assert {figure.name.split("-")[0] for figure in contents.figures} == {
+        "accuracy", "size", "targets", "agreement", "time", "ladder",
+    }  # fmt: skip
+    from bitladder.report.page import render
+
+    assert "Its layers were not measured" in render(contents)
+
+
+def test_a_run_whose_every_cell_failed_is_told(tmp_path):
+    place = ("mnist", "resnet18")
+    failed = [(*place, precision, FAILED[3]) for precision in ("w8a8", "w4a4")]
+    write_run(tmp_path, datasets=[place[0]], models=[place[1]], precisions=[8, 4], failed=failed)
+    page = write_report(tmp_path)
+    assert page.read_text().count(FAILED[3]) >= 2
+    assert "none of them" in page.with_name("results.md").read_text()
+
+
+def test_a_page_of_27_cells_is_small(tmp_path):
+    models = ["resnet18", "shufflenet_v2_x0_5", "mobilenet_v2"]
+    write_run(tmp_path, datasets=["mnist", "kmnist", "fashion_mnist"], models=models)
+    from bitladder.report.page import render
+
+    page = render(read_contents(tmp_path))
+    assert len(page.encode()) < 5e6
+    assert NOTE in page
+    assert not re.search(r"(src|href)=[\"'](?!#)", page.partition("<script")[0])
+
+
+@pytest.mark.parametrize("colours", [LIGHT, DARK], ids=["light", "dark"])
+def test_colours_have_the_contrast_that_wcag_asks_for(colours):
+    def luminance(colour):
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    def contrast(first, second):
+        high, low = sorted((luminance(colours[first]), luminance(colours[second])), reverse=True)
+        return (high + 0.05) / (low + 0.05)
+
+    for text in ("ink", "soft", "accent", "good", "warn", "bad"):
+        assert contrast(text, "paper") >= 4.5, text
+    assert contrast("soft", "panel") >= 4.5
+    for category in (name for name in colours if re.fullmatch(r"c\d", name)):
+        assert contrast(category, "paper") >= 3, category
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("results.csv", None, "there is no results.csv in it"),
+        ("results.csv", "a,b\n1,2\n", "the column 'dataset' is missing"),
+        ("results.csv", "", "cannot read this table"),
+        ("results.csv", b"\xff\xfe\xff", "cannot read this table"),
+        ("rungs.csv", None, "cannot read this table"),
+        ("study.yaml", "name: [", "not valid YAML"),
+        ("study.yaml", "models: x", "it has no name"),
+        ("study.yaml", None, "cannot read this file of the run"),
+        ("environment.json", "{", "not valid JSON"),
+        ("environment.json", "{}", "versions and machine are missing"),
+    ],
+)
+def test_a_damaged_folder_is_one_line(run_folder, tmp_path, file, content, message):
+    for path in run_folder.iterdir():
+        if path.is_file() and path.name != file:
+            shutil.copy(path, tmp_path)
+    if content is not None:
+        (tmp_path / file).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(StoreError, match=re.escape(message)) as raised:
+        read_contents(tmp_path)
+    assert str(tmp_path) in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_the_command_renders_a_folder_and_says_where(small, tmp_path):
+    _, page = small
+    copied = tmp_path / "yesterday"
+    copied.mkdir()
+    for path in page.parent.glob("*.csv"):
+        shutil.copy(path, copied)
+    for name in ("study.yaml", "environment.json"):
+        shutil.copy(page.with_name(name), copied)
+    done = CliRunner().invoke(app, ["report", str(copied)])
+    assert done.exit_code == 0
+    assert done.output.splitlines()[0] == f"report: {copied / 'report.html'}"
+    assert (copied / "report.html").read_text() == page.read_text()
+    done = CliRunner().invoke(app, ["report", str(tmp_path / "none")])
+    assert isinstance(done.exception, StoreError)
+    assert "no such folder" in str(done.exception)
