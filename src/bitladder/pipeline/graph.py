@@ -29,7 +29,7 @@ _CODE = {
     "explain": 2,
     "finetune": 3,
     "export": 5,
-    "verify": 3,
+    "verify": 4,
     "test": 1,
 }
 _LIBRARIES = ("torch", "torchvision", "lightning", "aimet-torch", "onnx", "onnxruntime")
