@@ -20,7 +20,7 @@ ORDER = [
     {"training"},
     {"simulation"},
     {"techniques", "deploy"},
-    {"targets"},
+    {"targets", "ladder"},
     {"quantized", "verification", "doctor"},
     {"study", "store"},
     {"pipeline"},

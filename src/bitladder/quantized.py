@@ -8,9 +8,8 @@ from __future__ import annotations
 import copy
 import json
 import tempfile
-import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,10 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from bitladder import deploy, models, simulation, targets, techniques, training
+from bitladder import deploy, models, simulation, targets, techniques
 from bitladder.accuracy import Accuracy
-from bitladder.data import LoaderSplit
 from bitladder.errors import ExportError, QuantizationError, StudyError
+from bitladder.ladder import COMPARED_IMAGES, Ladder, Rung, gather
 from bitladder.options import (
     Finetune,
     ModelOptions,
@@ -33,29 +32,8 @@ from bitladder.options import (
     parse_techniques,
 )
 
-_RUNG_IMAGES = 500  # calibration images a rung is compared on
+_CHECKED_IMAGES = 2  # on which the traced network is compared with the model
 _METADATA = "bitladder"
-
-
-@dataclass(frozen=True)
-class Rung:
-    """The network after one technique.
-
-    Attributes:
-        technique: its name.
-        sqnr: of the logits against the float network's on calibration images, in dB.
-        agreement: share of these images whose class stays, 0 to 1.
-        accuracy: on the validation images, or None without any.
-        seconds: what the technique took.
-        notes: what it said of its work.
-    """
-
-    technique: str
-    sqnr: float
-    agreement: float
-    accuracy: Accuracy | None
-    seconds: float
-    notes: tuple[str, ...]
 
 
 def quantize(
@@ -85,7 +63,8 @@ def quantize(
 
     Raises:
         StudyError: the precision or the recipe is not valid.
-        ModelError: torch.fx cannot trace the model; the message names the line that stops it.
+        ModelError: the model does not map these images to logits, or torch.fx cannot trace it; the
+            message names the line that stops it.
         QuantizationError: there are no calibration images, the recipe trains and there are no
             training images, or a technique cannot be applied.
         TrainingError: training ends at chance level or with a loss that is not a number.
@@ -95,15 +74,17 @@ def quantize(
     except ValueError as error:
         raise StudyError(f"precision: {error}") from None
     steps = parse_recipe(recipe)
-    wanted = max([_RUNG_IMAGES, *(getattr(step, "images", 0) for step in steps)])
+    wanted = max([COMPARED_IMAGES, *(getattr(step, "images", 0) for step in steps)])
     context = techniques.Context(
         precision=width,
-        calibration=_gather(calibration, wanted),
+        calibration=gather(calibration, wanted),
         reference=copy.deepcopy(model).eval(),
         integer_logits=targets.integer_logits,
         seed=seed,
     )
-    ladder = _Ladder(context, validation)
+    device = next(context.reference.parameters()).device
+    simulation.check(context.reference, context.calibration[:_CHECKED_IMAGES].to(device))
+    ladder = Ladder(context, validation)
     quantized = ladder.climb(steps, context.reference, training, log_dir)
     return QuantizedModel(quantized, steps, ladder)
 
@@ -115,7 +96,7 @@ class QuantizedModel:
     """
 
     def __init__(
-        self, simulated: simulation.SimulatedModel, recipe: tuple[Technique, ...], ladder: _Ladder
+        self, simulated: simulation.SimulatedModel, recipe: tuple[Technique, ...], ladder: Ladder
     ) -> None:
         self.simulated = simulated
         self.recipe = recipe
@@ -149,7 +130,7 @@ class QuantizedModel:
         simulated = techniques.rebuild(recipe, context.reference, context)
         assert isinstance(simulated, simulation.SimulatedModel)
         simulated.restore(Path(path))
-        ladder = _Ladder(context, None)
+        ladder = Ladder(context, None)
         ladder.rungs = [_rung(row) for row in described.get("rungs", ())]
         return cls(simulated.eval(), recipe, ladder)
 
@@ -324,78 +305,6 @@ def _named(described: Mapping[str, Any], path: str) -> nn.Module:
     options = ModelOptions.model_validate(described["model"])
     shape = tuple(described["shape"])
     return models.build(options, classes=described["classes"], shape=shape, seed=described["seed"])
-
-
-class _Ladder:
-    """Applies techniques and measures the rung that each one reaches."""
-
-    def __init__(self, context: techniques.Context, validation: DataLoader[Any] | None) -> None:
-        self.context, self.validation = context, validation
-        self.compared = context.calibration[:_RUNG_IMAGES]
-        self.rungs: list[Rung] = []
-
-    def climb(
-        self,
-        steps: Sequence[Technique],
-        model: nn.Module,
-        loader: DataLoader[Any] | None,
-        log_dir: str | Path | None,
-    ) -> simulation.SimulatedModel:
-        with tempfile.TemporaryDirectory() as folder:
-            self.context.training = self._training(loader, Path(log_dir or folder))
-            for step in steps:
-                self.context.notes = []
-                started = time.perf_counter()
-                model = techniques.apply(step, model, self.context)
-                self._measure(step, model, time.perf_counter() - started)
-        self.context.training = None
-        assert isinstance(model, simulation.SimulatedModel)
-        return model.eval()
-
-    def _training(
-        self, loader: DataLoader[Any] | None, log_dir: Path
-    ) -> techniques.TrainingData | None:
-        if loader is None:
-            return None
-        validation = None if self.validation is None else LoaderSplit(self.validation)
-        images, _ = next(iter(loader))
-        with torch.no_grad():
-            device = next(self.context.reference.parameters()).device
-            classes = self.context.reference(images[:1].to(device)).shape[1]
-        return techniques.TrainingData(LoaderSplit(loader), validation, classes, log_dir)
-
-    def _measure(self, step: Technique, model: nn.Module, seconds: float) -> None:
-        model.eval()
-        quality = float("nan"), float("nan")
-        if len(self.compared):
-            reference = simulation.outputs(self.context.reference, self.compared)
-            logits = simulation.outputs(model, self.compared)
-            quality = simulation.sqnr(reference, logits), simulation.agreement(reference, logits)
-        accuracy = None
-        if self.validation is not None:
-            accuracy = training.evaluate(model, self.validation)
-        notes = tuple(self.context.notes)
-        self.rungs.append(Rung(step.name, *quality, accuracy, round(seconds, 3), notes))
-
-
-def _gather(calibration: Tensor | Iterable[Any], wanted: int) -> Tensor:
-    """The first images of a tensor or of batches."""
-    if isinstance(calibration, Tensor):
-        batches: Iterable[Any] = [calibration]
-    else:
-        batches = calibration
-    gathered: list[Tensor] = []
-    for batch in batches:
-        images = batch[0] if isinstance(batch, list | tuple) else batch
-        if not isinstance(images, Tensor) or images.dim() != 4:
-            shape = tuple(getattr(images, "shape", ())) or type(images).__name__
-            raise QuantizationError(f"calibration: images must be (N, C, H, W), not {shape}")
-        gathered.append(images.float().cpu())
-        if sum(map(len, gathered)) >= wanted:
-            break
-    if not sum(map(len, gathered)):
-        raise QuantizationError("calibration: there are no images; give at least one")
-    return torch.cat(gathered)[:wanted]
 
 
 def _describe(path: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Quantization simulation: AIMET's simulated network behind one small type."""
 
 from bitladder.simulation.analysis import Layer, Sensitivity, layers, sensitivity
-from bitladder.simulation.prepare import prepare
+from bitladder.simulation.prepare import check, prepare
 from bitladder.simulation.quality import agreement, outputs, sqnr
 from bitladder.simulation.simulated import QuantizerInfo, SimulatedModel
 
@@ -11,6 +11,7 @@ __all__ = [
     "Sensitivity",
     "SimulatedModel",
     "agreement",
+    "check",
     "layers",
     "outputs",
     "prepare",

@@ -3,36 +3,98 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import traceback
+from pathlib import Path
+from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 
 from bitladder.errors import ModelError
-from bitladder.simulation.aimet import aimet
+from bitladder.simulation.aimet import aimet, quiet
+from bitladder.simulation.rewrite import rewrite
+from bitladder.user_code import one_line
+
+_PREPARED = "bitladder_prepared"
+_TOLERANCE = 1e-3  # of the largest logit
 
 
 def prepare(model: nn.Module) -> fx.GraphModule:
     """Return a traced copy of ``model`` in evaluation mode, every operation a module.
 
     Functional operations (add, cat, mean, relu6 ...) become modules, so that each can carry a
-    quantizer. The caller's model is not changed; a model that is already traced is only copied.
+    quantizer; arguments of ``forward`` besides the images keep their defaults. The caller's model
+    is not changed; one that is prepared already is only copied.
 
     Raises:
         ModelError: torch.fx cannot trace the model; the message names the line that stops it.
     """
     model = copy.deepcopy(model).eval()
-    if isinstance(model, fx.GraphModule):
+    if isinstance(model, fx.GraphModule) and _PREPARED in model.meta:
         return model
     try:
-        prepared: fx.GraphModule = aimet("model_preparer").prepare_model(model)
+        with quiet():
+            prepared: fx.GraphModule = aimet("model_preparer").prepare_model(
+                model, concrete_args=_defaults(model)
+            )
     except Exception as error:  # tracing runs the user's forward, which can raise anything
         raise ModelError(
             f"torch.fx cannot trace {type(model).__name__}: {_first_line(error)}"
-            f"{_place(error)}; replace data-dependent control flow, or move it into a module of "
-            "its own that does not change shapes"
+            f"{_place(error)}; write that line without looking at values or sizes, or move it "
+            "into a function and register that with torch.fx.wrap, which is then taken as it is"
         ) from error
+    rewrite(prepared, model)
+    prepared.meta[_PREPARED] = True
     return prepared.eval()
+
+
+@torch.no_grad()
+def check(model: nn.Module, images: Tensor) -> None:
+    """Refuse a network that techniques and simulation cannot stand for.
+
+    Args:
+        model: any network, in evaluation mode.
+        images: some images (N, C, H, W) that it takes.
+
+    Raises:
+        ModelError: it does not map the images to logits (N, classes), torch.fx cannot trace it, or
+            what was traced computes something else.
+    """
+    size, name = "x".join(map(str, images.shape[1:])), type(model).__name__
+    try:
+        logits = model(images)
+    except Exception as error:  # whatever a person's own code raises
+        raise ModelError(
+            f"{name} cannot take images of {size} (channels x height x width): {one_line(error)}"
+        ) from error
+    if not isinstance(logits, Tensor) or logits.dim() != 2:
+        shape = f" {tuple(logits.shape)}" if isinstance(logits, Tensor) else ""
+        raise ModelError(
+            f"{name} returns {type(logits).__name__}{shape}, not logits (N, classes); wrap it in a "
+            "module whose forward returns them alone"
+        )
+    try:
+        traced = prepare(model)(images)
+    except ModelError:
+        raise
+    except Exception as error:  # such as an argument that AIMET's module for a function lacks
+        raise ModelError(
+            f"{name} was traced, but what was traced does not run: {one_line(error)}; write the "
+            "operation in another way"
+        ) from error
+    difference = float((traced - logits).abs().max() / logits.abs().max().clamp(min=1e-30))
+    if not difference < _TOLERANCE:
+        raise ModelError(
+            f"{name} computes something else once it is traced, by {difference:.2g} of the largest "
+            "logit; its forward must not depend on values or on what it computed before"
+        )
+
+
+def _defaults(model: nn.Module) -> dict[str, Any] | None:
+    """Arguments of ``forward`` after the first that may be left out, with their defaults."""
+    _, *others = inspect.signature(model.forward).parameters.values()
+    return {given.name: given.default for given in others if given.default is not given.empty}
 
 
 def _first_line(error: Exception) -> str:
@@ -40,10 +102,11 @@ def _first_line(error: Exception) -> str:
 
 
 def _place(error: Exception) -> str:
-    """File and line of the user's code in which tracing stopped, if it was there."""
-    ours = (torch.__path__[0], "aimet_torch")
+    """File and line of the user's code in which tracing stopped, the deepest outside of torch."""
+    tracer, torch_itself = inspect.getsourcefile(fx.Tracer), Path(torch.__file__).parent
     frames = traceback.extract_tb(error.__traceback__)
-    for frame in reversed(frames):
-        if frame.name == "forward" and not any(part in frame.filename for part in ours):
+    begun = [index for index, frame in enumerate(frames) if frame.filename == tracer]
+    for frame in reversed(frames[begun[0] :] if begun else []):
+        if torch_itself not in Path(frame.filename).parents:
             return f" (at {frame.filename}:{frame.lineno}: {frame.line})"
     return ""

@@ -6,6 +6,7 @@ from torch import nn
 
 from bitladder.options import Calibrate
 from bitladder.simulation import SimulatedModel, prepare
+from bitladder.simulation.rewrite import unquantized
 from bitladder.techniques.registry import Context, calibration_images, register, register_rebuild
 
 
@@ -24,7 +25,8 @@ def calibrate(options: Calibrate, model: nn.Module, context: Context) -> Simulat
     """
     images = calibration_images(options, context)
     simulated = simulate(options, model, context)
-
     simulated.calibrate(images)
     context.notes.append(f"ranges by {options.method} from {len(images)} images")
+    if functions := unquantized(simulated.module):
+        context.notes.append(f"no quantizer follows {', '.join(functions)}")
     return simulated

@@ -1,0 +1,124 @@
+"""A recipe applied step by step, and the rung that each technique reaches."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from bitladder import simulation, techniques, training
+from bitladder.accuracy import Accuracy
+from bitladder.data import LoaderSplit
+from bitladder.errors import QuantizationError
+from bitladder.options import Technique
+
+COMPARED_IMAGES = 500
+"""Calibration images a rung is compared on."""
+
+
+@dataclass(frozen=True)
+class Rung:
+    """The network after one technique.
+
+    Attributes:
+        technique: its name.
+        sqnr: of the logits against the float network's on calibration images, in dB.
+        agreement: share of these images whose class stays, 0 to 1.
+        accuracy: on the validation images, or None without any.
+        seconds: what the technique took.
+        notes: what it said of its work.
+    """
+
+    technique: str
+    sqnr: float
+    agreement: float
+    accuracy: Accuracy | None
+    seconds: float
+    notes: tuple[str, ...]
+
+
+class Ladder:
+    """Applies techniques and measures the rung that each one reaches."""
+
+    def __init__(self, context: techniques.Context, validation: DataLoader[Any] | None) -> None:
+        self.context, self.validation = context, validation
+        self.compared = context.calibration[:COMPARED_IMAGES]
+        self.rungs: list[Rung] = []
+
+    def climb(
+        self,
+        steps: Sequence[Technique],
+        model: nn.Module,
+        loader: DataLoader[Any] | None,
+        log_dir: str | Path | None,
+    ) -> simulation.SimulatedModel:
+        """Apply the techniques in order.
+
+        Args:
+            steps: the techniques.
+            model: float or simulated; it may be changed.
+            loader: labelled training images, or None.
+            log_dir: folder of TensorBoard logs, or None to keep none.
+        """
+        with tempfile.TemporaryDirectory() as folder:
+            self.context.training = self._training(loader, Path(log_dir or folder))
+            for step in steps:
+                self.context.notes = []
+                started = time.perf_counter()
+                model = techniques.apply(step, model, self.context)
+                self._measure(step, model, time.perf_counter() - started)
+        self.context.training = None
+        assert isinstance(model, simulation.SimulatedModel)
+        return model.eval()
+
+    def _training(
+        self, loader: DataLoader[Any] | None, log_dir: Path
+    ) -> techniques.TrainingData | None:
+        if loader is None:
+            return None
+        validation = None if self.validation is None else LoaderSplit(self.validation)
+        images, _ = next(iter(loader))
+        with torch.no_grad():
+            device = next(self.context.reference.parameters()).device
+            classes = self.context.reference(images[:1].to(device)).shape[1]
+        return techniques.TrainingData(LoaderSplit(loader), validation, classes, log_dir)
+
+    def _measure(self, step: Technique, model: nn.Module, seconds: float) -> None:
+        model.eval()
+        quality = float("nan"), float("nan")
+        if len(self.compared):
+            reference = simulation.outputs(self.context.reference, self.compared)
+            logits = simulation.outputs(model, self.compared)
+            quality = simulation.sqnr(reference, logits), simulation.agreement(reference, logits)
+        accuracy = None
+        if self.validation is not None:
+            accuracy = training.evaluate(model, self.validation)
+        notes = tuple(self.context.notes)
+        self.rungs.append(Rung(step.name, *quality, accuracy, round(seconds, 3), notes))
+
+
+def gather(calibration: Tensor | Iterable[Any], wanted: int) -> Tensor:
+    """The first images of a tensor or of batches."""
+    if isinstance(calibration, Tensor):
+        batches: Iterable[Any] = [calibration]
+    else:
+        batches = calibration
+    gathered: list[Tensor] = []
+    for batch in batches:
+        images = batch[0] if isinstance(batch, list | tuple) else batch
+        if not isinstance(images, Tensor) or images.dim() != 4:
+            shape = tuple(getattr(images, "shape", ())) or type(images).__name__
+            raise QuantizationError(f"calibration: images must be (N, C, H, W), not {shape}")
+        gathered.append(images.float().cpu())
+        if sum(map(len, gathered)) >= wanted:
+            break
+    if not sum(map(len, gathered)):
+        raise QuantizationError("calibration: there are no images; give at least one")
+    return torch.cat(gathered)[:wanted]
