@@ -13,10 +13,10 @@ from bitladder.options import BiasCorrection, Precision, parse_recipe
 from bitladder.techniques.bias_correction import clipped_normal_mean
 
 
-def _calibrated(network, images, precision="w4a8", config="default"):
+def _calibrated(network, images, precision="w4a8", weights="per_channel"):
     context = techniques.Context(Precision.parse(precision), images, network)
     recipe = parse_recipe(
-        ["fold_batch_norm", {"calibrate": {"method": "min_max", "config": config}}]
+        ["fold_batch_norm", {"calibrate": {"method": "min_max", "weights": weights}}]
     )
     model = network
     for technique in recipe:
@@ -43,9 +43,10 @@ def _layer_means(model, images, name, *, quantized):
 LAYERS = ["stem.0", "depthwise.0", "pointwise.0", "head"]
 
 
+@pytest.mark.parametrize("weights", ["per_channel", "per_tensor"])
 @pytest.mark.parametrize("precision", ["w4a8", "w3a4", "w8a8"])
-def test_no_mean_error_is_left_on_the_images(network, images, precision):
-    model, context = _calibrated(network, images, precision)
+def test_no_mean_error_is_left_on_the_images(network, images, precision, weights):
+    model, context = _calibrated(network, images, precision, weights)
     reference = {name: _layer_means(model, images, name, quantized=False) for name in LAYERS}
     before = {name: _layer_means(model, images, name, quantized=True) for name in LAYERS}
     corrected = techniques.apply(BiasCorrection(method="empirical"), model, context)

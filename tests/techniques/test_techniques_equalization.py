@@ -2,6 +2,7 @@
 
 import copy
 
+import pytest
 import torch
 from aimet_torch.cross_layer_equalization import CrossLayerScaling
 from hypothesis import given, settings
@@ -13,7 +14,13 @@ from bitladder.options import ModelOptions
 from bitladder.techniques.cross_layer_equalization import cross_layer_equalization
 from bitladder.techniques.fold_batch_norm import fold_batch_norm
 from bitladder.techniques.high_bias_fold import high_bias_fold
-from bitladder.techniques.pairs import columns, find_pairs, rows, statistics
+from bitladder.techniques.pairs import (
+    columns,
+    expected_output,
+    find_pairs,
+    rows,
+    statistics,
+)
 from bitladder.techniques.relu6_to_relu import relu6_to_relu
 
 
@@ -136,3 +143,65 @@ def test_padding_layers_are_left_alone_unless_asked():
     inner = (absorbed(images) - folded(images))[:, :, 1:-1, 1:-1]
     assert inner.abs().max() < 1e-12
     assert (absorbed(images) - folded(images)).abs().max() > 0.1
+
+
+LAYERS = [
+    nn.Linear(4, 6),
+    nn.Conv2d(4, 6, 3),
+    nn.Conv2d(4, 6, 3, groups=2, dilation=2),
+    nn.Conv2d(4, 4, 3, groups=4),
+    nn.ConvTranspose2d(4, 6, 1, groups=2),
+    nn.ConvTranspose2d(4, 6, 2, stride=2),
+]
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=str)
+def test_the_expected_output_is_the_mean_over_images(layer):
+    torch.manual_seed(0)
+    layer, means = copy.deepcopy(layer).double(), torch.randn(4, dtype=torch.float64)
+    shape = (1, 4) if isinstance(layer, nn.Linear) else (1, 4, 8, 8)
+    outputs = layer(means.view(1, 4, *[1] * (len(shape) - 2)).expand(shape))
+    expected = outputs.movedim(1, 0).flatten(1).mean(1) - layer.bias
+    found = expected_output(layer, layer.weight, means)
+    assert torch.allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**31), st.floats(0.5, 4))
+def test_high_bias_fold_changes_the_function_only_below_what_it_absorbed(seed, deviations):
+    torch.manual_seed(seed)
+    model = nn.Sequential(
+        nn.Conv2d(3, 6, 3, padding=1, bias=False), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 4, 1)
+    ).double().eval()  # fmt: skip
+    nn.init.uniform_(model[1].bias, -4, 8)
+    nn.init.uniform_(model[1].weight, 0.2, 2)
+    folded, _ = fold_batch_norm(model)
+    absorbed, _ = high_bias_fold(folded, deviations=deviations)
+    images = torch.randn(4, 3, 6, 6, dtype=torch.float64)
+    first = folded.get_submodule("0")
+    height = first.bias - absorbed.get_submodule("0").bias
+    mean, deviation = model[1].bias, model[1].weight.abs()
+    assert torch.allclose(height, (mean - deviations * deviation).clamp(min=0), atol=1e-12)
+    reached = (first(images) >= height.view(1, -1, 1, 1)) | (height.view(1, -1, 1, 1) == 0)
+    same = torch.isclose(absorbed(images), folded(images), rtol=1e-9, atol=1e-9).all(1)
+    assert same[reached.all(1)].all()
+
+
+def test_nothing_is_absorbed_into_a_transposed_convolution():
+    model = _high(0)
+    model[3] = nn.ConvTranspose2d(4, 2, 2, stride=2).double()
+    folded, _ = fold_batch_norm(model)
+    assert high_bias_fold(folded, padded=True)[1] == 0
+
+
+@pytest.mark.parametrize(("name", "pairs"), [("mobilenet_v2", 37), ("shufflenet_v2_x0_5", 36)])
+def test_the_networks_of_the_report_keep_their_function(name, pairs):
+    model = models.build(ModelOptions(name=name), classes=10, shape=(1, 32, 32), seed=1)
+    swapped, _ = relu6_to_relu(fold_batch_norm(model.double().eval())[0])
+    equalized, count = cross_layer_equalization(swapped)
+    images = torch.randn(2, 1, 32, 32, dtype=torch.float64)
+    expected = swapped(images)
+    assert count == pairs
+    assert torch.allclose(
+        equalized(images), expected, rtol=1e-9, atol=1e-9 * float(expected.abs().max())
+    )

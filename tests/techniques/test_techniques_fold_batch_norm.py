@@ -1,9 +1,15 @@
 """Folding keeps the float function, in float64 to rounding, and leaves alone what it must."""
 
+import copy
+
 import pytest
 import torch
+from aimet_torch.batch_norm_fold import fold_all_batch_norms
 from torch import nn
 
+from bitladder import models, techniques
+from bitladder.options import FoldBatchNorm, ModelOptions, Precision
+from bitladder.simulation import prepare
 from bitladder.techniques.fold_batch_norm import fold_batch_norm
 
 
@@ -114,3 +120,45 @@ def test_a_whole_network_keeps_its_function_and_is_not_changed(network, images):
     assert count == 3
     assert torch.allclose(folded(images.double()), model(images.double()), rtol=1e-10, atol=1e-10)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_weights_and_biases_are_those_of_aimet_s_own_fold():
+    layers = [
+        [nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU()],
+        [nn.Conv2d(8, 8, 3, groups=8), nn.BatchNorm2d(8), nn.ReLU()],
+        [nn.ConvTranspose2d(8, 6, 3, stride=2), nn.BatchNorm2d(6), nn.ReLU()],
+        [nn.BatchNorm2d(6), nn.Conv2d(6, 4, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()],
+        [nn.Linear(4, 5), nn.BatchNorm1d(5)],
+    ]
+    model = _lively(nn.Sequential(*[layer for part in layers for layer in part])).float()
+    theirs = prepare(model)
+    assert len(fold_all_batch_norms(theirs, (2, 3, 7, 7))) == 5
+    ours, count = fold_batch_norm(model)
+    assert count == 5
+    expected = dict(theirs.named_parameters())
+    assert {name for name, _ in ours.named_parameters()} == expected.keys()
+    for name, value in ours.named_parameters():
+        assert torch.allclose(value, expected[name], rtol=1e-4, atol=1e-5), name
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "shufflenet_v2_x0_5"])
+def test_the_networks_of_the_report_keep_their_function(name):
+    model = models.build(ModelOptions(name=name), classes=10, shape=(1, 32, 32), seed=1)
+    model = _lively(model)
+    images = torch.randn(2, 1, 32, 32, dtype=torch.float64)
+    folded, count = fold_batch_norm(copy.deepcopy(model))
+    assert count == sum(isinstance(module, nn.BatchNorm2d) for module in model.modules())
+    expected = model(images)
+    assert torch.allclose(
+        folded(images), expected, rtol=1e-9, atol=1e-9 * float(expected.abs().max())
+    )
+
+
+def test_what_stays_is_told():
+    model = _lively(nn.Sequential(nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3, padding=1))).float()
+    context = techniques.Context(Precision(8, 8), torch.zeros(1, 4, 7, 7), model)
+    techniques.apply(FoldBatchNorm(), model, context)
+    assert context.notes == [
+        "0 batch norms folded",
+        "1 batch norms stay: no layer beside them could take them",
+    ]

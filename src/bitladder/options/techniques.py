@@ -224,7 +224,7 @@ class MixedPrecision(Technique):
     gigabops: float | None = Field(default=None, gt=0)
     """Budget: multiply-adds times weight bits times activation bits, in units of 1e9."""
     min_agreement: float | None = Field(default=None, gt=0, le=1)
-    """Floor: share of calibration images whose class stays; the smallest network above it."""
+    """Floor: share of calibration images whose class stays; accuracy falls by the rest at most."""
     images: int = Field(default=256, ge=1)
     """Calibration images, the first of the training split."""
 

@@ -35,6 +35,7 @@ def finetune(options: Finetune, model: nn.Module, context: Context) -> nn.Module
         TrainingError: the loss is not a number, or training ends at chance level.
     """
     assert isinstance(model, SimulatedModel)
+    device = next(model.parameters()).device
     ratio = 1.0 if options.range_lr is None else options.range_lr / options.lr
     tuning = Tuning(
         teacher=context.reference.eval() if options.distill else None,
@@ -76,6 +77,7 @@ def train(
         checkpoint=checkpoint,
         classes=data.classes,
     )
+    model.to(device)  # Lightning leaves it on the CPU
     context.notes.append(f"{result.steps} steps at learning rate {result.lr:g}")
 
 

@@ -96,9 +96,11 @@ def _fold_ranges(layer: _Foldable, norm: BatchNorm) -> None:
 @register_rebuild(FoldBatchNorm)
 @register(FoldBatchNorm)
 def _apply(options: FoldBatchNorm, model: nn.Module, context: Context) -> nn.Module:
-    model, folded = fold_batch_norm(model)
+    graph_module, folded = fold_batch_norm(model)
     context.notes.append(f"{folded} batch norms folded")
-    return model
+    if left := sum(isinstance(module, BatchNorm) for module in graph_module.modules()):
+        context.notes.append(f"{left} batch norms stay: no layer beside them could take them")
+    return graph_module
 
 
 def _fold_one(graph_module: fx.GraphModule, node: fx.Node, norm: BatchNorm) -> int:

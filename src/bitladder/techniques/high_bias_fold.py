@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import torch
 from torch import fx, nn
+from torch.nn.modules.conv import _ConvTransposeNd
 
 from bitladder.options import HighBiasFold
 from bitladder.simulation import prepare
@@ -30,7 +31,8 @@ def high_bias_fold(
     """Absorb high biases of every pair of layers with a ReLU between them.
 
     The float function changes only where an activation falls below what was absorbed, and, with
-    ``padded``, at the borders of layers that pad with zeros.
+    ``padded``, at the borders of layers that pad with zeros. Nothing is absorbed into transposed
+    convolutions, which make of a constant something that is none.
 
     Args:
         model: a network as ``fold_batch_norm`` returns it; it is not changed.
@@ -49,7 +51,7 @@ def high_bias_fold(
         assert isinstance(second, Layer)
         if known is None or not pair.relu or first.bias is None or second.bias is None:
             continue
-        if _pads(second) and not padded:
+        if isinstance(second, _ConvTransposeNd) or (_pads(second) and not padded):
             continue
         height = (known.mean - deviations * known.deviation).clamp(min=0)
         with torch.no_grad():

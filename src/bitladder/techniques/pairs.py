@@ -6,6 +6,7 @@ channel; after folding, the network carries these along for the techniques that 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -95,13 +96,16 @@ def expected_output(layer: Layer, weight: Tensor, means: Tensor) -> Tensor:
         layer: tells groups and layout.
         weight: in the layout of the layer's own.
         means: of each input channel, (in channels,); padding is not counted.
+
+    A transposed convolution with a stride spreads its taps over the positions in between, so that
+    each position reads one tap of ``stride`` on average.
     """
     if isinstance(layer, nn.Linear):
         return weight @ means
     summed = weight.flatten(2).sum(2)
     if isinstance(layer, _ConvTransposeNd):  # (in, out / groups)
         grouped = (summed * means[:, None]).view(layer.groups, -1, summed.shape[1])
-        return grouped.sum(1).flatten()
+        return grouped.sum(1).flatten() / math.prod(layer.stride)
     given = means.view(layer.groups, 1, -1)
     return (summed.view(layer.groups, -1, summed.shape[1]) * given).sum(2).flatten()
 

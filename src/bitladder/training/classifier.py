@@ -82,6 +82,11 @@ class Classifier(lightning.LightningModule):
         self.history, counts, self._train_acc = checkpoint["curves"]
         self._counts = torch.tensor(counts)
 
+    def on_fit_start(self) -> None:
+        """Bring the teacher, which is no submodule, to where the images are."""
+        if self.tuning.teacher is not None:
+            self.tuning.teacher.to(self.device)
+
     def on_train_epoch_start(self) -> None:
         """Seed the epoch by its number, so that a resumed run draws the same."""
         torch.manual_seed(self.seed * 1_000_003 + self.current_epoch)
