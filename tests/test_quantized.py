@@ -10,8 +10,9 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import bitladder
+from bitladder import models
 from bitladder.errors import ExportError, ModelError, QuantizationError, StudyError
-from bitladder.options import RECIPES, TrainOptions
+from bitladder.options import RECIPES, ModelOptions, TrainOptions
 from bitladder.simulation import outputs
 from bitladder.training import fit
 
@@ -133,6 +134,32 @@ def test_the_artifact_runs(trained, images, tmp_path):
     assert (tmp_path / "f.encodings").exists()
     with pytest.raises(ExportError, match=r"cannot write '\.tflite' files"):
         quantized.export(tmp_path / "m.tflite")
+
+
+@pytest.mark.parametrize("name", ["squeezenet1_1", "mobilenet_v3_small", "lcnet_050"])
+def test_networks_of_torchvision_and_timm_go_the_whole_way(name, tmp_path):
+    if name == "lcnet_050":
+        pytest.importorskip("timm")
+    model = models.build(ModelOptions(name=name), classes=10, shape=(3, 64, 64), seed=1)
+    torch.manual_seed(0)
+    images = torch.randn(16, 3, 64, 64) + torch.randn(16, 3, 1, 1)
+    with torch.no_grad():
+        for _ in range(3):
+            model(images)  # batch norms learn what the images are like
+    quantized = bitladder.quantize(
+        model.eval(), images, 8, ["fold_batch_norm", {"calibrate": {"method": "min_max"}}]
+    )
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in quantized.simulated.modules())
+    assert not any("no quantizer" in note for rung in quantized.rungs for note in rung.notes)
+    logits = outputs(quantized.simulated, images)
+    quantized.save(tmp_path / "q.safetensors")
+    loaded = bitladder.QuantizedModel.load(tmp_path / "q.safetensors", model)
+    assert torch.equal(outputs(loaded.simulated, images), logits)
+    path = quantized.export(tmp_path / "m.onnx")
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    [computed] = session.run(None, {"image": images.numpy()})
+    together = torch.stack([torch.from_numpy(computed).flatten(), logits.flatten()])
+    assert torch.corrcoef(together)[0, 1] > 0.9  # untrained, so that single steps matter
 
 
 class Untraceable(nn.Module):
