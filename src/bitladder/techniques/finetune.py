@@ -35,7 +35,6 @@ def finetune(options: Finetune, model: nn.Module, context: Context) -> nn.Module
         TrainingError: the loss is not a number, or training ends at chance level.
     """
     assert isinstance(model, SimulatedModel)
-    device = next(model.parameters()).device
     ratio = 1.0 if options.range_lr is None else options.range_lr / options.lr
     tuning = Tuning(
         teacher=context.reference.eval() if options.distill else None,
@@ -65,6 +64,7 @@ def train(
     """
     data = context.training
     assert data is not None
+    device = next(model.parameters()).device
     result = fit(
         model,
         data.train,
