@@ -76,6 +76,8 @@ def quantize(
 
     if (input_list is None) == (images is None):
         raise TargetError("give the calibration inputs: either --input-list or --images")
+    if output.suffix not in (".dlc", ".onnx"):
+        raise TargetError(f"{output}: cannot write '{output.suffix}' files; use .dlc or .onnx")
     inputs = targets.graph_inputs(artifact)
     if images is not None:
         lines = targets.image_lines(_images(images, inputs, limit))

@@ -54,6 +54,18 @@ def test_a_dlc_holds_the_integers_of_its_onnx(written, precision):
     ]
 
 
+def test_an_activation_on_another_grid_is_found(written):
+    path, artifact, _ = written("w8a8")
+    model = onnx.load(artifact)
+    [zero] = [t for t in model.graph.initializer if t.name == "logits_zero_point"]
+    zero.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(zero) + 1, zero.name))
+    onnx.save(model, artifact)
+    assert differences(dlc.read(path), artifact) == [
+        "logits_integers: its encoding is not the ONNX file's",
+        "logits_integers: its encoding is not in the DLC",
+    ]
+
+
 def test_its_layers_are_counted_as_the_network_is(written, network):
     path, _, _ = written("w8a8")
     [summary] = dlc.describe(dlc.read(path))
