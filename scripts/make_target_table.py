@@ -21,7 +21,7 @@ def main() -> None:
 
 
 def page() -> str:
-    """The page's text with the table as the results have it, or without one where there are none."""
+    """The page's text with the table as the results have it, or with none before there are any."""
     return filled(PAGE, "make_target_table.py", lines(RESULTS) if RESULTS.exists() else ())
 
 
