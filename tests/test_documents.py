@@ -80,6 +80,18 @@ def test_the_tables_of_the_techniques_are_those_of_the_results():
     assert script.PAGE.read_text() == script.page()
 
 
+def test_the_table_of_the_targets_is_that_of_the_results():
+    script = importlib.import_module("make_target_table")
+    assert script.PAGE.read_text() == script.page()
+    results = ROOT / "results" / "fashion_mnist" / "results.csv"
+    title, _, first, *_ = script.lines(results)
+    with results.open() as file:
+        row = next(csv.DictReader(file))
+    cells = dict(zip(title.split(" | ")[:7], first.split(" | ")[:7], strict=True))
+    assert cells["ONNX Runtime"] == f"{100 * float(row['onnxruntime_acc']):.2f}"
+    assert cells["agrees"] == f"{100 * float(row['onnxruntime_agreement']):.2f}"
+
+
 def test_at_4_bit_the_loss_is_what_the_documents_claim():
     with (ROOT / "results" / "techniques" / "qat" / "results.csv").open() as file:
         rows = {(row["model"], row["precision"]): row for row in csv.DictReader(file)}

@@ -76,6 +76,8 @@ def quantize(
 
     if (input_list is None) == (images is None):
         raise TargetError("give the calibration inputs: either --input-list or --images")
+    if output.suffix not in (".dlc", ".onnx"):
+        raise TargetError(f"{output}: cannot write '{output.suffix}' files; use .dlc or .onnx")
     inputs = targets.graph_inputs(artifact)
     if images is not None:
         lines = targets.image_lines(_images(images, inputs, limit))
@@ -115,17 +117,18 @@ def info(path: DlcFile, as_json: Json = False) -> None:
     from rich.console import Console
 
     from bitladder import dlc
-    from bitladder.report.dlc_table import layer_table, summary_lines
+    from bitladder.report.dlc_table import layer_table, summary_lines, tensor_table
 
     summaries = dlc.describe(dlc.read(path))
     if as_json:
         print(json.dumps([asdict(summary) for summary in summaries], indent=1))
         return
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = 200
     for summary in summaries:
         console.print(layer_table(summary))
+        console.print(tensor_table(summary))
         for line in summary_lines(summary):
             console.print(line, markup=False, soft_wrap=True)
 

@@ -5,19 +5,23 @@ import io
 import json
 import zipfile
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import numpy_helper
+from torch import nn
 from typer.testing import CliRunner
 
 from bitladder import deploy, dlc, models, quantize
 from bitladder.cli import app
 from bitladder.dlc.diff import differences
 from bitladder.errors import DlcError, TargetError
+from bitladder.options import ModelOptions
 from bitladder.targets.convert import write_dlc
 
 pytestmark = pytest.mark.skipif(
@@ -47,6 +51,18 @@ def test_a_dlc_holds_the_integers_of_its_onnx(written, precision):
     onnx.save(model, artifact)
     assert differences(dlc.read(path), artifact) == [
         "logits_bias_integers: its integers differ (DLC (4,), ONNX (4,))"
+    ]
+
+
+def test_an_activation_on_another_grid_is_found(written):
+    path, artifact, _ = written("w8a8")
+    model = onnx.load(artifact)
+    [zero] = [t for t in model.graph.initializer if t.name == "logits_zero_point"]
+    zero.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(zero) + 1, zero.name))
+    onnx.save(model, artifact)
+    assert differences(dlc.read(path), artifact) == [
+        "logits_integers: its encoding is not the ONNX file's",
+        "logits_integers: its encoding is not in the DLC",
     ]
 
 
@@ -90,9 +106,6 @@ def test_a_float_network_is_converted_too(network, images, tmp_path):
 @pytest.fixture(scope="module")
 def content(tmp_path_factory):
     """A DLC of one small layer, as bytes."""
-    import torch
-    from torch import nn
-
     folder = tmp_path_factory.mktemp("dlc")
     model = nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.Flatten(), nn.Linear(108, 4))
     quantized = quantize(model, torch.rand(8, 1, 8, 8), 8, RECIPE)
@@ -118,6 +131,34 @@ def test_damaged_files_are_refused_in_one_line(content, tmp_path_factory, data):
             json.dumps(asdict(summary))
     except DlcError as error:
         assert "\n" not in str(error)  # noqa: PT017 - whether it is raised is up to chance
+
+
+def test_what_is_no_file_is_refused_unread(tmp_path):
+    for path in (tmp_path, Path("/dev/zero")):
+        with pytest.raises(DlcError, match=r"a folder or a device|No such file"):
+            dlc.read(path)
+
+
+def test_names_of_a_hostile_file_are_printed_as_they_are(content, tmp_path):
+    (tmp_path / "m.dlc").write_bytes(content.replace(b"logits", b"[/bad]"))
+    done = CliRunner().invoke(app, ["dlc", "info", str(tmp_path / "m.dlc")])
+    assert done.exception is None
+    assert "[/bad]" in done.output
+
+
+def test_the_float_network_of_the_report_is_as_large_as_it_says(tmp_path):
+    """MobileNetV2 for one channel: 8.95 MB, 2,219,623 parameters and 6M MACs in the report."""
+    torch.manual_seed(0)
+    network = models.build(ModelOptions(name="mobilenet_v2"), classes=10, shape=(1, 32, 32), seed=1)
+    with torch.no_grad():
+        network.train()(torch.rand(16, 1, 32, 32))  # biases that are not all zero, and so shared
+    path = tmp_path / "f.onnx"
+    torch.onnx.export(network.eval(), torch.zeros(1, 1, 32, 32), str(path), dynamo=False)
+    write_dlc(path, tmp_path / "f.dlc")
+    [summary] = dlc.describe(dlc.read(tmp_path / "f.dlc"))
+    assert summary.parameters == pytest.approx(2_219_623, abs=20)
+    assert summary.macs == pytest.approx(6e6, rel=0.03)
+    assert summary.file_bytes == pytest.approx(8.95e6, rel=0.01)
 
 
 def _zip(entries):
@@ -153,11 +194,19 @@ def test_the_commands_convert_describe_and_compare(written, tmp_path):
     run = CliRunner().invoke
     assert run(app, ["dlc", "convert", str(artifact), "-o", str(again)]).exit_code == 0
     assert run(app, ["dlc", "diff", str(again), str(artifact)]).exit_code == 0
-    listed = run(app, ["dlc", "info", str(path)])
-    assert "DepthWiseConv2d" in listed.output
-    assert "MACs: " in listed.output
+    listed = run(app, ["dlc", "info", str(path)]).output
+    for word in (
+        "DepthWiseConv2d", "stride=[1, 1]", "uFxp_8", "8 bit, scale", "parameters: ", "MACs: ",
+        "memory to run, estimated: ", "file: ", "converter version: ", "converter command: ",
+    ):  # fmt: skip
+        assert word in listed
     [summary] = json.loads(run(app, ["dlc", "info", str(path), "--json"]).output)
     assert summary["macs"] > 0
+    for layer in summary["layers"]:
+        assert {*layer["inputs"], *layer["outputs"]} <= summary["tensors"].keys()
+    layer = next(row for row in summary["layers"] if row["type"] == "DepthWiseConv2d")
+    assert layer["attributes"]["pad_amount"] == [[1, 1], [1, 1]]
+    assert summary["tensors"][layer["inputs"][1]]["data_type"] == "sFxp_8"
     _, other, _ = written("w4a4")
     differing = run(app, ["dlc", "diff", str(path), str(other)])
     assert differing.exit_code == 1

@@ -104,7 +104,7 @@ def test_a_foreign_network_is_quantized(
     assert noise < (0.05 if weights == 4 else 0.01)
 
 
-def test_images_of_a_data_set_calibrate_too(tmp_path):
+def test_images_of_a_data_set_calibrate_too(tmp_path, capfd):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(1, 4, 3, 2), nn.ReLU(), nn.Flatten(), nn.Linear(900, 10))
     path = tmp_path / "f.onnx"
@@ -113,6 +113,7 @@ def test_images_of_a_data_set_calibrate_too(tmp_path):
         "quantize", path, "--images", "embedded", "--limit", 20, "-o", tmp_path / "q.dlc"
     )
     assert "q.dlc" in done.output
+    assert capfd.readouterr().err == ""  # the quantizer has advice for everybody
     with pytest.raises(TargetError, match=r"either --input-list or --images"):
         _invoke("quantize", path, "-o", tmp_path / "q.dlc")
 
@@ -145,6 +146,10 @@ def test_bad_files_versions_and_bits_are_told(exported, foreign, listed, tmp_pat
         targets.quantize_onnx(foreign, tmp_path / "q.onnx", lines, weights=6)
     with pytest.raises(TargetError, match="no calibration inputs"):
         targets.quantize_onnx(foreign, tmp_path / "q.onnx", [])
+    with pytest.raises(TargetError, match="is quantized already; 'bitladder dlc convert'"):
+        targets.quantize_onnx(exported, tmp_path / "q.onnx", lines)
+    with pytest.raises(TargetError, match=r"cannot write '\.txt' files; use \.dlc or \.onnx"):
+        _invoke("quantize", foreign, "--input-list", listed, "-o", tmp_path / "q.txt")
     with pytest.raises(TargetError, match="cannot write"):
         targets.quantize_onnx(foreign, tmp_path / "text.onnx" / "q.onnx", lines)
     with pytest.raises(TargetError, match="unknown HTP version 'v74'; did you mean"):

@@ -20,6 +20,8 @@ def read_entries(path: Path) -> dict[str, bytes]:
         DlcError: the file cannot be read, or is no DLC.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise DlcError(f"{path}: cannot read this file: it is a folder or a device")
         size = path.stat().st_size
         if size > _LARGEST:
             raise DlcError(f"{path}: {size} bytes, more than a DLC of a phone can have")

@@ -6,9 +6,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from bitladder.dlc.model import Dlc, DlcGraph, DlcNode, DlcTensor
+from bitladder.dlc.model import Attribute, Dlc, DlcGraph, DlcNode, DlcTensor
 
 _MULTIPLYING = {"Conv2d", "DepthWiseConv2d", "FullyConnected", "MatMul", "TransposeConv2d"}
+_PACKAGE = "packageName"  # which every layer has: the vendor's operators
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,8 @@ class Layer:
         name: its name.
         type: its type.
         inputs: names of what it reads.
-        outputs: a row a tensor it writes: name, dims, data type and encoding.
+        outputs: names of what it writes.
+        attributes: its settings, such as ``stride``.
         parameters: values of the static tensors it reads.
         macs: multiply-adds for the input that the file is for.
     """
@@ -29,7 +31,8 @@ class Layer:
     name: str
     type: str
     inputs: tuple[str, ...]
-    outputs: tuple[dict[str, Any], ...]
+    outputs: tuple[str, ...]
+    attributes: dict[str, Attribute]
     parameters: int
     macs: int
 
@@ -41,6 +44,7 @@ class Summary:
     Attributes:
         graph: its name.
         layers: its operations.
+        tensors: a row a tensor, by its name: kind, dims, data type and encoding.
         types: how many there are of each type.
         parameters: values of all static tensors that operations read.
         macs: multiply-adds of all operations.
@@ -48,18 +52,19 @@ class Summary:
         memory_bytes: static bytes and, at the worst moment, those of the activations that are
             still to be read.
         file_bytes: the file's size.
-        converter: what the file says of how it was made.
+        converter: by keyword, what the file says of how it was made.
     """
 
     graph: str
     layers: tuple[Layer, ...]
+    tensors: dict[str, dict[str, Any]]
     types: dict[str, int]
     parameters: int
     macs: int
     static_bytes: int
     memory_bytes: int
     file_bytes: int
-    converter: dict[str, Any]
+    converter: dict[str, str]
 
 
 def describe(dlc: Dlc) -> tuple[Summary, ...]:
@@ -75,13 +80,14 @@ def _summary(dlc: Dlc, graph: DlcGraph) -> Summary:
     return Summary(
         graph=graph.name,
         layers=layers,
+        tensors={name: _row(tensor) for name, tensor in graph.tensors.items()},
         types=dict(Counter(node.type for node in graph.nodes)),
         parameters=sum(tensor.elements for tensor in static),
         macs=sum(layer.macs for layer in layers),
         static_bytes=size,
         memory_bytes=size + _live_bytes(graph),
         file_bytes=dlc.size,
-        converter={key: value for key, value in dlc.metadata.items() if key != "header"},
+        converter=dict(dlc.metadata),
     )
 
 
@@ -94,7 +100,8 @@ def _layer(graph: DlcGraph, index: int, node: DlcNode) -> Layer:
         name=node.name,
         type=node.type,
         inputs=node.inputs,
-        outputs=tuple(_row(tensor) for tensor in outputs),
+        outputs=node.outputs,
+        attributes={key: value for key, value in node.attributes.items() if key != _PACKAGE},
         parameters=sum(tensor.elements for tensor in static),
         macs=_macs(node, tensors, outputs),
     )
@@ -113,7 +120,7 @@ def _macs(node: DlcNode, inputs: list[DlcTensor], outputs: list[DlcTensor]) -> i
 
 def _row(tensor: DlcTensor) -> dict[str, Any]:
     row: dict[str, Any] = {
-        "name": tensor.name,
+        "kind": tensor.kind,
         "dims": list(tensor.shape),
         "data_type": tensor.data_type,
     }

@@ -1,7 +1,9 @@
-"""Compare the static tensors of a .dlc file with the QDQ ONNX it was made from."""
+"""Compare the static tensors and encodings of a .dlc file with the QDQ ONNX it was made from."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +19,10 @@ _RELATIVE = 1e-6  # scales are float32 in both
 
 
 def differences(dlc: Dlc, artifact: Path) -> list[str]:
-    """Every integer tensor of the ONNX file that the DLC holds differently, a line each.
+    """Every integer tensor and encoding that the two files hold differently, a line each.
+
+    The converter renames most activations, so the grid of one without its name in the ONNX file
+    has to be one of that file's, and every grid of that file has to be in the DLC.
 
     Args:
         dlc: the file's content.
@@ -48,7 +53,41 @@ def differences(dlc: Dlc, artifact: Path) -> list[str]:
             found.append(f"{name}: {line}")
     if not compared:
         raise DlcError(f"{artifact}: holds no quantized constants to compare")
-    return found
+    return [*found, *_activations(dlc, graph, constants)]
+
+
+def _activations(
+    dlc: Dlc, graph: onnx.GraphProto, constants: Mapping[str, NDArray[np.generic]]
+) -> Iterator[str]:
+    folded = {name for node in graph.node if node.op_type == "Constant" for name in node.output}
+    grids = {
+        node.output[0]: (constants[node.input[1]].item(), constants[node.input[2]].item())
+        for node in graph.node
+        if node.op_type == "QuantizeLinear"
+        and node.input[0] not in folded | constants.keys()
+        and len(node.input) == 3
+        and all(name in constants and constants[name].size == 1 for name in node.input[1:])
+    }
+    own = {
+        tensor.name: (tensor.encoding.scale[0], -tensor.encoding.offset[0])
+        for part in dlc.graphs
+        for tensor in part.tensors.values()
+        if tensor.kind != "static" and tensor.encoding is not None
+    }
+    for name, grid in own.items():
+        if not _in(grid, [grids[name]] if name in grids else grids.values()):
+            yield f"{name}: its encoding is not the ONNX file's"
+    for name, grid in grids.items():
+        if not _in(grid, own.values()):
+            yield f"{name}: its encoding is not in the DLC"
+
+
+def _in(grid: tuple[float, int], others: Iterable[tuple[float, int]]) -> bool:
+    """Whether a grid, its scale and zero point, is one of others."""
+    return any(
+        zero == grid[1] and math.isclose(scale, grid[0], rel_tol=_RELATIVE)
+        for scale, zero in others
+    )
 
 
 def _copy(name: str, tensors: dict[str, DlcTensor]) -> DlcTensor | None:

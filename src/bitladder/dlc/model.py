@@ -23,6 +23,7 @@ from bitladder.errors import DlcError
 _MAGIC = b"\xd5\n"
 _VERSION = 4
 _HEADER = 8  # bytes before a flatbuffer
+_LARGEST_SETTING = 64  # values
 _KINDS = {0: "input", 1: "output", 3: "native", 4: "static"}
 _NUMBERS = {0x032: "i", 0x132: "I", 0x232: "f", 0x508: "B", 0x008: "b", 0x108: "B"}
 DATA_TYPES: Mapping[int, tuple[str, str]] = {
@@ -35,6 +36,7 @@ DATA_TYPES: Mapping[int, tuple[str, str]] = {
     0x508: ("Bool_8", "u1"),
 }  # fmt: skip
 """Name and NumPy type by the format's number; 4-bit values take a byte each."""
+Attribute = float | str | list[Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,13 +90,13 @@ class DlcTensor:
 
 @dataclass(frozen=True, eq=False)
 class DlcNode:
-    """One operation: its name, type, tensors by name, and attributes that are single values."""
+    """One operation: its name, type, tensors by name, and its settings such as ``stride``."""
 
     name: str
     type: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    attributes: Mapping[str, float | str]
+    attributes: Mapping[str, Attribute]
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +113,7 @@ class Dlc:
     """A file's graphs and what it says of how it was made."""
 
     graphs: tuple[DlcGraph, ...]
-    metadata: Mapping[str, Any]
+    metadata: Mapping[str, str]
     size: int
 
 
@@ -141,13 +143,14 @@ def _flatbuffer(entry: bytes, path: Path) -> bytes:
 
 
 def _static_data(entries: Mapping[str, bytes], path: Path) -> dict[str, bytes]:
-    """Bytes of the static tensors by name, views into one entry."""
+    """Bytes of the static tensors and of the nodes' settings by name, out of one entry."""
     if "model.params" not in entries:
         return {}
     pool = entries.get("model.params.bin", b"")
     found = {}
     for graph in Fields.root(_flatbuffer(entries["model.params"], path)).tables(0):
-        for tensor in graph.tables(1):
+        settings = (tensor for node in graph.tables(2) for tensor in node.tables(0))
+        for tensor in (*graph.tables(1), *settings):
             place = tensor.table(3)
             if place is None:
                 continue
@@ -166,19 +169,22 @@ def _graph(graph: Fields, data: Mapping[str, bytes], path: Path) -> DlcGraph:
             type=node.text(1),
             inputs=node.texts(2),
             outputs=node.texts(3),
-            attributes=dict(_attributes(node)),
+            attributes=dict(_attributes(node, data)),
         )
         for node in graph.tables(1)
     )
     return DlcGraph(graph.text(0), nodes, {tensor.name: tensor for tensor in tensors})
 
 
-def _attributes(node: Fields) -> list[tuple[str, float | str]]:
-    found: list[tuple[str, float | str]] = []
+def _attributes(node: Fields, data: Mapping[str, bytes]) -> list[tuple[str, Attribute]]:
+    found: list[tuple[str, Attribute]] = []
     for attribute in node.tables(4):
-        value = attribute.table(3)
+        value, table = attribute.table(3), attribute.table(4)
         if value is None:
-            continue  # a tensor
+            values = None if table is None else _tensor(table, data).data
+            if values is not None and values.size <= _LARGEST_SETTING:
+                found.append((attribute.text(0), values.tolist()))
+            continue
         kind = value.integer(0)
         if kind == 0x608:
             found.append((attribute.text(0), value.text(3)))
@@ -233,15 +239,35 @@ def _pairs(pairs: tuple[Fields, ...], axis: int | None) -> DlcEncoding:
     )
 
 
-def _metadata(entries: Mapping[str, bytes]) -> dict[str, Any]:
-    """What the newest metadata entry says; formats differ, so whatever cannot be read is left."""
-    for name in sorted(entries, reverse=True):
-        if name.startswith("dlc.metadata") and "history" not in name:
-            try:
-                content = json.loads(entries[name])
-            except (ValueError, RecursionError):
-                lines = entries[name].decode("utf-8", errors="replace").splitlines()
-                pairs = (line.partition("=") for line in lines if "=" in line)
-                return {key: value for key, _, value in pairs}
-            return content if isinstance(content, dict) else {}
-    return {}
+def _metadata(entries: Mapping[str, bytes]) -> dict[str, str]:
+    """What the metadata entries say; formats differ, so whatever cannot be read is left."""
+    found: dict[str, str] = {}
+    for name in sorted(entries):
+        if not name.startswith("dlc.metadata"):
+            continue
+        try:
+            content = json.loads(entries[name])
+        except (ValueError, RecursionError):
+            lines = entries[name].decode("utf-8", errors="replace").splitlines()
+            pairs = (line.partition("=") for line in lines if "=" in line)
+            found |= {key: value for key, _, value in pairs}
+            continue
+        steps = content.get("dlcGenerationInfo") if isinstance(content, dict) else None
+        for step in steps if isinstance(steps, list) else ():
+            found |= _command(step)
+    return found
+
+
+def _command(step: Any) -> dict[str, str]:
+    """One step of how a file was made: the tool, its version and its arguments."""
+    command = step.get("converterCommand") if isinstance(step, dict) else None
+    if not isinstance(command, dict):
+        return {}
+    arguments = command.get("args")
+    pairs = arguments.items() if isinstance(arguments, dict) else ()
+    line = " ".join([str(command.get("tool")), *(f"{key}={value}" for key, value in pairs)])
+    return {
+        "converter command": line,
+        "converter version": str(command.get("converterVersion")),
+        "converted at": str(command.get("timestamp")),
+    }

@@ -11,26 +11,35 @@ from bitladder.dlc import Summary
 
 
 def layer_table(summary: Summary) -> Table:
-    """A row a layer: what it reads and writes, with dims, data type and encoding."""
+    """A row a layer: what it reads and writes, its settings, parameters and multiply-adds."""
     table = Table(title=summary.graph, title_justify="left")
-    for column in ("id", "name", "type", "inputs", "output", "dims", "type of data", "encoding"):
+    for column in ("id", "name", "type", "inputs", "outputs", "output dims", "settings"):
         table.add_column(column, overflow="fold")
     for column in ("parameters", "MACs"):
         table.add_column(column, justify="right")
     for layer in summary.layers:
-        first: dict[str, Any] = layer.outputs[0] if layer.outputs else {}
+        written = [summary.tensors[name] for name in layer.outputs if name in summary.tensors]
         table.add_row(
             str(layer.id),
             layer.name,
             layer.type,
             ", ".join(layer.inputs),
-            str(first.get("name", "-")),
-            "x".join(map(str, first.get("dims", ()))),
-            str(first.get("data_type", "-")),
-            _encoding(first),
+            ", ".join(layer.outputs),
+            ", ".join(_dims(row) for row in written),
+            ", ".join(f"{key}={value}" for key, value in layer.attributes.items()),
             f"{layer.parameters:,}",
             f"{layer.macs:,}",
         )
+    return table
+
+
+def tensor_table(summary: Summary) -> Table:
+    """A row a tensor: its dims, data type and encoding."""
+    table = Table(title="tensors", title_justify="left")
+    for column in ("name", "kind", "dims", "data type", "encoding"):
+        table.add_column(column, overflow="fold")
+    for name, row in summary.tensors.items():
+        table.add_row(name, row["kind"], _dims(row), row["data_type"], _encoding(row))
     return table
 
 
@@ -44,6 +53,10 @@ def summary_lines(summary: Summary) -> Iterator[str]:
     yield f"file: {summary.file_bytes:,} bytes"
     for key, value in summary.converter.items():
         yield f"{key}: {value}"
+
+
+def _dims(row: dict[str, Any]) -> str:
+    return "x".join(map(str, row["dims"]))
 
 
 def _encoding(row: dict[str, Any]) -> str:

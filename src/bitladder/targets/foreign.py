@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from bitladder.errors import TargetError
 from bitladder.targets.htp import QnnInput
 
 WEIGHT_BITS, ACTIVATION_BITS = (4, 8), (8, 16)
+_WARNINGS, _ERRORS = 2, 3  # severities of ONNX Runtime; it begins with warnings
 
 
 def graph_inputs(artifact: Path) -> tuple[QnnInput, ...]:
@@ -72,6 +75,8 @@ def quantize_onnx(
         if bits not in able:
             raise TargetError(f"{bits}-bit {kind}: the HTP has {able[0]} and {able[1]} bit")
     names = [given.name for given in graph_inputs(artifact)]
+    if any(node.op_type == "DequantizeLinear" for node in _load(artifact).graph.node):
+        raise TargetError(f"{artifact}: is quantized already; 'bitladder dlc convert' takes it")
     lines = iter(calibration)
     first = next(lines, None)
     if first is None:
@@ -87,7 +92,7 @@ def quantize_onnx(
             line = next(self.left, None)
             return None if line is None else dict(zip(names, line, strict=True))
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _quiet():
         prepared = Path(folder) / "prepared.onnx"
         try:
             if not qnn_preprocess_model(str(artifact), str(prepared)):
@@ -106,6 +111,21 @@ def quantize_onnx(
         except Exception as error:  # the quantizer raises what its parts raise
             reason = " ".join(str(error).split()) or type(error).__name__
             raise TargetError(f"{artifact}: cannot quantize it: {reason}") from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the quantizer's advice, and its sessions' warnings, off the standard error."""
+    import onnxruntime
+
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    onnxruntime.set_default_logger_severity(_ERRORS)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+        onnxruntime.set_default_logger_severity(_WARNINGS)
 
 
 def _chain(
