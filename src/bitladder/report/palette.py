@@ -58,7 +58,8 @@ def chart_config(colours: Mapping[str, str]) -> dict[str, Any]:
     return {
         "background": colours["paper"],
         "font": _FONT,
-        "aria": False,  # the page describes each chart and gives its figures as a table
+        # The page describes each chart and gives its figures as a table.
+        "mark": {"aria": False},
         "view": {"stroke": None},
         "range": {
             "category": [colours[f"c{index}"] for index in range(1, 8)],
@@ -66,6 +67,7 @@ def chart_config(colours: Mapping[str, str]) -> dict[str, Any]:
         },
         "axis": {
             **text,
+            "aria": False,
             "labelFontSize": 12,
             "titleFontSize": 12,
             "titleFontWeight": "normal",
@@ -77,6 +79,7 @@ def chart_config(colours: Mapping[str, str]) -> dict[str, Any]:
         "axisQuantitative": {"labelOverlap": "greedy", "labelSeparation": 8, "tickCount": 6},
         "legend": {
             **text,
+            "aria": False,
             "labelFontSize": 12,
             "labelLimit": 160,
             "orient": "top",
@@ -86,7 +89,7 @@ def chart_config(colours: Mapping[str, str]) -> dict[str, Any]:
             "symbolOpacity": 1,
             "title": None,
         },
-        "title": {"color": colours["ink"], "anchor": "start", "fontSize": 14, "offset": 12},
+        "title": {"aria": False, "color": colours["ink"], "anchor": "start", "fontSize": 14, "offset": 12},
         "rule": {"color": colours["soft"]},
         "text": {"fill": colours["soft"], "fontSize": 11},
     }
