@@ -89,7 +89,13 @@ def chart_config(colours: Mapping[str, str]) -> dict[str, Any]:
             "symbolOpacity": 1,
             "title": None,
         },
-        "title": {"aria": False, "color": colours["ink"], "anchor": "start", "fontSize": 14, "offset": 12},
+        "title": {
+            "aria": False,
+            "color": colours["ink"],
+            "anchor": "start",
+            "fontSize": 14,
+            "offset": 12,
+        },
         "rule": {"color": colours["soft"]},
         "text": {"fill": colours["soft"], "fontSize": 11},
     }
