@@ -148,6 +148,13 @@ class Pair:
         """Size of the float network, where it is known."""
         return next((cell.sizes["float"] for cell in self.cells if "float" in cell.sizes), None)
 
+    @property
+    def advice(self) -> str:
+        """What to do where no precision will do."""
+        if all(cell.loss is None for cell in self.cells):
+            return "No cell is complete."
+        return "Allow more loss, or train longer."
+
     def lowest(self, allowed: float) -> ReportedCell | None:
         """The lowest precision that loses no more than ``allowed`` points, or None."""
         for cell in self.cells:

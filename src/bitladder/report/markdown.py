@@ -34,7 +34,7 @@ def _answer(by_pair: Sequence[Pair]) -> Iterator[str]:
         cell = pair.lowest(ALLOWED)
         place = f"- {_text(pair.dataset)}, {_text(pair.model)}:"
         if cell is None or cell.loss is None:
-            yield f"{place} none of them"
+            yield f"{place} none of them. {pair.advice}"
             continue
         parts = [f"**{cell.precision}**", f"loss {cell.loss:+.2f} points"]
         if "packed" in cell.sizes:

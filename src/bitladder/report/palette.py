@@ -48,6 +48,7 @@ DARK = {
     "c7": "#a7d4f0",
 }
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
+FRONT = "front"  # style of the Pareto front
 VARIABLES = {name: f"var(--{name})" for name in LIGHT}  # the page's, which follow its theme
 _FONT = "system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif"
 
@@ -97,5 +98,6 @@ def chart_config(colours: Mapping[str, str]) -> dict[str, Any]:
             "offset": 12,
         },
         "rule": {"color": colours["soft"]},
+        "style": {FRONT: {"stroke": colours["soft"]}},
         "text": {"fill": colours["soft"], "fontSize": 11},
     }
