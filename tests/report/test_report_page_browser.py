@@ -211,8 +211,7 @@ def test_scripts_of_others_do_not_run(browser, run_folder):
     opened.context.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", ["desktop", "phone"])
+@pytest.mark.parametrize(("size", "scheme"), [("desktop", "light"), ("phone", "dark")])
 def test_axe_finds_nothing_serious(browser, run_folder, size, scheme):
     opened = Opened(browser, run_folder, size, scheme)
     for summary in opened.page.locator("summary:visible").all():
