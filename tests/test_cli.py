@@ -45,9 +45,11 @@ def test_a_run_prints_the_table_and_where_the_files_are(ran, folder):
     assert "w8a8" in ran.stdout
     assert "onnxruntime" in ran.stdout
     assert "out/results.csv" in ran.stdout
-    assert {"results.csv", "rungs.csv", "study.yaml", "environment.json"} <= {
-        path.name for path in (folder / "out").iterdir()
-    }
+    assert "out/report.html" in ran.stdout
+    assert {path.name for path in (folder / "out").iterdir()} >= {
+        "results.csv", "rungs.csv", "curves.csv", "layers.csv", "study.yaml", "environment.json",
+        "report.html", "results.md", "figures", "cells", "tensorboard",
+    }  # fmt: skip
     cell = folder / "out" / "cells" / "embedded" / "small_nets.net" / "w8a8"
     assert {path.name for path in cell.iterdir()} == {
         "weights.safetensors", "quantized.safetensors", "model.onnx", "model.htp.onnx",
@@ -129,6 +131,8 @@ def test_a_failed_cell_is_exit_code_1_and_told(folder):
         (["run", "small.yaml", "--output", "small.yaml/out"], "cannot write here"),
         (["run", "small.yaml", "--output", "o2", "--store", "small.yaml/s"], "store"),
         (["plan", "small.yaml", "seed=-1"], "seed"),
+        (["report", "none"], "none: not the folder of a run: no such folder"),
+        (["report", "."], "there is no results.csv in it"),
         (["run", "small.yaml", "--scheduler", "tcp://127.0.0.1:9"], "no Dask scheduler there"),
     ],
     ids=lambda value: " ".join(value[1:]) if isinstance(value, list) else None,

@@ -36,6 +36,17 @@ def test_a_recipe_without_training_has_no_finetune_stage():
     assert cell.stage("export").inputs["simulated"] == cell.stage("quantize").key
 
 
+def test_a_study_that_explains_itself_adds_a_stage_and_changes_no_other():
+    [cell], [without] = (_cells(precisions=[4], explain=e) for e in ({"images": 20}, None))
+    kinds = [stage.kind for stage in cell.stages]
+    assert kinds == ["train", "quantize", "explain", "finetune", "export", "verify"]
+    assert {stage.key for stage in without.stages} < {stage.key for stage in cell.stages}
+    study = Study.model_validate({**STUDY, "precisions": [4]})
+    [alone] = build(study, {"embedded": "f"}, (), explain=20)
+    assert alone.stage("explain") == cell.stage("explain")
+    assert [stage.kind for stage in alone.stages] == ["train", "quantize", "explain"]
+
+
 def test_an_official_test_split_is_a_stage():
     [cell] = _cells(test=("embedded",), precisions=[8])
     assert cell.stage("test").inputs == {

@@ -72,6 +72,7 @@ def test_results_tell_status_notes_and_failures():
     row = results.cells[0].row()
     assert row["quantized_loss"] == 0.05
     assert row["packed_mb"] == 1.23
+    assert row["onnxruntime_simulation_acc"] == 0.9
     assert list(results.table().columns) == list(row)
 
 

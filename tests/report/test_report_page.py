@@ -13,6 +13,8 @@ from bitladder.cli import app
 from bitladder.errors import StoreError
 from bitladder.report.cells import pairs, read_cells, shared_note, target_title
 from bitladder.report.contents import read_contents
+from bitladder.report.markdown import results_markdown
+from bitladder.report.page import render
 from bitladder.report.palette import DARK, LIGHT
 from bitladder.report.run_folder import read_run
 from bitladder.runs import write_report
@@ -80,10 +82,8 @@ def test_the_markdown_is_the_table_and_the_answer(small):
 
 
 def test_markdown_shows_hostile_names_as_text(hostile_folder):
-    write = read_contents(hostile_folder)
-    from bitladder.report.markdown import results_markdown
-
-    text = results_markdown(write.run, write.cells, write.pairs)
+    found = read_contents(hostile_folder)
+    text = results_markdown(found.run, found.cells, found.pairs)
     assert "<script>" not in text
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
@@ -129,8 +129,6 @@ def test_a_run_of_before_has_no_curves_and_no_layers(run_folder, tmp_path):
     assert {figure.name.split("-")[0] for figure in contents.figures} == {
         "accuracy", "size", "targets", "agreement", "time", "ladder",
     }  # fmt: skip
-    from bitladder.report.page import render
-
     assert "Its layers were not measured" in render(contents)
 
 
@@ -146,8 +144,6 @@ def test_a_run_whose_every_cell_failed_is_told(tmp_path):
 def test_a_page_of_27_cells_is_small(tmp_path):
     models = ["resnet18", "shufflenet_v2_x0_5", "mobilenet_v2"]
     write_run(tmp_path, datasets=["mnist", "kmnist", "fashion_mnist"], models=models)
-    from bitladder.report.page import render
-
     page = render(read_contents(tmp_path))
     assert len(page.encode()) < 5e6
     assert NOTE in page

@@ -15,6 +15,7 @@ from bitladder.report.run_folder import RunFolder
 ALLOWED = 1.0  # points of accuracy that may be lost where nobody says otherwise
 STAGES = ("train", "quantize", "explain", "finetune", "test", "export", "verify")
 _TITLES = {"onnxruntime": "ONNX Runtime", "htp": "HTP emulator"}
+_SMALL = 0.1  # megabytes
 _EXACT = 1e-9  # of a comparison of points
 _AGREEMENT = "_agreement"  # ends the column that every target has
 _NEXT = "; "  # between notes
@@ -147,6 +148,13 @@ class Pair:
         """Size of the float network, where it is known."""
         return next((cell.sizes["float"] for cell in self.cells if "float" in cell.sizes), None)
 
+    @property
+    def advice(self) -> str:
+        """What to do where no precision will do."""
+        if all(cell.loss is None for cell in self.cells):
+            return "No cell is complete."
+        return "Allow more loss, or train longer."
+
     def lowest(self, allowed: float) -> ReportedCell | None:
         """The lowest precision that loses no more than ``allowed`` points, or None."""
         for cell in self.cells:
@@ -189,6 +197,11 @@ def shared_note(cells: Sequence[ReportedCell]) -> str:
     notes = [cell.notes.split(_NEXT) for cell in cells if cell.status == "complete"]
     alike = takewhile(lambda parts: len(set(parts)) == 1, zip(*notes, strict=False))
     return _NEXT.join(parts[0] for parts in alike)
+
+
+def megabytes_text(size: float) -> str:
+    """A size with two decimals, or two digits where it is too small for them."""
+    return f"{size:.2f}" if size >= _SMALL else f"{size:.2g}"
 
 
 def target_title(name: str) -> str:

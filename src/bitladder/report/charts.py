@@ -10,7 +10,7 @@ import altair as alt
 
 from bitladder.report.cells import STAGES, Pair, ReportedCell, Share, in_order
 from bitladder.report.figures import Figure, figure_name
-from bitladder.report.palette import LIGHT, SHAPES
+from bitladder.report.palette import FRONT, SHAPES
 
 WIDTH = 420  # pixels of a saved chart; on the page it is as wide as its place
 FLOAT = "float"
@@ -87,7 +87,7 @@ def size_figure(dataset: str, pairs: Sequence[Pair]) -> Figure:
     ]
     front = (
         alt.Chart(alt.Data(values=[row for row in rows if row["front"]]))
-        .mark_line(interpolate="step-after", strokeDash=[4, 3], color=LIGHT["c6"])
+        .mark_line(interpolate="step-after", strokeDash=[4, 3], style=FRONT)
         .encode(x=x, y="value:Q")
     )
     chart = alt.layer(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from bitladder.report.cells import ALLOWED, Pair, ReportedCell, Share
+from bitladder.report.cells import ALLOWED, Pair, ReportedCell, Share, megabytes_text
 from bitladder.report.run_folder import RunFolder
 
 _NONE = "-"
@@ -34,13 +34,12 @@ def _answer(by_pair: Sequence[Pair]) -> Iterator[str]:
         cell = pair.lowest(ALLOWED)
         place = f"- {_text(pair.dataset)}, {_text(pair.model)}:"
         if cell is None or cell.loss is None:
-            yield f"{place} none of them"
+            yield f"{place} none of them. {pair.advice}"
             continue
         parts = [f"**{cell.precision}**", f"loss {cell.loss:+.2f} points"]
         if "packed" in cell.sizes:
-            parts.append(
-                f"{cell.sizes['packed']:.2f} MB packed, {cell.sizes['file']:.2f} MB a file"
-            )
+            packed, file = (megabytes_text(cell.sizes[name]) for name in ("packed", "file"))
+            parts.append(f"{packed} MB packed, {file} MB a file")
         parts += [f"{target.title} {target.verdict}" for target in cell.targets.values()]
         yield f"{place} {'; '.join(parts)}"
     yield ""
@@ -64,7 +63,7 @@ def _table(cells: Sequence[ReportedCell]) -> Iterator[str]:
             row.append(_told(target.accuracy if target else None))
             row.append(_told(target.agreement if target else None))
         row += [
-            f"{cell.sizes[size]:.2f}" if size in cell.sizes else _NONE
+            megabytes_text(cell.sizes[size]) if size in cell.sizes else _NONE
             for size in ("packed", "file")
         ]
         yield _row(row)

@@ -16,7 +16,7 @@ import jinja2
 
 from bitladder.errors import StoreError
 from bitladder.pipeline.results import replace
-from bitladder.report.cells import ALLOWED, ReportedCell, number, shared_note
+from bitladder.report.cells import ALLOWED, ReportedCell, megabytes_text, number, shared_note
 from bitladder.report.charts import total_minutes
 from bitladder.report.contents import Contents, read_contents
 from bitladder.report.figures import vega_lite_version
@@ -72,6 +72,7 @@ def render(contents: Contents) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    environment.filters["megabytes"] = megabytes_text
     return environment.get_template("page.html").render(
         run=run,
         cells=cells,

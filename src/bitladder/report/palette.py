@@ -48,6 +48,7 @@ DARK = {
     "c7": "#a7d4f0",
 }
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
+FRONT = "front"  # style of the Pareto front
 VARIABLES = {name: f"var(--{name})" for name in LIGHT}  # the page's, which follow its theme
 _FONT = "system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif"
 
@@ -58,7 +59,8 @@ def chart_config(colours: Mapping[str, str]) -> dict[str, Any]:
     return {
         "background": colours["paper"],
         "font": _FONT,
-        "aria": False,  # the page describes each chart and gives its figures as a table
+        # The page describes each chart and gives its figures as a table.
+        "mark": {"aria": False},
         "view": {"stroke": None},
         "range": {
             "category": [colours[f"c{index}"] for index in range(1, 8)],
@@ -66,6 +68,7 @@ def chart_config(colours: Mapping[str, str]) -> dict[str, Any]:
         },
         "axis": {
             **text,
+            "aria": False,
             "labelFontSize": 12,
             "titleFontSize": 12,
             "titleFontWeight": "normal",
@@ -77,6 +80,7 @@ def chart_config(colours: Mapping[str, str]) -> dict[str, Any]:
         "axisQuantitative": {"labelOverlap": "greedy", "labelSeparation": 8, "tickCount": 6},
         "legend": {
             **text,
+            "aria": False,
             "labelFontSize": 12,
             "labelLimit": 160,
             "orient": "top",
@@ -86,7 +90,14 @@ def chart_config(colours: Mapping[str, str]) -> dict[str, Any]:
             "symbolOpacity": 1,
             "title": None,
         },
-        "title": {"color": colours["ink"], "anchor": "start", "fontSize": 14, "offset": 12},
+        "title": {
+            "aria": False,
+            "color": colours["ink"],
+            "anchor": "start",
+            "fontSize": 14,
+            "offset": 12,
+        },
         "rule": {"color": colours["soft"]},
+        "style": {FRONT: {"stroke": colours["soft"]}},
         "text": {"fill": colours["soft"], "fontSize": 11},
     }

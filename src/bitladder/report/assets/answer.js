@@ -26,7 +26,9 @@
 
   function told(counts) {
     const [[first]] = counts;
-    if (counts.size === 1) return pairs.size === 1 ? first : `${first} for all ${pairs.size} networks`;
+    if (counts.size === 1 && first === "none") return "none of the precisions";
+    const all = pairs.size === 2 ? "both networks" : `all ${pairs.size} networks`;
+    if (counts.size === 1) return pairs.size === 1 ? first : `${first} for ${all}`;
     const sorted = [...counts].sort((a, b) => (a[0] === "none") - (b[0] === "none") || b[1] - a[1]);
     return sorted.map(([precision, count]) => `${precision} for ${count}`).join(", ");
   }
