@@ -22,6 +22,7 @@ from bitladder.errors import QuantizationError
 from bitladder.options import Calibrate, Precision
 from bitladder.simulation.aimet import aimet, quiet
 from bitladder.simulation.config import quantsim_config
+from bitladder.simulation.execute import Executor
 from bitladder.simulation.isolate import only
 from bitladder.simulation.kernel import accelerate
 from bitladder.simulation.placement import (
@@ -86,10 +87,11 @@ class SimulatedModel(nn.Module):
         self.options = options or Calibrate()
         self.sim = _build(model, precision, shape, self.options)
         self.module: fx.GraphModule = self.sim.model
+        self._execute = Executor(self.module)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (N, C, H, W) to quantized logits (N, classes)."""
-        logits: Tensor = self.module(images)
+        logits: Tensor = self._execute(images)
         return logits
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SimulatedModel:

@@ -21,7 +21,7 @@ _FLAGS = (
     "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math",
 )  # fmt: skip
 _POINTER, _SIZE, _WIDTH, _FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_float
-_GRID: list[Any] = [_SIZE, _SIZE, _SIZE, _WIDTH, _WIDTH, _WIDTH, _FLOAT, _WIDTH]
+_GRID: list[Any] = [*[_SIZE] * 3, *[_WIDTH] * 3, *[_FLOAT] * 3, _WIDTH]
 
 
 class KernelUnavailableError(Exception):
