@@ -101,11 +101,11 @@ class SimulatedModel(nn.Module):
     def calibrate(self, images: Tensor) -> None:
         """Set every range from what the quantizers see of the images (N, C, H, W)."""
         with quiet():
-            self.sim.compute_encodings(lambda module: outputs(module, images))
+            self.sim.compute_encodings(lambda _: outputs(self, images))
         last = logits_quantizer(self.module)
         if self.options.logits == "cross_entropy" and last is not None and last.min.numel() == 1:
             with only(self.module, [q for _, q in self.quantizers() if q is not last]):
-                logits = outputs(self.module, images)
+                logits = outputs(self, images)
             set_logits_range(last, logits.to(last.min.device))
 
     def quantizers(self) -> Iterator[tuple[QuantizerInfo, nn.Module]]:

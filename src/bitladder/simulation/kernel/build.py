@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-_SOURCE = Path(__file__).with_name("fake_quantize.cpp")
+_SOURCES = [Path(__file__).with_name(name) for name in ("fake_quantize.cpp", "calibrate.cpp")]
 # No fast-math and no fused multiply-add: every processor computes the same values.
 _FLAGS = (
     "-O3", "-march=native", "-std=c++17", "-fPIC", "-shared", "-pthread",
@@ -53,7 +53,18 @@ def library() -> ctypes.CDLL:
         raise KernelUnavailableError(f"cannot build or load the kernel: {error}") from None
     kernel.fake_quantize_forward.argtypes = [*[_POINTER] * 4, *_GRID]
     kernel.fake_quantize_backward.argtypes = [*[_POINTER] * 7, *_GRID]
-    for function in (kernel.fake_quantize_forward, kernel.fake_quantize_backward):
+    kernel.observe_range.argtypes = [*[_POINTER] * 3, *[_SIZE] * 3]
+    kernel.observe_histogram.argtypes = [*[_POINTER] * 4, _WIDTH, *[_SIZE] * 3]
+    kernel.search_grid.argtypes = [
+        *[_POINTER] * 2, _WIDTH, *[_POINTER] * 2, *[_SIZE] * 2, *[_FLOAT] * 2, _POINTER,
+    ]  # fmt: skip
+    for function in (
+        kernel.fake_quantize_forward,
+        kernel.fake_quantize_backward,
+        kernel.observe_range,
+        kernel.observe_histogram,
+        kernel.search_grid,
+    ):
         function.restype = None
     return kernel
 
@@ -62,16 +73,16 @@ def _compiled(compiler: list[str]) -> Path:
     version = subprocess.run(
         [*compiler, "--version"], capture_output=True, text=True, check=True
     ).stdout
-    determines = [_SOURCE.read_text(), *_FLAGS, version, platform.machine(), _processor()]
+    determines = [*(source.read_text() for source in _SOURCES), *_FLAGS, version, platform.machine(), _processor()]
     name = hashlib.sha256("\0".join(determines).encode()).hexdigest()[:16]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bitladder"
-    path = folder / f"fake_quantize-{name}.so"
+    path = folder / f"kernel-{name}.so"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as aside:
             built = Path(aside) / path.name
             subprocess.run(
-                [*compiler, *_FLAGS, str(_SOURCE), "-o", str(built)],
+                [*compiler, *_FLAGS, *map(str, _SOURCES), "-o", str(built)],
                 capture_output=True,
                 text=True,
                 check=True,

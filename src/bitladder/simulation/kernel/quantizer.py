@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 
 from bitladder.simulation.aimet import aimet
 from bitladder.simulation.kernel.build import KernelUnavailableError, library
+from bitladder.simulation.kernel.layout import dense, rows_and_channels
 
 
 def accelerate(quantizer: nn.Module) -> None:
@@ -70,32 +73,6 @@ def _quantize(x: Tensor, low: Tensor, high: Tensor, settings: tuple[Any, ...]) -
     return y
 
 
-def _dense(x: Tensor) -> Tensor:
-    """``x``, or a copy in the memory format nearest to its own."""
-    if x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last):
-        return x
-    last = x.dim() == 4 and x.stride(1) == 1
-    return x.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
-
-
-def _rows(x: Tensor, shape: tuple[int, ...]) -> tuple[int, int] | None:
-    """(rows, channels) of a dense tensor for ranges of ``shape``, or None for another layout."""
-    axes = [axis for axis, length in enumerate(shape) if length > 1]
-    if not axes:
-        return 1, 1
-    if len(axes) > 1 or len(shape) != x.dim():
-        return None
-    [axis] = axes
-    channels = x.shape[axis]
-    if shape[axis] != channels:
-        return None
-    if axis == 0:  # the outermost in memory, channels last or not
-        return channels, channels
-    if axis == 1 and x.is_contiguous():
-        return x.shape[0] * channels, channels
-    return None
-
-
 @functools.cache
 def _fused_type() -> Any:
     """AIMET's quantizer with another forward, defined when AIMET is first needed."""
@@ -129,8 +106,8 @@ def _fused_type() -> Any:
                 or torch.onnx.is_in_onnx_export()
             ):
                 return None
-            x = _dense(x)
-            rows = _rows(x, self.shape)
+            x = dense(x)
+            rows = rows_and_channels(x, self.shape)
             if rows is None:
                 return None
             qmin, qmax = self.qmin, self.qmax
@@ -140,6 +117,22 @@ def _fused_type() -> Any:
                 return _quantize(x, low, high, settings)
             y: Tensor = FakeQuantize.apply(x, low, high, settings)
             return y
+
+        @contextmanager
+        def _compute_encodings(self, passthrough: bool = False) -> Iterator[None]:
+            """AIMET's own, but that no range is computed of every single batch, to be dropped."""
+            analyzer = self.encoding_analyzer
+            observe = getattr(analyzer.observer, "observe", analyzer.update_stats)
+
+            def watch(x: Tensor) -> Tensor:
+                if x.numel():
+                    observe(x.detach().as_subclass(Tensor))
+                return x
+
+            with super()._compute_encodings(passthrough):
+                if passthrough and "forward" in self.__dict__:
+                    self.forward = watch
+                yield
 
         def is_initialized(self) -> bool:
             """AIMET's answer, without its walk over submodules."""
