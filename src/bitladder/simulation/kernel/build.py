@@ -73,7 +73,13 @@ def _compiled(compiler: list[str]) -> Path:
     version = subprocess.run(
         [*compiler, "--version"], capture_output=True, text=True, check=True
     ).stdout
-    determines = [*(source.read_text() for source in _SOURCES), *_FLAGS, version, platform.machine(), _processor()]
+    determines = [
+        *(source.read_text() for source in _SOURCES),
+        *_FLAGS,
+        version,
+        platform.machine(),
+        _processor(),
+    ]
     name = hashlib.sha256("\0".join(determines).encode()).hexdigest()[:16]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bitladder"
     path = folder / f"kernel-{name}.so"
