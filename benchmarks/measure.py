@@ -141,4 +141,9 @@ def interleave(functions: Mapping[str, Callable[[], None]], rounds: int) -> dict
 def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a Markdown table."""
     for row in (heads, ["---"] * len(heads), *rows):
-        print("| " + " | ".join(row) + " |", flush=True)
+        print_row(row)
+
+
+def print_row(cells: Sequence[str]) -> None:
+    """Print a row of a Markdown table, at once."""
+    print("| " + " | ".join(cells) + " |", flush=True)

@@ -9,6 +9,7 @@ from measure import (
     interleave,
     machine,
     network,
+    print_row,
     print_table,
     simulated,
     training_step,
@@ -33,28 +34,22 @@ def measure(name: str, size: int, rounds: int) -> tuple[dict[str, float], dict[s
         except Exception as error:  # a library's own failure is the result
             failed[peer] = f"fails: {type(error).__name__}"
         else:
-            steps[f"{peer} w8a8"] = step
+            steps[peer] = step
     return interleave(steps, rounds), failed
 
 
 def main() -> None:
     given = arguments(__doc__, batch=256)
     print(f"{machine()}; batch {given.batch}, 32x32; smallest of {given.rounds} steps\n")
-    found = {name: measure(name, given.batch, given.rounds) for name in given.models}
-    labels = dict.fromkeys(label for best, _ in found.values() for label in best)
-    labels |= dict.fromkeys(f"{peer} w8a8" for _, failed in found.values() for peer in failed)
-    rows = []
-    for label in labels:
-        cells = []
-        for best, failed in found.values():
-            if label == "float":
-                cells.append(f"{1000 * best[label]:.0f} ms")
-            elif label in best:
-                cells.append(f"{best[label] / best['float']:.2f}")
-            else:
-                cells.append(failed.get(label.removesuffix(" w8a8"), "not installed"))
-        rows.append([label, *cells])
-    print_table(["QAT step / float step", *found], rows)
+    labels = ["bitladder w8a8", "bitladder w4a4", "AIMET w8a8", *installed()]
+    print_table(["QAT step / float step", "float step", *labels], [])
+    for name in given.models:
+        best, failed = measure(name, given.batch, given.rounds)
+        ratios = [
+            failed[label] if label in failed else f"{best[label] / best['float']:.2f}"
+            for label in labels
+        ]
+        print_row([name, f"{1000 * best['float']:.0f} ms", *ratios])
 
 
 if __name__ == "__main__":

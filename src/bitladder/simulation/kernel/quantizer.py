@@ -124,10 +124,19 @@ def _fused_type() -> Any:
             analyzer = self.encoding_analyzer
             observe = getattr(analyzer.observer, "observe", analyzer.update_stats)
 
+            one, zero = torch.ones(self.shape), torch.zeros(self.shape)
+            mark = package.AffineEncoding(
+                one, zero, self.qmin, self.qmax, self._symmetric, self.block_size, producer=self
+            )
+
             def watch(x: Tensor) -> Tensor:
-                if x.numel():
-                    observe(x.detach().as_subclass(Tensor))
-                return x
+                x = x.as_subclass(Tensor)
+                if not x.numel():
+                    return x
+                observe(x.detach())
+                seen: Any = x.view_as(x)
+                seen.encoding = mark  # the layer that reads it asks whose range its input has
+                return seen  # type: ignore[no-any-return]
 
             with super()._compute_encodings(passthrough):
                 if passthrough and "forward" in self.__dict__:
