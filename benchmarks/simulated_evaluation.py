@@ -10,6 +10,7 @@ from measure import (
     interleave,
     machine,
     network,
+    print_row,
     print_table,
     simulated,
     with_aimet,
@@ -20,7 +21,8 @@ def main() -> None:
     given = arguments(__doc__, batch=256)
     images, _ = batch(given.batch)
     print(f"{machine()}; batch {given.batch}, 32x32; smallest of {given.rounds} forwards\n")
-    found = {}
+    labels = ("bitladder w8a8", "bitladder w4a4", "AIMET w8a8")
+    print_table(["simulated / float", "float", *labels], [])
     for name in given.models:
         forwards = {
             "float": forward(network(name), images),
@@ -28,11 +30,9 @@ def main() -> None:
             "bitladder w4a4": forward(simulated(network(name), "w4a4", images), images),
             "AIMET w8a8": forward(with_aimet(network(name), 8, images), images),
         }
-        found[name] = interleave(forwards, given.rounds)
-    rows = [["float", *(f"{1000 * best['float']:.0f} ms" for best in found.values())]]
-    for label in ("bitladder w8a8", "bitladder w4a4", "AIMET w8a8"):
-        rows.append([label, *(f"{best[label] / best['float']:.2f}" for best in found.values())])
-    print_table(["simulated / float", *found], rows)
+        best = interleave(forwards, given.rounds)
+        ratios = [f"{best[label] / best['float']:.2f}" for label in labels]
+        print_row([name, f"{1000 * best['float']:.0f} ms", *ratios])
 
 
 if __name__ == "__main__":

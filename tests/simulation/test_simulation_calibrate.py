@@ -1,13 +1,17 @@
 """Calibration in compiled code against AIMET's own: statistics and ranges, bit for bit."""
 
+import contextlib
+
 import pytest
 import torch
+from aimet_torch.nn import base
 from aimet_torch.quantization.affine import QuantizeDequantize
 from aimet_torch.quantization.encoding_analyzer import (
     PercentileEncodingAnalyzer,
     SqnrEncodingAnalyzer,
     TfEnhancedEncodingAnalyzer,
 )
+from aimet_torch.utils import _DecompositionError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +22,7 @@ from bitladder.simulation.kernel import (
     accelerate_analyzer,
     library,
     quantizer,
+    rejecting_floats,
 )
 from bitladder.techniques.fold_batch_norm import fold_batch_norm
 
@@ -128,3 +133,39 @@ def test_a_network_gets_the_ranges_that_aimets_own_code_gives(network, images, m
     theirs = calibrated()
     for name, bounds in theirs.items():
         assert all(torch.equal(a, b) for a, b in zip(ours[name], bounds, strict=True)), name
+
+
+def test_weights_on_a_grid_are_found_and_others_are_not():
+    """AIMET's answer with the quick no in front and without, down to the scale."""
+    own = base._decompose_prequantized_tensor
+    generator = torch.Generator().manual_seed(0)
+    integers = torch.randint(-7, 8, (12, 6, 3, 3), generator=generator).float()
+    steps = torch.rand((12, 1, 1, 1), generator=generator) + 0.1
+    floats = torch.randn((12, 6, 3, 3), generator=generator)
+    mixed = torch.cat([integers[:6] * steps[:6], floats[:6]])
+    cases = [integers * steps, floats, mixed, torch.zeros(4, 3, 1, 1), torch.ones(3, 1, 1, 1)]
+    cases += [floats[:, :1, :1, :2], (integers * steps)[:, :2].bfloat16().float()]
+    answers = set()
+    for weight in cases:
+        settings = {"scale_shape": (len(weight), 1, 1, 1), "block_size": None}
+        for bits in (4, 8):
+            found = []
+            for quick in (False, True):
+                with rejecting_floats() if quick else contextlib.nullcontext():
+                    try:
+                        found.append(
+                            base._decompose_prequantized_tensor(
+                                weight,
+                                -(2 ** (bits - 1)),
+                                2 ** (bits - 1) - 1,
+                                **settings,
+                                zero_point_shift=0.0,
+                            )[1]
+                        )
+                    except _DecompositionError:
+                        found.append(None)
+            answers.add(found[0] is None)
+            assert (found[0] is None) == (found[1] is None)
+            assert found[0] is None or torch.equal(*found)
+    assert answers == {True, False}
+    assert base._decompose_prequantized_tensor is own

@@ -24,7 +24,7 @@ from bitladder.simulation.aimet import aimet, quiet
 from bitladder.simulation.config import quantsim_config
 from bitladder.simulation.execute import Executor
 from bitladder.simulation.isolate import only
-from bitladder.simulation.kernel import accelerate
+from bitladder.simulation.kernel import accelerate, rejecting_floats
 from bitladder.simulation.placement import (
     edge_quantizers,
     fuse_operations,
@@ -100,7 +100,7 @@ class SimulatedModel(nn.Module):
     @torch.no_grad()
     def calibrate(self, images: Tensor) -> None:
         """Set every range from what the quantizers see of the images (N, C, H, W)."""
-        with quiet():
+        with quiet(), rejecting_floats():
             self.sim.compute_encodings(lambda _: outputs(self, images))
         last = logits_quantizer(self.module)
         if self.options.logits == "cross_entropy" and last is not None and last.min.numel() == 1:

@@ -58,6 +58,8 @@ def library() -> ctypes.CDLL:
     kernel.search_grid.argtypes = [
         *[_POINTER] * 2, _WIDTH, *[_POINTER] * 2, *[_SIZE] * 2, *[_FLOAT] * 2, _POINTER,
     ]  # fmt: skip
+    kernel.count_on_grid.argtypes = [_POINTER, *[_SIZE] * 2, _WIDTH, *[_FLOAT] * 3]
+    kernel.count_on_grid.restype = _SIZE
     for function in (
         kernel.fake_quantize_forward,
         kernel.fake_quantize_backward,

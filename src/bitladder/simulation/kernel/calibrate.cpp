@@ -122,6 +122,36 @@ void observe_histogram(const float* x, const float* left, const float* right, fl
   }
 }
 
+// Channels whose values can be integers from -levels to levels times one step, those of zeros
+// included: at most a share of them is off the grid of any step, by more than their own rounding.
+int64_t count_on_grid(const float* x, int64_t channels, int64_t inner, int32_t levels, float noise,
+                      float tiny, float share) {
+  int64_t found = 0;
+  for (int64_t channel = 0; channel < channels; ++channel) {
+    const float* values = x + channel * inner;
+    float largest = 0;
+    int64_t nonzero = 0;
+    for (int64_t i = 0; i < inner; ++i) {
+      largest = std::max(largest, std::fabs(values[i]));
+      nonzero += std::fabs(values[i]) > tiny;
+    }
+    const double allowed = share * static_cast<double>(nonzero) + 1e-3;
+    bool fits = largest <= tiny;
+    for (int32_t level = 1; level <= levels && !fits; ++level) {
+      const float step = std::max(largest / static_cast<float>(level), tiny);
+      int64_t off = 0;
+      for (int64_t i = 0; i < inner && static_cast<double>(off) <= allowed; ++i) {
+        const float r = values[i] / step;
+        const float distance = std::fabs(__builtin_rintf(r) - r);
+        off += std::fabs(values[i]) > tiny && std::fabs(r) * noise < distance;
+      }
+      fits = static_cast<double>(off) <= allowed;
+    }
+    found += fits;
+  }
+  return found;
+}
+
 // The candidate of the least noise for each histogram, or -1 where others come too near to tell.
 void search_grid(const float* histograms, const float* edges, int32_t bins, const float* scales,
                  const float* offsets, int64_t candidates, int64_t count, float steps, float gamma,
