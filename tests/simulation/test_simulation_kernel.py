@@ -1,12 +1,14 @@
 """The fused kernel against AIMET's own quantizer: values and gradients, on everything it takes."""
 
 import copy
+import math
 
 import pytest
 import torch
 from aimet_torch.quantization.affine import QuantizeDequantize
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from torch.nn import functional
 
 from bitladder.simulation.kernel import KernelUnavailableError, accelerate, build, library
 
@@ -26,9 +28,9 @@ def _pair(shape, bits, symmetric, low, high):
     return ours, theirs
 
 
-def _run(quantizer, x, weight):
+def _run(quantizer, x, weight, forward=lambda quantizer, x: quantizer(x)):
     x = x.clone(memory_format=torch.preserve_format).requires_grad_()
-    y = quantizer(x)
+    y = forward(quantizer, x)
     (y * weight).sum().backward()
     return y.detach(), x.grad, quantizer.min.grad, quantizer.max.grad
 
@@ -83,6 +85,26 @@ def test_per_channel_it_is_aimets(bits, symmetric, axis, last, seed):
     for quantizer in (ours, theirs):
         quantizer.set_range(-low, high)
     _compare(ours, theirs, x)
+
+
+@settings(max_examples=40)
+@given(
+    shape=st.sampled_from(SHAPES),
+    bits=st.sampled_from([2, 4, 8]),
+    low=st.sampled_from([0.0, -0.7]),
+    high=st.floats(0.01, 9),
+    six=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+def test_with_a_relu_in_front_it_is_aimets_behind_a_relu(shape, bits, low, high, six, seed):
+    ours, theirs = _pair((), bits, False, low, high)
+    x = 4 * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    x.view(-1)[0] = 6.0  # where ReLU6 passes no gradient any more
+    ceiling, relu = (6.0, functional.relu6) if six else (math.inf, functional.relu)
+    found = _run(ours, x, torch.ones_like(x), lambda q, x: q.clip_and_quantize(x, 0.0, ceiling))
+    wanted = _run(theirs, x, torch.ones_like(x), lambda q, x: q(relu(x)))
+    assert torch.equal(found[0], wanted[0])
+    assert torch.equal(found[1], wanted[1])
 
 
 def test_large_tensors_and_threads_change_nothing():

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from bitladder.options import Calibrate
 from bitladder.simulation.aimet import aimet
+from bitladder.simulation.kernel import accelerate_analyzer
 
 _BINS = 2048
 _CANDIDATES = 100  # shares of the observed range that are tried
@@ -37,6 +38,7 @@ def set_analyzer(quantizer: nn.Module, options: Calibrate, *, weight: bool) -> N
         analyzer = analyzers.SqnrEncodingAnalyzer(gamma=1.0, **setting)
     else:
         analyzer = _entropy_analyzer()(num_bins=_BINS, **setting)
+    accelerate_analyzer(analyzer)
     quantizer.encoding_analyzer = analyzer
 
 

@@ -22,8 +22,9 @@ from bitladder.errors import QuantizationError
 from bitladder.options import Calibrate, Precision
 from bitladder.simulation.aimet import aimet, quiet
 from bitladder.simulation.config import quantsim_config
+from bitladder.simulation.execute import Executor
 from bitladder.simulation.isolate import only
-from bitladder.simulation.kernel import accelerate
+from bitladder.simulation.kernel import accelerate, rejecting_floats
 from bitladder.simulation.placement import (
     edge_quantizers,
     fuse_operations,
@@ -86,10 +87,11 @@ class SimulatedModel(nn.Module):
         self.options = options or Calibrate()
         self.sim = _build(model, precision, shape, self.options)
         self.module: fx.GraphModule = self.sim.model
+        self._execute = Executor(self.module)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (N, C, H, W) to quantized logits (N, classes)."""
-        logits: Tensor = self.module(images)
+        logits: Tensor = self._execute(images)
         return logits
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SimulatedModel:
@@ -98,12 +100,12 @@ class SimulatedModel(nn.Module):
     @torch.no_grad()
     def calibrate(self, images: Tensor) -> None:
         """Set every range from what the quantizers see of the images (N, C, H, W)."""
-        with quiet():
-            self.sim.compute_encodings(lambda module: outputs(module, images))
+        with quiet(), rejecting_floats():
+            self.sim.compute_encodings(lambda _: outputs(self, images))
         last = logits_quantizer(self.module)
         if self.options.logits == "cross_entropy" and last is not None and last.min.numel() == 1:
             with only(self.module, [q for _, q in self.quantizers() if q is not last]):
-                logits = outputs(self.module, images)
+                logits = outputs(self, images)
             set_logits_range(last, logits.to(last.min.device))
 
     def quantizers(self) -> Iterator[tuple[QuantizerInfo, nn.Module]]:

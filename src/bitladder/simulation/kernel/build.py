@@ -14,14 +14,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-_SOURCE = Path(__file__).with_name("fake_quantize.cpp")
+_SOURCES = [Path(__file__).with_name(name) for name in ("fake_quantize.cpp", "calibrate.cpp")]
 # No fast-math and no fused multiply-add: every processor computes the same values.
 _FLAGS = (
     "-O3", "-march=native", "-std=c++17", "-fPIC", "-shared", "-pthread",
     "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math",
 )  # fmt: skip
 _POINTER, _SIZE, _WIDTH, _FLOAT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int32, ctypes.c_float
-_GRID: list[Any] = [_SIZE, _SIZE, _SIZE, _WIDTH, _WIDTH, _WIDTH, _FLOAT, _WIDTH]
+_GRID: list[Any] = [*[_SIZE] * 3, *[_WIDTH] * 3, *[_FLOAT] * 3, _WIDTH]
 
 
 class KernelUnavailableError(Exception):
@@ -53,7 +53,20 @@ def library() -> ctypes.CDLL:
         raise KernelUnavailableError(f"cannot build or load the kernel: {error}") from None
     kernel.fake_quantize_forward.argtypes = [*[_POINTER] * 4, *_GRID]
     kernel.fake_quantize_backward.argtypes = [*[_POINTER] * 7, *_GRID]
-    for function in (kernel.fake_quantize_forward, kernel.fake_quantize_backward):
+    kernel.observe_range.argtypes = [*[_POINTER] * 3, *[_SIZE] * 3]
+    kernel.observe_histogram.argtypes = [*[_POINTER] * 4, _WIDTH, *[_SIZE] * 3]
+    kernel.search_grid.argtypes = [
+        *[_POINTER] * 2, _WIDTH, *[_POINTER] * 2, *[_SIZE] * 2, *[_FLOAT] * 2, _POINTER,
+    ]  # fmt: skip
+    kernel.count_on_grid.argtypes = [_POINTER, *[_SIZE] * 2, _WIDTH, *[_FLOAT] * 3]
+    kernel.count_on_grid.restype = _SIZE
+    for function in (
+        kernel.fake_quantize_forward,
+        kernel.fake_quantize_backward,
+        kernel.observe_range,
+        kernel.observe_histogram,
+        kernel.search_grid,
+    ):
         function.restype = None
     return kernel
 
@@ -62,16 +75,22 @@ def _compiled(compiler: list[str]) -> Path:
     version = subprocess.run(
         [*compiler, "--version"], capture_output=True, text=True, check=True
     ).stdout
-    determines = [_SOURCE.read_text(), *_FLAGS, version, platform.machine(), _processor()]
+    determines = [
+        *(source.read_text() for source in _SOURCES),
+        *_FLAGS,
+        version,
+        platform.machine(),
+        _processor(),
+    ]
     name = hashlib.sha256("\0".join(determines).encode()).hexdigest()[:16]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bitladder"
-    path = folder / f"fake_quantize-{name}.so"
+    path = folder / f"kernel-{name}.so"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as aside:
             built = Path(aside) / path.name
             subprocess.run(
-                [*compiler, *_FLAGS, str(_SOURCE), "-o", str(built)],
+                [*compiler, *_FLAGS, *map(str, _SOURCES), "-o", str(built)],
                 capture_output=True,
                 text=True,
                 check=True,

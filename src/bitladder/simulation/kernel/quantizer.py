@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,6 +13,7 @@ from torch import Tensor, nn
 
 from bitladder.simulation.aimet import aimet
 from bitladder.simulation.kernel.build import KernelUnavailableError, library
+from bitladder.simulation.kernel.layout import dense, rows_and_channels
 
 
 def accelerate(quantizer: nn.Module) -> None:
@@ -31,7 +35,8 @@ class FakeQuantize(torch.autograd.Function):
     With ``s = (high - low) / (qmax - qmin)`` and ``o = round(low / s) - qmin``, or the middle of
     the grid where it is symmetric, ``y = s (clip(round(x / s) - o, qmin, qmax) + o)``. Gradients
     are straight through (Jain et al. 2020, arXiv 1903.08066); where the offset is at the end of
-    its way, the same formulas hold.
+    its way, the same formulas hold. ``x`` is clipped to a floor and a ceiling first, with the
+    gradient of a ReLU.
     """
 
     @staticmethod
@@ -40,19 +45,12 @@ class FakeQuantize(torch.autograd.Function):
         x: Tensor,
         low: Tensor,
         high: Tensor,
-        rows: int,
-        channels: int,
-        grid: tuple[Any, ...],
+        settings: tuple[Any, ...],
     ) -> Tensor:
         """Values on the grid, in the layout of ``x``."""
-        y = torch.empty_like(x)
-        layout = (rows, channels, x.numel() // rows, *grid, torch.get_num_threads())
-        library().fake_quantize_forward(
-            x.data_ptr(), y.data_ptr(), low.data_ptr(), high.data_ptr(), *layout
-        )
-        ctx.layout = layout
+        ctx.settings = settings
         ctx.save_for_backward(x, low, high)
-        return y
+        return _quantize(x, low, high, settings)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -63,62 +61,93 @@ class FakeQuantize(torch.autograd.Function):
             dy = torch.empty_like(x).copy_(dy)
         dx, dlow, dhigh = torch.empty_like(x), torch.empty_like(low), torch.empty_like(high)
         tensors = (x, dy, dx, low, high, dlow, dhigh)
-        library().fake_quantize_backward(*(tensor.data_ptr() for tensor in tensors), *ctx.layout)
-        return dx, dlow, dhigh, None, None, None
+        library().fake_quantize_backward(*(tensor.data_ptr() for tensor in tensors), *ctx.settings)
+        return dx, dlow, dhigh, None
 
 
-def _rows(x: Tensor, shape: tuple[int, ...]) -> tuple[int, int] | None:
-    """(rows, channels) of a dense tensor for ranges of ``shape``, or None for another layout."""
-    axes = [axis for axis, length in enumerate(shape) if length > 1]
-    if not axes:
-        return 1, 1
-    if len(axes) > 1 or len(shape) != x.dim():
-        return None
-    [axis] = axes
-    channels = x.shape[axis]
-    if shape[axis] != channels:
-        return None
-    if axis == 0:  # the outermost in memory, channels last or not
-        return channels, channels
-    if axis == 1 and x.is_contiguous():
-        return x.shape[0] * channels, channels
-    return None
+def _quantize(x: Tensor, low: Tensor, high: Tensor, settings: tuple[Any, ...]) -> Tensor:
+    y = torch.empty_like(x)
+    library().fake_quantize_forward(
+        x.data_ptr(), y.data_ptr(), low.data_ptr(), high.data_ptr(), *settings
+    )
+    return y
 
 
 @functools.cache
 def _fused_type() -> Any:
     """AIMET's quantizer with another forward, defined when AIMET is first needed."""
     package = aimet("quantization.affine.quantizer")
+    minimum_scale = functools.cache(package._get_minimum_scale)
 
     class FusedQuantizeDequantize(package.QuantizeDequantize):  # type: ignore[misc,name-defined]
         """Runs the kernel on float32 on the CPU, AIMET's own path on everything else."""
 
         def forward(self, input: Tensor) -> Tensor:  # noqa: A002
-            if type(input) is not Tensor:
+            if type(input) not in (Tensor, nn.Parameter):
                 input = input.as_subclass(Tensor)  # noqa: A001
+            y: Tensor | None = self.clip_and_quantize(input)
+            return super().forward(input) if y is None else y
+
+        def clip_and_quantize(
+            self, x: Tensor, floor: float = -math.inf, ceiling: float = math.inf
+        ) -> Tensor | None:
+            """Quantize ``clip(x, floor, ceiling)``, or return None where the kernel cannot."""
             low, high = self._parameters.get("min"), self._parameters.get("max")
-            usable = (
-                low is not None
-                and high is not None
-                and self.is_initialized()
-                and self.block_size is None
-                and not self.zero_point_shift
-                and input.dtype == low.dtype == torch.float32
-                and input.device.type == low.device.type == "cpu"
-                and input.numel() > 0
-                and not torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
-                and not torch.onnx.is_in_onnx_export()
-            )
-            if not usable:
-                return super().forward(input)  # type: ignore[no-any-return]
-            dense = input.is_contiguous() or input.is_contiguous(memory_format=torch.channels_last)
-            x = input if dense else input.contiguous()
-            rows = _rows(x, self.shape)
+            if (
+                low is None
+                or high is None
+                or not (x.dtype == low.dtype == torch.float32)
+                or not (x.device.type == low.device.type == "cpu")
+                or self.block_size is not None
+                or self.zero_point_shift
+                or not self.is_initialized()
+                or not x.numel()
+                or torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
+                or torch.onnx.is_in_onnx_export()
+            ):
+                return None
+            x = dense(x)
+            rows = rows_and_channels(x, self.shape)
             if rows is None:
-                return super().forward(input)  # type: ignore[no-any-return]
-            steps = self.qmax - self.qmin
-            grid = (self.qmin, self.qmax, int(self.symmetric), package._get_minimum_scale(steps))
-            y: Tensor = FakeQuantize.apply(x, low, high, *rows, grid)
+                return None
+            qmin, qmax = self.qmin, self.qmax
+            grid = (qmin, qmax, int(self._symmetric), minimum_scale(qmax - qmin), floor, ceiling)
+            settings = (*rows, x.numel() // rows[0], *grid, torch.get_num_threads())
+            if not torch.is_grad_enabled():
+                return _quantize(x, low, high, settings)
+            y: Tensor = FakeQuantize.apply(x, low, high, settings)
             return y
+
+        @contextmanager
+        def _compute_encodings(self, passthrough: bool = False) -> Iterator[None]:
+            """AIMET's own, but that no range is computed of every single batch, to be dropped."""
+            analyzer = self.encoding_analyzer
+            observe = getattr(analyzer.observer, "observe", analyzer.update_stats)
+
+            one, zero = torch.ones(self.shape), torch.zeros(self.shape)
+            mark = package.AffineEncoding(
+                one, zero, self.qmin, self.qmax, self._symmetric, self.block_size, producer=self
+            )
+
+            def watch(x: Tensor) -> Tensor:
+                x = x.as_subclass(Tensor)
+                if not x.numel():
+                    return x
+                observe(x.detach())
+                seen: Any = x.view_as(x)
+                seen.encoding = mark  # the layer that reads it asks whose range its input has
+                return seen  # type: ignore[no-any-return]
+
+            with super()._compute_encodings(passthrough):
+                if passthrough and "forward" in self.__dict__:
+                    self.forward = watch
+                yield
+
+        def is_initialized(self) -> bool:
+            """AIMET's answer, without its walk over submodules."""
+            return all(
+                value is None or self._is_initialized(name, value)
+                for name, value in self._parameters.items()
+            )
 
     return FusedQuantizeDequantize

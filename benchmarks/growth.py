@@ -1,0 +1,91 @@
+"""How the price of quantization-aware training grows: batch, resolution, bits, depth; with memory.
+
+python benchmarks/growth.py [--chart docs/growth.svg] [--quick]
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import resource
+from typing import Any
+
+import altair
+import pandas
+from measure import arguments, batch, interleave, machine, network, print_table, simulated
+from measure import training_step as step
+
+_USUAL = {"model": "mobilenet_v2", "batch": 64, "resolution": 32, "precision": "w8a8"}
+_VARIED = {
+    "batch": [16, 64, 256],
+    "resolution": [32, 64, 128, 224],
+    "precision": ["w8a8", "w6a6", "w4a4", "w2a2"],
+    "model": ["resnet18", "resnet34", "resnet50", "resnet101"],
+}
+_BATCH_AT = {128: 16, 224: 8}  # so that a step stays short
+
+
+def measure(case: dict[str, object], rounds: int) -> dict[str, object]:
+    """Both steps and the peak memory of a process that does only this."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return {**case, **pool.apply(_steps, (case, rounds))}
+
+
+def _steps(case: dict[str, object], rounds: int) -> dict[str, float]:
+    arguments_of = (str(case["model"]), int(str(case["resolution"])))
+    images, labels = batch(int(str(case["batch"])), arguments_of[1])
+    steps = {"float": step(network(*arguments_of), images, labels)}
+    quantized = simulated(network(*arguments_of), str(case["precision"]), images)
+    steps["quantized"] = step(quantized, images, labels)
+    best = interleave(steps, rounds)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return {**best, "ratio": best["quantized"] / best["float"], "gigabytes": peak}
+
+
+def main() -> None:
+    given = arguments(__doc__, chart="")
+    rows: list[dict[str, Any]] = []
+    for axis, values in _VARIED.items():
+        for value in values:
+            case = {**_USUAL, axis: value}
+            if axis == "resolution":
+                case["batch"] = _BATCH_AT.get(int(str(value)), case["batch"])
+            rows.append({"axis": axis, **measure(case, given.rounds)})
+    print(f"{machine()}; smallest of {given.rounds} steps; peak memory with both networks\n")
+    heads = ["varied", "network", "batch", "resolution", "precision"]
+    heads += ["float step", "QAT step", "QAT / float", "peak memory"]
+    cells = [
+        [
+            str(row["axis"]),
+            *(str(row[key]) for key in _USUAL),
+            f"{1000 * row['float']:.0f} ms",
+            f"{1000 * row['quantized']:.0f} ms",
+            f"{row['ratio']:.2f}",
+            f"{row['gigabytes']:.1f} GB",
+        ]
+        for row in rows
+    ]
+    print_table(heads, cells)
+    if given.chart:
+        chart(rows).save(given.chart)
+
+
+def chart(rows: list[dict[str, object]]) -> altair.Chart:
+    """A panel for each axis: QAT step over float step."""
+    data = pandas.DataFrame(rows)
+    data["value"] = [str(row[str(row["axis"])]) for row in rows]
+    bars = (
+        altair.Chart(data, width=150, height=160)
+        .mark_bar()
+        .encode(
+            altair.X("value:N", sort=None, title=None),
+            altair.Y("ratio:Q", title="QAT step / float step"),
+        )
+    )
+    panels = [
+        bars.transform_filter(altair.datum.axis == axis).properties(title=axis) for axis in _VARIED
+    ]
+    return altair.hconcat(*panels)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""What the benchmarks share: networks, training steps, interleaved timing, tables, charts."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import platform
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from bitladder import models, simulation
+from bitladder.options import Calibrate, ModelOptions, Precision
+from bitladder.simulation.aimet import aimet
+
+NETWORKS = ("mobilenet_v2", "resnet18", "shufflenet_v2_x0_5")
+CLASSES = 10
+
+
+def arguments(description: str | None, **defaults: object) -> argparse.Namespace:
+    """Read the command line: ``--models``, ``--rounds``, ``--quick`` and what a script adds."""
+    warnings.simplefilter("ignore")
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--models", nargs="+", default=list(NETWORKS))
+    parser.add_argument("--rounds", type=int, default=8, help="the smallest time of these is taken")
+    parser.add_argument("--quick", action="store_true", help="2 rounds, for a look")
+    for name, default in defaults.items():
+        parser.add_argument(f"--{name}", type=type(default), default=default)
+    given = parser.parse_args()
+    given.rounds = 2 if given.quick else given.rounds
+    torch.set_num_threads(1)
+    return given
+
+
+def machine() -> str:
+    """The processor, PyTorch and the day, for the head of a table."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if "model name" in line]
+    processor = names[0] if names else platform.processor()
+    return f"{processor}, one thread; torch {torch.__version__}; {datetime.date.today()}"
+
+
+def batch(size: int, resolution: int = 32) -> tuple[Tensor, Tensor]:
+    """Seeded random images (size, 1, resolution, resolution), channels last, and labels."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(size, 1, resolution, resolution, generator=generator)
+    labels = torch.randint(0, CLASSES, (size,), generator=generator)
+    return images.contiguous(memory_format=torch.channels_last), labels
+
+
+def network(name: str, resolution: int = 32) -> nn.Module:
+    """A float network with seeded weights and settled batch norms, in evaluation mode."""
+    shape = (1, resolution, resolution)
+    model = models.build(ModelOptions(name=name), classes=CLASSES, shape=shape, seed=0)
+    model.train()
+    with torch.no_grad():
+        for _ in range(3):
+            model(batch(32, resolution)[0])
+    return model.eval()
+
+
+def simulated(
+    model: nn.Module, precision: str, images: Tensor, method: str = "min_max"
+) -> simulation.SimulatedModel:
+    """The network as bitladder simulates it, with ranges from the first images."""
+    shape = tuple(images.shape[1:])
+    options = Calibrate(method=method)  # type: ignore[arg-type]
+    parsed = Precision.parse(precision)
+    quantized = simulation.SimulatedModel(
+        simulation.prepare(model),
+        parsed,
+        shape=shape,  # type: ignore[arg-type]
+        options=options,
+    )
+    quantized.calibrate(images[:32].contiguous())
+    return quantized
+
+
+def with_aimet(model: nn.Module, bits: int, images: Tensor) -> nn.Module:
+    """The network as AIMET simulates it on its own, with ranges from the first images."""
+    sim = aimet("quantsim").QuantizationSimModel(
+        simulation.prepare(model),
+        torch.zeros(1, *images.shape[1:]),
+        default_param_bw=bits,
+        default_output_bw=bits,
+        in_place=True,
+    )
+    sim.compute_encodings(lambda module: module(images[:32]))
+    return sim.model
+
+
+def training_step(model: nn.Module, images: Tensor, labels: Tensor) -> Callable[[], None]:
+    """One step as bitladder trains: channels last, Adam, gradients clipped."""
+    model.train().to(memory_format=torch.channels_last)
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.Adam(parameters, 1e-4)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(images), labels).backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 0.5)
+        optimizer.step()
+
+    return step
+
+
+def forward(model: nn.Module, images: Tensor) -> Callable[[], None]:
+    """One batch in evaluation mode, channels last."""
+    model.eval().to(memory_format=torch.channels_last)
+
+    def run() -> None:
+        with torch.no_grad():
+            model(images)
+
+    return run
+
+
+def interleave(functions: Mapping[str, Callable[[], None]], rounds: int) -> dict[str, float]:
+    """Smallest seconds of each function, run in turns after one run to warm up.
+
+    Seconds are processor time of this thread: other processes on the machine count little.
+    """
+    best = dict.fromkeys(functions, float("inf"))
+    for turn in range(rounds + 1):
+        for name, function in functions.items():
+            started = time.thread_time()
+            function()
+            seconds = time.thread_time() - started
+            if turn:
+                best[name] = min(best[name], seconds)
+    return best
+
+
+def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a Markdown table."""
+    for row in (heads, ["---"] * len(heads), *rows):
+        print_row(row)
+
+
+def print_row(cells: Sequence[str]) -> None:
+    """Print a row of a Markdown table, at once."""
+    print("| " + " | ".join(cells) + " |", flush=True)

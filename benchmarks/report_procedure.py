@@ -1,0 +1,134 @@
+"""The report's procedure, written plainly on AIMET, against ``bitladder run`` on the same work.
+
+The procedure trains every cell from the start, as the report did, and takes PyTorch's own number
+of threads. Both train, equalize, calibrate, fine-tune and evaluate the same networks on the same
+images for the same steps; bitladder exports its networks, too. Bias correction is left out of
+both, as AIMET has it no more.
+
+python benchmarks/report_procedure.py [--steps 40] [--images 1000] [--models ...]
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from measure import CLASSES, arguments, machine, print_table
+from torch import nn
+
+from bitladder import data, models, training
+from bitladder.options import DatasetOptions, LoaderOptions, ModelOptions
+from bitladder.simulation.aimet import aimet
+
+_BITS = (8, 6, 4)
+_BATCH = 256
+_COMMAND = "from bitladder.cli import main; main()"
+_STUDY = """
+name: procedure
+datasets: [embedded]
+models: {models}
+precisions: {bits}
+train: {{steps: {steps}, lr: 2.0e-3}}
+recipe:
+  - fold_batch_norm
+  - relu6_to_relu
+  - cross_layer_equalization
+  - high_bias_fold
+  - calibrate: {{images: {images}, logits: method}}
+  - finetune: {{steps: {tuning}, distill: 0.0}}
+verify: []
+"""
+
+
+def train(model: nn.Module, split: data.Split, steps: int, lr: float) -> None:
+    optimizer = torch.optim.Adam(model.parameters(), lr)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=steps + 1)
+    model.train()
+    epochs = itertools.repeat(split.batches(_BATCH, shuffle_seed=0))
+    for images, labels in itertools.islice(itertools.chain.from_iterable(epochs), steps):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(images), labels).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+        optimizer.step()
+        schedule.step()
+    model.eval()
+
+
+def cell(name: str, bits: int, loaded: data.ImageData, steps: int, images: int) -> None:
+    """One cell of the report: train, fold, swap, equalize, calibrate, fine-tune, evaluate."""
+    model = models.build(ModelOptions(name=name), classes=CLASSES, shape=loaded.shape, seed=0)
+    train(model, loaded.train, steps, 2e-3)
+    training.evaluate(model, loaded.validation.batches(250))
+    model = aimet("model_preparer").prepare_model(model)
+    example = torch.zeros(1, *loaded.shape)
+    aimet("batch_norm_fold").fold_all_batch_norms(model, None, example)
+    for path, module in list(model.named_modules()):
+        if isinstance(module, nn.ReLU6):
+            parent, _, leaf = path.rpartition(".")
+            setattr(model.get_submodule(parent), leaf, nn.ReLU())
+    aimet("cross_layer_equalization").equalize_model(model, dummy_input=example)
+    sim = aimet("quantsim").QuantizationSimModel(
+        model,
+        example,
+        quant_scheme="tf_enhanced",
+        default_param_bw=bits,
+        default_output_bw=bits,
+        in_place=True,
+    )
+    seen = data.calibration_images(loaded, images)
+    sim.compute_encodings(lambda module: [module(batch) for batch in torch.split(seen, 250)])
+    training.evaluate(sim.model, loaded.validation.batches(250))
+    train(sim.model, loaded.train, steps // 2, 5e-4)
+    training.evaluate(sim.model, loaded.validation.batches(250))
+
+
+def procedure(given: dict[str, object]) -> None:
+    steps, images = int(str(given["steps"])), int(str(given["images"]))
+    loaded = data.load(DatasetOptions(name="embedded"), LoaderOptions(), seed=1)
+    names = given["models"]
+    assert isinstance(names, list)
+    for name, bits in itertools.product(names, _BITS):
+        cell(name, bits, loaded, steps, images)
+
+
+def timed(command: list[str], environment: dict[str, str]) -> tuple[float, float]:
+    """Wall and processor seconds of a process and all that it starts."""
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
+    wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def main() -> None:
+    if len(sys.argv) == 3 and sys.argv[1] == "--procedure":
+        procedure(json.loads(sys.argv[2]))
+        return
+    given = arguments(__doc__, steps=40, images=1000)
+    settings = {"models": given.models, "steps": given.steps, "images": given.images}
+    usual = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    with tempfile.TemporaryDirectory() as folder:
+        study = Path(folder) / "study.yaml"
+        content = _STUDY.format(**settings, bits=list(_BITS), tuning=given.steps // 2)
+        study.write_text(content)
+        run = ["run", str(study), "--output", f"{folder}/run", "--store", f"{folder}/store"]
+        plain = timed([sys.executable, __file__, "--procedure", json.dumps(settings)], usual)
+        ours = timed([sys.executable, "-c", _COMMAND, *run], os.environ.copy())
+    print(f"{machine()}; {3 * len(given.models)} cells, {given.steps} + {given.steps // 2} steps\n")
+    rows = [
+        ["AIMET, as the report did", *(f"{seconds:.0f} s" for seconds in plain)],
+        ["bitladder run", *(f"{seconds:.0f} s" for seconds in ours)],
+        ["ratio", *(f"{mine / theirs:.2f}" for mine, theirs in zip(ours, plain, strict=True))],
+    ]
+    print_table(["", "wall", "processor"], rows)
+
+
+if __name__ == "__main__":
+    main()

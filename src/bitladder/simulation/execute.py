@@ -1,0 +1,211 @@
+"""Run a simulated network without the layers of Python that AIMET puts around every operation.
+
+Each operation computes what AIMET's module of it computes, to the bit; whatever is not known here,
+is observed by a hook or is being calibrated runs as AIMET's own module. A ReLU in front of a
+quantizer is computed inside of the quantizer's pass over memory.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn import functional
+
+from bitladder.simulation.aimet import aimet
+
+_Run: TypeAlias = Callable[..., Any]
+_CEILINGS: dict[type[nn.Module], float] = {nn.ReLU: math.inf, nn.ReLU6: 6.0}
+
+
+class Executor:
+    """Runs a traced network of AIMET's modules node by node; follows changes of the graph.
+
+    Args:
+        module: AIMET's simulated network; it keeps all state.
+    """
+
+    def __init__(self, module: fx.GraphModule) -> None:
+        self.module = module
+        self._steps: list[_Step] = []
+        self._code: str | None = None
+
+    def __call__(self, images: Tensor) -> Any:
+        """Map images (N, C, H, W) to the network's output."""
+        if torch.jit.is_tracing() or torch.compiler.is_compiling():  # type: ignore[attr-defined,no-untyped-call]
+            return self.module(images)
+        if self.module.code is not self._code:
+            self._steps, self._code = _compile(self.module), self.module.code
+        values: dict[fx.Node, Any] = {}
+        for step in self._steps:
+            step.run(values, images)
+        return values[self._steps[-1].node]
+
+
+class _Step:
+    """One node of the graph, and the nodes whose values nothing needs after it."""
+
+    def __init__(self, module: fx.GraphModule, node: fx.Node) -> None:
+        self.node = node
+        self.dead: list[fx.Node] = []
+        self.flat = not node.kwargs and not any(
+            isinstance(argument, list | tuple | dict | slice) for argument in node.args
+        )
+        self.call = _caller(module, node)
+
+    def run(self, values: dict[fx.Node, Any], images: Tensor) -> None:
+        node = self.node
+        if node.op == "placeholder":
+            values[node] = images
+            return
+        if self.flat:
+            args = [values[a] if isinstance(a, fx.Node) else a for a in node.args]
+            values[node] = self.call(*args)
+        else:
+            arguments, settings = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
+            values[node] = self.call(*arguments, **settings)
+        for dead in self.dead:
+            del values[dead]
+
+
+def _compile(module: fx.GraphModule) -> list[_Step]:
+    steps = [_Step(module, node) for node in module.graph.nodes]
+    seen: set[fx.Node] = set()
+    for step in reversed(steps):
+        step.dead = [node for node in step.node.all_input_nodes if node not in seen]
+        seen.update(step.dead)
+    return steps
+
+
+def _caller(module: fx.GraphModule, node: fx.Node) -> _Run:
+    if node.op == "call_function":
+        assert callable(node.target)
+        return node.target
+    if node.op == "call_method":
+        name = str(node.target)
+        return lambda owner, *args, **settings: getattr(owner, name)(*args, **settings)
+    if node.op == "call_module":
+        path, _, name = str(node.target).rpartition(".")
+        siblings = module.get_submodule(path)._modules
+        return lambda *args, **settings: _run_module(siblings[name], args, settings)
+    if node.op == "get_attr":
+        path, _, name = str(node.target).rpartition(".")
+        owner = module.get_submodule(path)
+        return lambda: getattr(owner, name)
+    return lambda value: value  # the placeholder and the output
+
+
+def _run_module(module: Any, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
+    run = _known(type(module))
+    observed = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
+    if run is not None and not settings and not observed and "forward" not in module.__dict__:
+        output = run(module, *args)
+        if output is not NotImplemented:
+            return output
+    return _plain(module(*args, **settings))
+
+
+@functools.cache
+def _known(kind: Any) -> _Run | None:
+    """How to run modules of this type, or None where only AIMET knows."""
+    package = aimet("nn.true_quant")
+    if not issubclass(kind, package._DispatchMixin) or kind._default_kernel is not None:
+        return None
+    original = package.QuantizationMixin.qcls_to_cls.get(kind)
+    if original is nn.Conv2d:
+        return _convolve
+    if original is nn.Linear:
+        return _multiply
+    if original in _CEILINGS:
+        return functools.partial(_rectify, ceiling=_CEILINGS[original], original=original)
+    if original is aimet("nn.modules.custom").Concat:
+        return functools.partial(_concatenate, original=original)
+    own = (kind.forward, kind._is_dispatch_necessary, kind._forward_no_dispatch)
+    usual = package._DispatchMixin
+    if original is None or own != (
+        usual.forward,
+        usual._is_dispatch_necessary,
+        usual._forward_no_dispatch,
+    ):
+        return None
+    return functools.partial(_run_original, original=original)
+
+
+def _convolve(module: Any, x: Tensor) -> Any:
+    weight, bias = _parameter(module, "weight"), _parameter(module, "bias")
+    if weight is NotImplemented or bias is NotImplemented:
+        return NotImplemented
+    x = _quantize(_quantizers(module, "input_quantizers").get("0"), x)
+    return _output(module, module._conv_forward(x, weight, bias))
+
+
+def _multiply(module: Any, x: Tensor) -> Any:
+    weight, bias = _parameter(module, "weight"), _parameter(module, "bias")
+    if weight is NotImplemented or bias is NotImplemented:
+        return NotImplemented
+    x = _quantize(_quantizers(module, "input_quantizers").get("0"), x)
+    return _output(module, functional.linear(x, weight, bias))
+
+
+def _rectify(module: Any, x: Tensor, *, ceiling: float, original: type[nn.Module]) -> Any:
+    quantizer = _quantizers(module, "output_quantizers")["0"]
+    if (
+        hasattr(quantizer, "clip_and_quantize")
+        and _quantizers(module, "input_quantizers")["0"] is None
+        and not quantizer._forward_hooks
+        and not quantizer._forward_pre_hooks
+        and "forward" not in quantizer.__dict__
+    ):
+        y = quantizer.clip_and_quantize(x, 0.0, ceiling)
+        if y is not None:
+            return y
+    return _run_original(module, x, original=original)
+
+
+def _run_original(module: Any, *args: Any, original: type[nn.Module]) -> Any:
+    """The float operation between its quantizers; its parameters are not quantized."""
+    if any(_quantizers(module, "param_quantizers").values()):
+        return NotImplemented
+    inputs = _quantizers(module, "input_quantizers")
+    quantized = [_quantize(inputs.get(str(place)), value) for place, value in enumerate(args)]
+    return _output(module, original.forward(module, *quantized))
+
+
+def _concatenate(module: Any, *args: Any, original: type[nn.Module]) -> Any:
+    if any(_quantizers(module, "input_quantizers").values()):
+        return NotImplemented
+    return _output(module, original.forward(module, *args))
+
+
+def _parameter(module: Any, name: str) -> Any:
+    """A weight or bias as AIMET would pass it on, or NotImplemented while it has no range."""
+    value = module._parameters[name]
+    quantizer = _quantizers(module, "param_quantizers").get(name)
+    if quantizer is None or value is None:
+        return value
+    return _plain(quantizer(value)) if quantizer.is_initialized() else NotImplemented
+
+
+def _output(module: Any, value: Any) -> Any:
+    return _quantize(_quantizers(module, "output_quantizers")["0"], value)
+
+
+def _quantizers(module: Any, place: str) -> dict[str, Any]:
+    quantizers: dict[str, Any] = module._modules[place]._modules
+    return quantizers
+
+
+def _quantize(quantizer: Any, value: Any) -> Any:
+    if quantizer is None or not isinstance(value, Tensor) or not value.is_floating_point():
+        return value
+    return _plain(quantizer(value))
+
+
+def _plain(value: Any) -> Any:
+    """AIMET's tensors that carry their encoding slow every operation down."""
+    plain = not isinstance(value, Tensor) or type(value) is Tensor
+    return value if plain else value.as_subclass(Tensor)

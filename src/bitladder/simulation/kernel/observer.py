@@ -1,0 +1,143 @@
+"""The kernel in place of AIMET's histograms and of its search for the best grid.
+
+Statistics and ranges are AIMET's, to the bit: bins are counted alike, and where two grids are too
+close for the order of a sum not to matter, AIMET's own search decides.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bitladder.simulation.aimet import aimet
+from bitladder.simulation.kernel.build import KernelUnavailableError, library
+from bitladder.simulation.kernel.layout import dense, rows_and_channels
+
+
+def accelerate_analyzer(analyzer: Any) -> None:
+    """Have one of AIMET's analyzers count and search with the kernel; nothing else changes.
+
+    Without the kernel, and for analyzers that keep no histogram, it is left as it is.
+    """
+    try:
+        library()
+    except KernelUnavailableError:
+        return
+    package = aimet("quantization.encoding_analyzer")
+    if type(analyzer.observer) is package._HistogramObserver:
+        analyzer.observer.__class__ = _observer_type()
+    if type(analyzer) in (package.SqnrEncodingAnalyzer, package.TfEnhancedEncodingAnalyzer):
+        analyzer.__class__ = _searching_type(type(analyzer))
+
+
+@functools.cache
+def _observer_type() -> Any:
+    """AIMET's histogram observer with a faster way in, defined when AIMET is first needed."""
+    package = aimet("quantization.encoding_analyzer")
+
+    class FusedHistogramObserver(package._HistogramObserver):  # type: ignore[misc,name-defined]
+        """Counts float32 on the CPU with the kernel, everything else as AIMET does."""
+
+        @torch.no_grad()
+        def observe(self, values: Tensor) -> None:
+            """Add a batch to the statistics, as ``collect_stats`` and ``merge_stats`` would."""
+            usable = values.dtype == torch.float32 and values.device.type == "cpu"
+            x = dense(values) if usable and self.block_size is None else values
+            rows = rows_and_channels(x, self.shape) if x is not values or usable else None
+            first = self.stats[0].histogram is None
+            if rows is None or not usable or self.block_size or (len(self.stats) > 1 and not first):
+                self.merge_stats(self.collect_stats(values), values)
+                return
+            low, high = _range(x, rows)
+            if first:
+                self._begin(x, rows, low, high)
+                return
+            seen = package._Histogram(None, None, low[0], high[0])
+            super().merge_stats([seen], x.new_empty(0))  # moves the bins if the range grows
+            merged = self.stats[0]
+            merged.histogram += _count(x, rows, merged.min, merged.max, self.num_bins)[0]
+
+        def _begin(self, x: Tensor, rows: tuple[int, int], low: Tensor, high: Tensor) -> None:
+            same = low == high
+            left, right = torch.where(same, low - 0.5, low), torch.where(same, high + 0.5, high)
+            step = (right - left) / self.num_bins
+            edges = torch.arange(self.num_bins + 1) * step[:, None] + left[:, None]
+            first, last = edges[:, 0].contiguous(), edges[:, -1].contiguous()
+            counts = _count(x, rows, first, last, self.num_bins)
+            parts = (part.unbind() for part in (counts, edges, low, high))
+            self.stats = [package._Histogram(*part) for part in zip(*parts, strict=True)]
+            reach = (last - first) * self.growth_limit / 2
+            self._histogram_range_limit = torch.stack((first - reach, last + reach), dim=1)
+
+    return FusedHistogramObserver
+
+
+@functools.cache
+def _searching_type(base: Any) -> Any:
+    """An analyzer that minimizes squared error, with the search done by the kernel."""
+
+    class FusedSearch(base):  # type: ignore[misc]
+        """Finds the candidate that AIMET finds."""
+
+        def _select_best_candidates(
+            self, test_deltas: Tensor, test_offsets: Tensor, stats: list[Any], num_steps: int
+        ) -> tuple[Tensor, Tensor]:
+            if test_deltas.dtype != torch.float32 or test_deltas.device.type != "cpu":
+                return self._select(test_deltas, test_offsets, stats, num_steps)
+            scales = test_deltas.flatten(1).contiguous()
+            offsets = test_offsets.expand_as(test_deltas).flatten(1).contiguous()
+            counts = torch.stack([seen.histogram for seen in stats])
+            edges = torch.stack([seen.bin_edges for seen in stats])
+            found = torch.empty(len(stats), dtype=torch.int64)
+            library().search_grid(
+                counts.data_ptr(),
+                edges.data_ptr(),
+                counts.shape[1],
+                scales.data_ptr(),
+                offsets.data_ptr(),
+                scales.shape[1],
+                len(stats),
+                num_steps,
+                self.gamma,
+                found.data_ptr(),
+            )
+            place = found.clamp(min=0)[:, None]
+            scale, offset = scales.gather(1, place), offsets.gather(1, place)
+            for index in (found < 0).nonzero().flatten().tolist():
+                own = test_offsets if len(test_offsets) == 1 else test_offsets[index : index + 1]
+                scale[index : index + 1], offset[index : index + 1] = self._select(
+                    test_deltas[index : index + 1], own, stats[index : index + 1], num_steps
+                )
+            return scale, test_offsets if test_offsets.numel() == 1 else offset
+
+        def _select(self, *given: Any) -> tuple[Tensor, Tensor]:
+            selected: tuple[Tensor, Tensor] = super()._select_best_candidates(*given)
+            return selected
+
+    return FusedSearch
+
+
+def _range(x: Tensor, rows: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Smallest and largest finite value of each channel, (channels,)."""
+    low, high = (torch.empty(rows[1]) for _ in range(2))
+    layout = (*rows, x.numel() // rows[0])
+    library().observe_range(x.data_ptr(), low.data_ptr(), high.data_ptr(), *layout)
+    return low, high
+
+
+def _count(x: Tensor, rows: tuple[int, int], left: Tensor, right: Tensor, bins: int) -> Tensor:
+    """Histogram of each channel between its ``left`` and ``right``, (channels, bins)."""
+    counts = torch.empty(rows[1], bins)
+    library().observe_histogram(
+        x.data_ptr(),
+        left.data_ptr(),
+        right.data_ptr(),
+        counts.data_ptr(),
+        bins,
+        *rows,
+        x.numel() // rows[0],
+    )
+    return counts
