@@ -12,9 +12,10 @@ from bitladder.errors import StoreError, StudyError
 from bitladder.options import LoaderOptions
 from bitladder.pipeline.execute import Execution, Observer, Outcome
 from bitladder.pipeline.graph import Cell, build
+from bitladder.pipeline.logs import copy_logs, link_logs
 from bitladder.pipeline.loop import execute_all
 from bitladder.pipeline.results import Results, collect
-from bitladder.store import Store
+from bitladder.store import Store, default_root
 from bitladder.study import Study, load
 
 _ARTIFACTS = {
@@ -86,6 +87,7 @@ def run(
         results.write()
         return results
 
+    link_logs(job.cells, Store(job.execution.store), job.output)
     outcomes = execute_all(
         job.name,
         job.cells,
@@ -96,6 +98,7 @@ def run(
     )
     results = save(outcomes)
     _place_artifacts(job.cells, outcomes, job.output)
+    copy_logs(job.cells, outcomes, job.output)
     return results
 
 
@@ -145,7 +148,7 @@ def prepare(
     name = study.name if explain is None else f"{study.name}-explain"
     output = options.output or Path("runs") / name
     _make(output)
-    store = Store(options.store or Path(os.environ.get("BITLADDER_STORE", "runs/store")))
+    store = Store(options.store or default_root())
     execution = Execution(
         store=store.root.resolve(),
         loader=_absolute(study.data),
@@ -203,16 +206,22 @@ def _place_artifacts(cells: Sequence[Cell], outcomes: Mapping[str, Outcome], out
             for name in _ARTIFACTS.get(stage.kind, ()):
                 if (found / name).exists():
                     _copy(found / name, folder / name)
-            if (found / "tensorboard").is_dir():
-                for log in (found / "tensorboard").rglob("*tfevents*"):
-                    kind = "train" if stage.kind == "train" else "finetune"
-                    _copy(log, output / "tensorboard" / cell.name / kind / log.name)
 
 
 def _copy(source: Path, destination: Path) -> None:
+    """Copy a file whole or not at all, unless it is there already."""
+    aside = destination.with_name(f".{destination.name}.{os.getpid()}.part")
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
-        destination.unlink(missing_ok=True)
-        shutil.copyfile(source, destination)
+        if destination.exists() and _same(source, destination):
+            return
+        shutil.copy2(source, aside)
+        aside.replace(destination)
     except OSError as error:
+        aside.unlink(missing_ok=True)
         raise StoreError(f"{destination}: cannot write: {error.strerror}") from error
+
+
+def _same(source: Path, destination: Path) -> bool:
+    first, second = source.stat(), destination.stat()
+    return (first.st_size, first.st_mtime_ns) == (second.st_size, second.st_mtime_ns)

@@ -36,6 +36,11 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
+def default_root() -> Path:
+    """``$BITLADDER_STORE``, or ``runs/store`` in the current folder."""
+    return Path(os.environ.get("BITLADDER_STORE", "runs/store"))
+
+
 class BusyError(Exception):
     """Another process makes this output at this moment."""
 
@@ -152,9 +157,13 @@ class Store:
 
     def scratch(self, key: str) -> Path:
         """A folder for a stage's checkpoints and logs, kept until its output is complete."""
-        folder = self.partial / f"{key}.checkpoint"
+        folder = self.scratch_path(key)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def scratch_path(self, key: str) -> Path:
+        """Where ``scratch`` is or would be."""
+        return self.partial / f"{key}.checkpoint"
 
     def _make(
         self, key: str, produce: Callable[[Path], None], kind: str, label: str, network: str
@@ -195,7 +204,7 @@ class Store:
             aside.replace(folder)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
-        shutil.rmtree(self.partial / f"{key}.checkpoint", ignore_errors=True)
+        shutil.rmtree(self.scratch_path(key), ignore_errors=True)
 
 
 def _stamp(path: Path) -> list[int]:
