@@ -76,10 +76,10 @@ def images(splits):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of its own with room for 512 KiB; skips where none can be mounted."""
+    """A file system of its own with room for 4 MB; skips where none can be mounted."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=512k", "none", str(folder)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=4000k", "none", str(folder)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except FileNotFoundError:

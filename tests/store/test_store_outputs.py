@@ -127,11 +127,11 @@ def test_a_full_disk_is_a_store_error(tmp_path):
 
 @pytest.mark.parametrize("library", ["python", "torch", "safetensors"])
 def test_a_disk_that_fills_while_a_library_writes_is_told(small_disk, library):
-    values = torch.zeros(200_000)
+    values = torch.zeros(2_000_000)
 
     def write(folder):
         if library == "python":
-            (folder / "weights").write_bytes(bytes(800_000))
+            (folder / "weights").write_bytes(bytes(8_000_000))
         elif library == "torch":
             torch.save(values, folder / "weights")
         else:
