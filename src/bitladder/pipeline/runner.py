@@ -49,8 +49,8 @@ class RunOptions:
             ``{"GPU": 1}``.
     """
 
-    output: Path | None = None
-    store: Path | None = None
+    output: Path | str | None = None
+    store: Path | str | None = None
     jobs: int | None = None
     in_process: bool = False
     scheduler: str | None = None
@@ -146,9 +146,9 @@ def prepare(
     elif overrides:
         raise StudyError("overrides change a study file: give its path, not a Study")
     name = study.name if explain is None else f"{study.name}-explain"
-    output = options.output or Path("runs") / name
+    output = Path(options.output or Path("runs") / name)
     _make(output)
-    store = Store(options.store or default_root())
+    store = Store(Path(options.store or default_root()))
     execution = Execution(
         store=store.root.resolve(),
         loader=_absolute(study.data),
