@@ -25,7 +25,7 @@ _PRELOADED = [
     "aimet_torch.quantsim",
     "aimet_torch.model_preparer",
 ]
-_PATIENCE = 300  # seconds; other processes may have the cores
+_PATIENCE = 900  # seconds; other processes may have the cores
 
 
 def _bitladder(arguments, folder, log):

@@ -135,7 +135,7 @@ def test_a_scheduler_and_workers_started_by_hand_give_the_same(runs, peace, tmp_
         _went_on(run, peace)
     finally:
         for process in started:
-            process.terminate()
+            process.kill()
         for process in started:
             process.wait(60)
 

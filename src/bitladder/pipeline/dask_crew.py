@@ -159,7 +159,8 @@ class DaskCrew:
         except (OSError, ValueError) as error:
             raise StudyError(f"--scheduler {address}: no Dask scheduler there: {error}") from None
         with client:
-            self._workers = f"Dask scheduler {address}"
+            threads = sum(client.nthreads().values())
+            self._workers = f"Dask scheduler {address}: {threads} worker threads"
             yield client
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Iterator, Mapping
@@ -37,6 +38,7 @@ def local_cluster(
     from dask.utils import format_bytes
     from distributed import LocalCluster
 
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # the run says what matters
     workers = min(jobs or os.cpu_count() or 1, stages)
     limit = _memory_limit(memory, workers)
     with dask.config.set(_SETTINGS):
@@ -82,6 +84,9 @@ _SETTINGS: Mapping[str, Any] = {
     "distributed.scheduler.allowed-failures": 0,  # attempts are counted by the run
     "distributed.scheduler.worker-ttl": None,  # a long computation is no sign of death
     "distributed.comm.timeouts.connect": "60s",
+    # A worker that died is started again, however long the libraries take to load; Dask would
+    # give it up after 15 s, and with the last worker the run would stand still.
+    "distributed.deploy.lost-worker-timeout": "1h",
 }
 
 
