@@ -10,9 +10,9 @@ CODE = """
 import contextlib, hashlib
 from bitladder import interruption
 interruption.watch()
-print("computing", flush=True)
 while True:
     with contextlib.suppress(KeyboardInterrupt):  # where the signal comes before the call
+        print("computing", flush=True)
         hashlib.pbkdf2_hmac("sha256", b"word", b"salt", 2**31 - 1)
 """
 
