@@ -21,6 +21,8 @@ def watch() -> None:
     outputs and results only ever appear whole, and workers end with this process.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    if os.name != "posix":  # signals wake a pipe there only
+        return
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)

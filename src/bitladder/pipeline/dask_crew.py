@@ -25,6 +25,7 @@ from bitladder.progress import Progress
 from bitladder.user_code import one_line
 
 _TRAINS = ("train", "finetune")
+_GONE = "the Dask scheduler is gone; run again to continue"
 _RECOUNT = 1.0  # seconds after which workers are counted again
 
 
@@ -75,11 +76,18 @@ class DaskCrew:
         yield f"Dask dashboard: {self.client.dashboard_link}"
 
     def slots(self) -> int:
-        """One a thread of the workers; where workers differ by resources, Dask sorts it out."""
+        """One a thread of the workers; where workers differ by resources, Dask sorts it out.
+
+        Raises:
+            StudyError: the scheduler is gone.
+        """
         if self.execution.resources:
             return self.stages
         if time.monotonic() - self._counted > _RECOUNT:
-            self._slots = max(1, sum(self.client.nthreads().values()))
+            try:
+                self._slots = max(1, sum(self.client.nthreads().values()))
+            except OSError:
+                raise StudyError(_GONE) from None
             self._counted = time.monotonic()
         return self._slots
 
@@ -113,7 +121,7 @@ class DaskCrew:
             while True:
                 done.append(self._done.get_nowait())
         if self.client.status not in ("running", "connecting"):
-            raise StudyError("the Dask scheduler is gone; run again to continue")
+            raise StudyError(_GONE)
         return [self._outcome(future, self._futures.pop(future)) for future in done]
 
     def _outcome(self, future: Any, stage: Stage) -> Outcome:

@@ -29,7 +29,6 @@ class Outcome:
         folder: its output in the store, or None if it failed.
         produced: False where the store had the output already.
         error: why it failed, one line.
-        damage: what was wrong with a stored output that was made again.
         again: the failure is the environment's, so that another attempt may help.
         busy: nothing was done, since another run makes the output at this moment.
     """
@@ -38,7 +37,6 @@ class Outcome:
     folder: Path | None
     produced: bool = False
     error: str | None = None
-    damage: str | None = None
     again: bool = False
     busy: bool = False
 
@@ -122,7 +120,7 @@ def execute(
         text = f"out of memory: {one_line(error)}" if memory else one_line(error)
         again = memory or isinstance(error, OSError)
         return Outcome(stage, None, error=f"{stage.kind}: {text}", again=again)
-    return Outcome(stage, output.folder, output.produced, damage=output.damage)
+    return Outcome(stage, output.folder, output.produced)
 
 
 @contextmanager
