@@ -121,7 +121,9 @@ class _Run:
             self._save_if_due()
 
     def hear(self, label: str, progress: Progress) -> None:
-        """A stage says how far its training is."""
+        """A stage says how far its training is; what comes late, after its end, is left out."""
+        if label not in {stage.label for stage, _ in list(self.running.values())}:
+            return
         self.training[label] = progress.seconds_left
         self.observer.progress(label, progress)
 
