@@ -1,13 +1,16 @@
 """What the engine costs on top of the work: many cells of a tiny network, a cached run, a plan.
 
-    python benchmarks/engine_overhead.py [--cells 200] [--jobs 1] [--in-process]
+    python benchmarks/engine_overhead.py [--cells 200]
 
-The work is what the stages say they took (``record.json``); the overhead is the rest of the run.
+One cell is run for real. In the runs of many cells each stage copies what the stage of its kind
+wrote there, so that all the time they take is the engine's: keys, locks, hashes, Dask, results.
+Where other programs have the cores, processor time says more than time.
 """
 
 import argparse
 import itertools
-import json
+import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,6 +18,10 @@ import time
 from pathlib import Path
 
 import yaml
+from distributed import LocalCluster
+
+import bitladder as bl
+from bitladder.pipeline import stages
 
 NETWORK = """
 from torch import nn
@@ -24,62 +31,82 @@ def net(num_classes):
         nn.Conv2d(1, 4, 3, stride=4), nn.ReLU(), nn.Flatten(), nn.Linear(256, num_classes)
     )
 """
+WIDTHS = [f"w{weights}a{bits}" for weights, bits in itertools.product(range(2, 17), repeat=2)]
 
 
 def study(cells):
-    widths = itertools.product(range(2, 17), range(2, 17))
-    precisions = [f"w{weights}a{activations}" for weights, activations in widths]
     return {
+        "name": "tiny",
         "datasets": [{"name": "embedded", "train": 600, "validation": 100}],
         "models": ["tiny_net:net"],
-        "precisions": precisions[:cells],
-        "train": {"epochs": 3, "batch_size": 100, "lr": 0.01},
-        "recipe": ["fold_batch_norm", {"calibrate": {"images": 50, "method": "min_max"}}],
+        "precisions": WIDTHS[-cells:],
+        "train": {"epochs": 2, "batch_size": 100, "lr": 0.02},
+        "recipe": [
+            "fold_batch_norm",
+            {"calibrate": {"images": 50, "method": "min_max"}},
+            {"finetune": {"epochs": 1, "batch_size": 100, "lr": 0.001}},
+        ],
     }
 
 
-def timed(folder, *arguments):
-    """Run ``bitladder`` and return its seconds."""
-    started = time.perf_counter()
-    command = [str(Path(sys.executable).with_name("bitladder")), *arguments]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+def run(store, output, **options):
+    """Run the study; (seconds, seconds of processor time); every cell must be complete."""
+    started = time.perf_counter(), time.process_time()
+    results = bl.run("tiny.yaml", options=bl.RunOptions(store=store, output=output, **options))
+    seconds = time.perf_counter() - started[0], time.process_time() - started[1]
+    if any(cell.status != "complete" for cell in results.cells):
+        raise SystemExit(results.table().to_string())
+    return seconds
+
+
+def copy_of(example):
+    """A stand-in for the work: the output of the stage of the same kind in ``example``."""
+    folders = {stage.kind: example.folders[stage.kind] for stage in example.cell.stages}
+
+    def perform(stage, bench, output):
+        shutil.copytree(folders[stage.kind], output, dirs_exist_ok=True)
+
+    return perform
+
+
+def command(*arguments):
+    """Run ``bitladder``; (seconds, seconds of processor time)."""
+    started, before = time.perf_counter(), os.times()
+    program = str(Path(sys.executable).with_name("bitladder"))
+    done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(done.stdout + done.stderr)
-    return time.perf_counter() - started
+    after = os.times()
+    busy = sum(after[2:4]) - sum(before[2:4])  # of child processes
+    return time.perf_counter() - started, busy
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cells", type=int, default=200, help="cells of the study, 1 to 225")
-    parser.add_argument("--jobs", type=int, default=1, help="worker processes")
-    parser.add_argument("--in-process", action="store_true", help="no worker processes")
-    options = parser.parse_args()
-    how = ["--in-process"] if options.in_process else ["--jobs", str(options.jobs)]
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "tiny_net.py").write_text(NETWORK)
-        (folder / "tiny.yaml").write_text(yaml.safe_dump(study(options.cells)))
-        run = ["run", "tiny.yaml", "--store", "store", *how]
-        startup = timed(folder, *run[:2], "precisions=[8]", *run[2:], "--output", "one")
-        before = work(folder / "store")
-        alone = startup - before / options.jobs
-        wall = timed(folder, *run)
-        worked = (work(folder / "store") - before) / options.jobs
-        cells = options.cells
-        print(f"{cells} cells, {' '.join(how)}")
-        print(f"  run                  {wall:8.2f} s")
-        print(f"  work of its stages   {worked:8.2f} s for each worker")
-        print(f"  overhead a cell      {1000 * (wall - worked) / cells:8.2f} ms with start-up")
-        print(f"  overhead a cell      {1000 * (wall - worked - alone) / cells:8.2f} ms without")
-        print(f"  start-up             {alone:8.2f} s (a run of one cell less its work)")
-        print(f"  second run, cached   {timed(folder, *run):8.2f} s")
-        print(f"  plan                 {timed(folder, 'plan', 'tiny.yaml'):8.2f} s")
-
-
-def work(store):
-    """Seconds of all stages in a store."""
-    records = (store / "stages").glob("*/record.json")
-    return sum(json.loads(record.read_text())["seconds"] for record in records)
+    cells = parser.parse_args().cells
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        Path("tiny_net.py").write_text(NETWORK)
+        Path("tiny.yaml").write_text(yaml.safe_dump(study(1)))
+        options = bl.RunOptions(store="one", output="out", in_process=True)
+        [example] = bl.run("tiny.yaml", options=options).cells
+        Path("tiny.yaml").write_text(yaml.safe_dump(study(cells)))
+        stages.perform = copy_of(example)
+        alone = run("alone", "alone-out", in_process=True)
+        with LocalCluster(
+            n_workers=1, threads_per_worker=1, processes=False, protocol="tcp", silence_logs=50,
+            dashboard_address=None,
+        ) as cluster:  # fmt: skip
+            dask = run("dask", "dask-out", scheduler=cluster.scheduler_address)
+        print(f"{cells} cells of {len(example.cell.stages)} stages that do no work")
+        for name, found in (("in this process", alone), ("on a Dask worker", dask)):
+            wall, busy = (1000 * seconds / cells for seconds in found)
+            print(f"  {name:17} {wall:7.1f} ms a cell, {busy:7.1f} ms of processor time")
+        cached = ("run", "tiny.yaml", "--store", "dask")
+        for name, words in (("run, all cached", cached), ("plan", ("plan", "tiny.yaml"))):
+            wall, busy = command(*words)
+            print(f"  {name:17} {wall:7.2f} s,         {busy:7.2f} s of processor time")
 
 
 if __name__ == "__main__":
