@@ -1,4 +1,6 @@
-"""A small network with every structure that matters, and images that it can learn."""
+"""A small network with every structure that matters, images that it can learn, a small disk."""
+
+import subprocess
 
 import pytest
 import torch
@@ -70,3 +72,19 @@ def splits():
 def images(splits):
     """128 calibration images (N, C, H, W)."""
     return splits[0].float_images(torch.arange(128))
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own with room for 4 MB; skips where none can be mounted."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=4000k", "none", str(folder)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("a small disk needs the command mount")
+    if done.returncode:
+        pytest.skip(f"a small disk needs the right to mount one: {done.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bitladder.errors import BitladderError
 
 if TYPE_CHECKING:
-    from bitladder.pipeline import plan
+    from bitladder.pipeline import RunOptions, plan
     from bitladder.pipeline.results import Results
     from bitladder.quantized import QuantizedModel, quantize
     from bitladder.runs import run, write_report
@@ -24,6 +24,7 @@ __all__ = [
     "BitladderError",
     "QuantizedModel",
     "Results",
+    "RunOptions",
     "Verification",
     "__version__",
     "plan",
@@ -36,6 +37,7 @@ __all__ = [
 _HOMES = {
     "QuantizedModel": "bitladder.quantized",
     "Results": "bitladder.pipeline.results",
+    "RunOptions": "bitladder.pipeline",
     "plan": "bitladder.pipeline",
     "quantize": "bitladder.quantized",
     "run": "bitladder.runs",

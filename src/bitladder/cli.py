@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import bitladder
-from bitladder import dlc_commands, report_command
-from bitladder.errors import BitladderError
+from bitladder import dlc_commands, interruption, report_command, store_commands
+from bitladder.errors import BitladderError, StudyError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bitladder.pipeline import Results
+    from bitladder.pipeline import Results, RunOptions
 
-BAD_INPUT, INTERRUPTED = 2, 130
+BAD_INPUT = 2
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -29,6 +29,7 @@ app = typer.Typer(
 )
 
 app.add_typer(dlc_commands.app, name="dlc")
+app.add_typer(store_commands.app, name="store")
 
 StudyArguments = Annotated[
     list[str] | None,
@@ -39,12 +40,7 @@ StudyArguments = Annotated[
     ),
 ]
 Output = Annotated[Path | None, typer.Option(help="Folder of the results; by default below runs.")]
-StoreFolder = Annotated[
-    Path | None,
-    typer.Option(
-        "--store", help="Folder of finished stages; by default $BITLADDER_STORE or runs/store."
-    ),
-]
+StoreFolder = store_commands.StoreFolder
 Jobs = Annotated[int | None, typer.Option(min=1, help="Worker processes; by default one a core.")]
 InProcess = Annotated[
     bool, typer.Option("--in-process", help="Run the stages one by one in this process.")
@@ -52,19 +48,29 @@ InProcess = Annotated[
 Scheduler = Annotated[
     str | None, typer.Option(help="Address of a Dask scheduler, such as tcp://host:8786.")
 ]
+Memory = Annotated[
+    str | None,
+    typer.Option(help="Memory limit of a worker, such as 4GB; by default an equal share of all."),
+]
+Resources = Annotated[
+    list[str] | None,
+    typer.Option("--resource", help="Dask resource that training asks of a worker, such as GPU=1."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON in place of the table.")]
 
 
 def main() -> None:
     """Entry point: what a user can mend is told in one line, with exit code 2."""
+    interruption.watch()
     try:
         app()
     except BitladderError as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(BAD_INPUT) from None
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on where this one stopped", file=sys.stderr)
-        raise SystemExit(INTERRUPTED) from None
+    except SystemExit as stop:
+        if stop.code == interruption.INTERRUPTED:  # typer's answer to Ctrl-C
+            interruption.end()
+        raise
 
 
 def _version(wanted: bool) -> None:
@@ -90,19 +96,18 @@ def run(
     jobs: Jobs = None,
     in_process: InProcess = False,
     scheduler: Scheduler = None,
+    memory: Memory = None,
+    resource: Resources = None,
     as_json: Json = False,
 ) -> None:
     """Run a study: train, quantize, fine-tune, export, check on the targets, write the results.
 
     Exit code 1 if a cell failed.
     """
-    from bitladder.pipeline import RunOptions
     from bitladder.report import accuracy_table, watching
 
     path, overrides = _study(study)
-    options = RunOptions(
-        output=output, store=store, jobs=jobs, in_process=in_process, scheduler=scheduler
-    )
+    options = _run_options(output, store, jobs, in_process, scheduler, memory, resource)
     with watching(_console(stderr=True)) as observer:
         results = bitladder.run(path, overrides, options=options, observer=observer)
     if as_json:
@@ -127,20 +132,19 @@ def explain(
     jobs: Jobs = None,
     in_process: InProcess = False,
     scheduler: Scheduler = None,
+    memory: Memory = None,
+    resource: Resources = None,
     as_json: Json = False,
 ) -> None:
     """Say which layers a study's cells lose accuracy in, before any fine-tuning.
 
     Exit code 1 if a cell failed.
     """
-    from bitladder.pipeline import RunOptions
     from bitladder.pipeline import explain as explain_cells
     from bitladder.report import explanation_table, rung_table, watching, write_charts
 
     path, overrides = _study(study)
-    options = RunOptions(
-        output=output, store=store, jobs=jobs, in_process=in_process, scheduler=scheduler
-    )
+    options = _run_options(output, store, jobs, in_process, scheduler, memory, resource)
     with watching(_console(stderr=True)) as observer:
         found = explain_cells(path, overrides, images=images, options=options, observer=observer)
     page = write_charts(found)
@@ -311,6 +315,35 @@ def _study(arguments: list[str] | None) -> tuple[Path | None, list[str]]:
     if arguments and "=" not in arguments[0]:
         return Path(arguments[0]), arguments[1:]
     return None, arguments
+
+
+def _run_options(
+    output: Path | None,
+    store: Path | None,
+    jobs: int | None,
+    in_process: bool,
+    scheduler: str | None,
+    memory: str | None,
+    resources: list[str] | None,
+) -> RunOptions:
+    from bitladder.pipeline import RunOptions
+
+    asked = {}
+    for resource in resources or ():
+        name, _, amount = resource.partition("=")
+        try:
+            asked[name] = float(amount)
+        except ValueError:
+            raise StudyError(f"--resource {resource}: not NAME=NUMBER, such as GPU=1") from None
+    return RunOptions(
+        output=output,
+        store=store,
+        jobs=jobs,
+        in_process=in_process,
+        scheduler=scheduler,
+        memory=memory,
+        resources=asked,
+    )
 
 
 def _as_json(results: Results) -> dict[str, Any]:

@@ -104,12 +104,16 @@ def test_a_cell_whose_stages_are_still_to_run_is_pending():
     assert cell.row()["trained_acc"] == 0.95
 
 
-def _watch(console):
+def _watch(console, observer_hook=None):
     stages = CELLS[0].stages
     with watching(console) as observer:
         observer.begin(stages)
+        observer.started(stages[0])
         observer.progress(stages[0].label, PROGRESS)
         observer.progress(stages[0].label, PROGRESS)
+        observer.time_left(3725)
+        if observer_hook:
+            observer_hook(observer)
         observer.finished(Outcome(stages[0], Path(), produced=True))
         observer.finished(Outcome(stages[1], None, error="quantize: [bold]no[/bold]"))
         observer.message("[red]text[/red]")
@@ -119,12 +123,34 @@ def _watch(console):
 def test_logs_get_plain_lines_once_an_epoch():
     text = _watch(Console(file=StringIO(), width=200))
     assert text.count("epoch 1/2, 321 images/s, acc 0.500, val 0.250, 1:15 left") == 1
-    assert "[1/4] done: train embedded shufflenet_v2_x0_5" in text
+    assert "[1/4] done: train embedded shufflenet_v2_x0_5, about 1:02:05 left" in text
     assert "failed: quantize embedded shufflenet_v2_x0_5 w8a8: quantize: [bold]no[/bold]" in text
     assert "[red]text[/red]" in text
 
 
-def test_a_terminal_gets_bars_and_names_stay_text():
-    text = _watch(Console(file=StringIO(), width=200, force_terminal=True))
-    assert "stages" in text
+def test_a_terminal_gets_a_row_a_cell_with_what_each_stage_is_at():
+    seen = []
+
+    def look(observer):
+        seen.append(_print(observer.render()).splitlines())
+
+    text = _watch(Console(file=StringIO(), width=200, height=30, force_terminal=True), look)
     assert "[bold]no[/bold]" in text
+    [head, row, training, study] = seen[0]
+    assert head.split() == ["cell", "train", "quantize", "export", "verify"]
+    assert row.split() == ["embedded", "shufflenet_v2_x0_5", "w8a8", "run", "·", "·", "·"]
+    assert "epoch 1/2, 321 images/s, acc 0.500, val 0.250, 1:15 left" in training
+    assert study == "0 of 4 stages, about 1:02:05 left"
+
+
+def test_a_low_terminal_shows_the_cells_that_run_first():
+    study = load(None, ["precisions=[2,3,4,5,6,7,8]", "recipe=ptq"])
+    stages = list({stage.key: stage for cell in plan(study) for stage in cell.stages}.values())
+    with watching(Console(file=StringIO(), width=100, height=12, force_terminal=True)) as board:
+        board.begin(stages)
+        board.finished(Outcome(stages[0], Path(), produced=False))
+        last = next(stage for stage in stages if "w8a8" in stage.label)
+        board.started(last)
+        lines = _print(board.render()).splitlines()
+    assert "w8a8  cached  run" in lines[1]
+    assert "and 3 more cells" in lines

@@ -73,6 +73,17 @@ def test_a_resumed_run_equals_one_that_was_never_disturbed(network, splits, tmp_
     assert resumed.steps == undisturbed.steps
 
 
+def test_a_damaged_checkpoint_is_not_resumed_from(network, splits, tmp_path):
+    other = copy.deepcopy(network)
+    undisturbed = _fit(network, splits, tmp_path / "whole")
+    (tmp_path / "epoch.ckpt").write_bytes(b"PK\x03\x04 half of a checkpoint")
+    again = _fit(other, splits, tmp_path / "again", checkpoint=tmp_path / "epoch.ckpt")
+    assert again.history == undisturbed.history
+    assert all(
+        torch.equal(_weights(network)[name], value) for name, value in _weights(other).items()
+    )
+
+
 def test_curves_are_in_the_history_and_in_tensorboard(network, splits, tmp_path):
     result = _fit(network, splits, tmp_path)
     events = EventAccumulator(str(tmp_path))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bitladder.pipeline.execute import Observer, Outcome, execute_all
+from bitladder.pipeline.execute import Observer, Outcome
 from bitladder.pipeline.layers import place
+from bitladder.pipeline.loop import execute_all
 from bitladder.pipeline.results import CellResult, Results, collect, frame, replace
 from bitladder.pipeline.runner import RunOptions, prepare
 from bitladder.study import Study
@@ -73,13 +74,21 @@ def explain(
     """
     job = prepare(study, overrides, options, explain=images)
 
-    def save(outcomes: dict[str, Outcome]) -> Explanation:
+    def save(outcomes: Mapping[str, Outcome]) -> Explanation:
         found = collect(job.study, job.cells, outcomes, job.output)
         explanation = Explanation(found, job.output)
         explanation.write()
         return explanation
 
-    return save(execute_all(job.cells, **job.execution, observer=observer or Observer(), save=save))
+    outcomes = execute_all(
+        job.name,
+        job.cells,
+        job.output,
+        job.execution,
+        observer=observer or Observer(),
+        save=save,
+    )
+    return save(outcomes)
 
 
 def _channels(cell: CellResult) -> Iterator[dict[str, Any]]:

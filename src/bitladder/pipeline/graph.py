@@ -53,6 +53,11 @@ class Stage:
     spec: Mapping[str, Any]
     inputs: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def network(self) -> str:
+        """Its data set and network, by name."""
+        return f"{self.spec['dataset']['name']} {self.spec['model']['name']}"
+
 
 @dataclass(frozen=True)
 class Cell:

@@ -363,9 +363,10 @@ def replace(path: Path, text: str) -> None:
     Raises:
         StoreError: it cannot be written.
     """
-    aside = path.with_name(f".{path.name}.part")
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")  # another run may write it too
     try:
         aside.write_text(text, encoding="utf-8")
         aside.replace(path)
     except OSError as error:
+        aside.unlink(missing_ok=True)
         raise StoreError(f"{path}: cannot write: {error.strerror}; free space there") from error

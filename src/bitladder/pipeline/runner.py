@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from bitladder.errors import StoreError, StudyError
 from bitladder.options import LoaderOptions
-from bitladder.pipeline.execute import Observer, Outcome, execute_all
+from bitladder.pipeline.execute import Execution, Observer, Outcome
 from bitladder.pipeline.graph import Cell, build
+from bitladder.pipeline.logs import copy_logs, link_logs
+from bitladder.pipeline.loop import execute_all
 from bitladder.pipeline.results import Results, collect
-from bitladder.store import Store
+from bitladder.store import Store, default_root
 from bitladder.study import Study, load
 
 _ARTIFACTS = {
@@ -43,13 +44,18 @@ class RunOptions:
         jobs: worker processes of one thread each; by default as many as cores.
         in_process: run the stages one after the other in this process.
         scheduler: address of a Dask scheduler to use in place of a local cluster.
+        memory: memory limit of a worker process, such as ``4GB``; by default an equal share.
+        resources: Dask resources that training and fine-tuning ask of a worker, such as
+            ``{"GPU": 1}``.
     """
 
-    output: Path | None = None
-    store: Path | None = None
+    output: Path | str | None = None
+    store: Path | str | None = None
     jobs: int | None = None
     in_process: bool = False
     scheduler: str | None = None
+    memory: str | None = None
+    resources: Mapping[str, float] = field(default_factory=dict)
 
 
 def run(
@@ -76,14 +82,23 @@ def run(
     """
     job = prepare(study, overrides, options)
 
-    def save(outcomes: dict[str, Outcome]) -> Results:
+    def save(outcomes: Mapping[str, Outcome]) -> Results:
         results = collect(job.study, job.cells, outcomes, job.output)
         results.write()
         return results
 
-    outcomes = execute_all(job.cells, **job.execution, observer=observer or Observer(), save=save)
+    link_logs(job.cells, Store(job.execution.store), job.output)
+    outcomes = execute_all(
+        job.name,
+        job.cells,
+        job.output,
+        job.execution,
+        observer=observer or Observer(),
+        save=save,
+    )
     results = save(outcomes)
     _place_artifacts(job.cells, outcomes, job.output)
+    copy_logs(job.cells, outcomes, job.output)
     return results
 
 
@@ -92,16 +107,18 @@ class Job:
     """A study that is ready to be executed.
 
     Attributes:
+        name: by which the store knows it.
         study: as it was resolved.
         cells: with their stages.
         output: folder of the results, there and writable.
-        execution: arguments of ``execute_all``.
+        execution: where and on what its stages are executed.
     """
 
+    name: str
     study: Study
     cells: list[Cell]
     output: Path
-    execution: dict[str, Any]
+    execution: Execution
 
 
 def prepare(
@@ -129,17 +146,19 @@ def prepare(
     elif overrides:
         raise StudyError("overrides change a study file: give its path, not a Study")
     name = study.name if explain is None else f"{study.name}-explain"
-    output = options.output or Path("runs") / name
+    output = Path(options.output or Path("runs") / name)
     _make(output)
-    store = Store(options.store or Path(os.environ.get("BITLADDER_STORE", "runs/store")))
-    execution = {
-        "store": store.root.resolve(),
-        "loader": _absolute(study.data),
-        "jobs": options.jobs,
-        "in_process": options.in_process,
-        "scheduler": options.scheduler,
-    }
-    return Job(study, _cells(study, explain), output, execution)
+    store = Store(Path(options.store or default_root()))
+    execution = Execution(
+        store=store.root.resolve(),
+        loader=_absolute(study.data),
+        jobs=options.jobs,
+        in_process=options.in_process,
+        scheduler=options.scheduler,
+        memory=options.memory,
+        resources=options.resources,
+    )
+    return Job(name, study, _cells(study, explain), output, execution)
 
 
 def _cells(study: Study, explain: int | None) -> list[Cell]:
@@ -176,7 +195,7 @@ def _make(output: Path) -> None:
         raise StoreError(f"{output}: cannot write here: {error.strerror}") from None
 
 
-def _place_artifacts(cells: Sequence[Cell], outcomes: dict[str, Outcome], output: Path) -> None:
+def _place_artifacts(cells: Sequence[Cell], outcomes: Mapping[str, Outcome], output: Path) -> None:
     """Copy what a person takes away beside the results; the store keeps its own."""
     for cell in cells:
         folder = output / "cells" / cell.name
@@ -187,16 +206,22 @@ def _place_artifacts(cells: Sequence[Cell], outcomes: dict[str, Outcome], output
             for name in _ARTIFACTS.get(stage.kind, ()):
                 if (found / name).exists():
                     _copy(found / name, folder / name)
-            if (found / "tensorboard").is_dir():
-                for log in (found / "tensorboard").rglob("*tfevents*"):
-                    kind = "train" if stage.kind == "train" else "finetune"
-                    _copy(log, output / "tensorboard" / cell.name / kind / log.name)
 
 
 def _copy(source: Path, destination: Path) -> None:
+    """Copy a file whole or not at all, unless it is there already."""
+    aside = destination.with_name(f".{destination.name}.{os.getpid()}.part")
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
-        destination.unlink(missing_ok=True)
-        shutil.copyfile(source, destination)
+        if destination.exists() and _same(source, destination):
+            return
+        shutil.copy2(source, aside)
+        aside.replace(destination)
     except OSError as error:
+        aside.unlink(missing_ok=True)
         raise StoreError(f"{destination}: cannot write: {error.strerror}") from error
+
+
+def _same(source: Path, destination: Path) -> bool:
+    first, second = source.stat(), destination.stat()
+    return (first.st_size, first.st_mtime_ns) == (second.st_size, second.st_mtime_ns)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from bitladder import data, deploy, dlc, models, simulation, targets, techniques, training
 from bitladder.accuracy import Accuracy
+from bitladder.errors import StoreError
 from bitladder.options import (
     DatasetOptions,
     ExportOptions,
@@ -55,10 +57,16 @@ class Bench:
 
     def input(self, stage: Stage, role: str) -> Path:
         """Folder of the output of the stage that plays ``role``."""
-        folder = self.store.get(stage.inputs[role])
+        folder = self.store.get(stage.inputs[role], thorough=True)
         if folder is None:
-            raise FileNotFoundError(f"input '{role}' of '{stage.label}' is not in the store")
+            raise StoreError(
+                f"input '{role}' of '{stage.label}' is missing or damaged; run again to make it"
+            )
         return folder
+
+    def logs(self, stage: Stage) -> Path:
+        """Folder that TensorBoard logs are written to while a stage runs."""
+        return self.store.scratch(stage.key) / "tensorboard"
 
 
 def perform(stage: Stage, bench: Bench, output: Path) -> None:
@@ -82,11 +90,12 @@ def _train(stage: Stage, bench: Bench, output: Path) -> dict[str, Any]:
             images.validation,
             TrainOptions.model_validate(stage.spec["train"]),
             seed=stage.spec["seed"],
-            log_dir=output / "tensorboard",
+            log_dir=bench.logs(stage),
             checkpoint=bench.store.scratch(stage.key) / "epoch.ckpt",
             report=bench.report,
             classes=images.classes,
         )
+        shutil.move(bench.logs(stage), output)
         record = asdict(result)
     models.save_weights(model, output / "weights.safetensors")
     accuracy = training.evaluate(model, images.validation.batches(_EVALUATION_BATCH))
@@ -156,12 +165,12 @@ def _finetune(stage: Stage, bench: Bench, output: Path) -> dict[str, Any]:
         train=images.train,
         validation=images.validation,
         classes=images.classes,
-        log_dir=output / "tensorboard",
-        checkpoint=bench.store.scratch(stage.key) / "epoch.ckpt",
+        log_dir=bench.logs(stage),
         report=bench.report,
     )
     model: nn.Module = _simulated(stage, bench)
     model, rungs = _climb(stage, bench, _recipe(stage, "rest"), model, context)
+    shutil.move(bench.logs(stage), output)
     assert isinstance(model, simulation.SimulatedModel)
     model.save(output / "simulated.safetensors")
     return {"rungs": rungs}
@@ -249,8 +258,11 @@ def _climb(
     """Apply techniques one after the other and measure the rung that each one reaches."""
     validation = _data(stage, bench).validation
     rungs = []
-    for technique in recipe:
+    for index, technique in enumerate(recipe):
         context.notes = []
+        if context.training is not None:  # each training goes on from a checkpoint of its own
+            checkpoint = bench.store.scratch(stage.key) / f"{index}.ckpt"
+            context.training = replace(context.training, checkpoint=checkpoint)
         started = time.perf_counter()
         model = techniques.apply(technique, model, context)
         seconds = time.perf_counter() - started

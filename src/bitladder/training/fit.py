@@ -78,7 +78,8 @@ def fit(
         log_dir: folder of the TensorBoard logs.
         classes: number of classes.
         tuning: what fine-tuning adds, or None.
-        checkpoint: written at the end of every epoch; where it is there, training goes on from it.
+        checkpoint: written at the end of every epoch; where it is there, training goes on from it,
+            unless it is damaged.
         report: called with the progress, or None.
 
     Raises:
@@ -111,7 +112,7 @@ def fit(
         callbacks=_callbacks(options, checkpoint),
     )
     model.train()
-    resume = str(checkpoint) if checkpoint is not None and checkpoint.exists() else None
+    resume = str(checkpoint) if checkpoint is not None and _can_resume(checkpoint) else None
     trainer.fit(
         module,
         batches,
@@ -147,13 +148,27 @@ class _EpochCheckpoint(Callback):
         if not trainer.global_step:
             return
         aside = self.path.with_suffix(".part")
-        trainer.save_checkpoint(aside)
-        aside.replace(self.path)
+        try:
+            trainer.save_checkpoint(aside)
+            aside.replace(self.path)
+        finally:
+            aside.unlink(missing_ok=True)
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         batches = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
         batches["is_last_batch"] = False
         batches["current"] = dict.fromkeys(batches["current"], 0)
+
+
+def _can_resume(checkpoint: Path) -> bool:
+    """Whether a checkpoint is there and whole."""
+    if not checkpoint.exists():
+        return False
+    try:
+        torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except Exception:  # whatever the reader stumbles over
+        return False
+    return True
 
 
 def _callbacks(options: TrainOptions, checkpoint: Path | None) -> list[Callback]:

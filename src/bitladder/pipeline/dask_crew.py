@@ -1,0 +1,202 @@
+"""Stages on Dask workers: those of a cluster on this machine, or of one that is there already.
+
+What a worker needs comes with each stage, and each outcome is kept here, so a worker that dies
+takes nothing with it but the stage it was at.
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from bitladder.errors import StudyError
+from bitladder.pipeline.crew import Hear
+from bitladder.pipeline.execute import Execution, Outcome, execute
+from bitladder.pipeline.graph import Stage, versions
+from bitladder.pipeline.local_cluster import local_cluster
+from bitladder.progress import Progress
+from bitladder.user_code import one_line
+
+_TRAINS = ("train", "finetune")
+_GONE = "the Dask scheduler is gone; run again to continue"
+_RECOUNT = 1.0  # seconds after which workers are counted again
+
+
+class DaskCrew:
+    """Dask workers.
+
+    Args:
+        execution: where the store and the data sets are, and which workers.
+        registration: the run's file in the store, by which a worker sees that it is the same store.
+        stages: how many are to run; more workers than that are not started.
+        hear: told the label and the progress of a stage that trains.
+
+    Raises:
+        StudyError: there is no scheduler at the address, or the memory limit is not one.
+    """
+
+    def __init__(self, execution: Execution, registration: Path, stages: int, hear: Hear) -> None:
+        self.execution, self.registration, self.hear = execution, registration, hear
+        self.stages = stages
+        self.client: Any = None
+        self._topic = f"bitladder-{uuid.uuid4().hex}"  # others may use the same scheduler
+        self._futures: dict[Any, Stage] = {}
+        self._done: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._over_limit: set[str] = set()
+        self._workers, self._counted = "", 0.0
+        self._slots = 1
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        self.client = self._stack.enter_context(self._connected())
+        self.client.subscribe_topic(self._topic, self._heard)
+        self.client.subscribe_topic("worker-restart-memory", self._restarted)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is not None and self.execution.scheduler is not None:
+            self.client.cancel(list(self._futures), force=True)
+        self._stack.__exit__(kind, error, trace)
+
+    def describe(self) -> Iterable[str]:
+        """The workers, and the address of Dask's dashboard."""
+        yield self._workers
+        yield f"Dask dashboard: {self.client.dashboard_link}"
+
+    def slots(self) -> int:
+        """One a thread of the workers; where workers differ by resources, Dask sorts it out.
+
+        Raises:
+            StudyError: the scheduler is gone.
+        """
+        if self.execution.resources:
+            return self.stages
+        if time.monotonic() - self._counted > _RECOUNT:
+            try:
+                self._slots = max(1, sum(self.client.nthreads().values()))
+            except OSError:
+                raise StudyError(_GONE) from None
+            self._counted = time.monotonic()
+        return self._slots
+
+    def start(self, stage: Stage, *, priority: float) -> None:
+        """Give a stage to Dask."""
+        future = self.client.submit(
+            _on_worker,
+            stage,
+            self.execution.store,
+            self.execution.loader,
+            self.registration,
+            versions(),
+            self._topic,
+            key=f"{stage.kind}-{stage.key[:16]}-{uuid.uuid4().hex}",
+            pure=False,
+            priority=priority,
+            resources=dict(self.execution.resources) if stage.kind in _TRAINS else None,
+        )
+        self._futures[future] = stage
+        future.add_done_callback(self._done.put)
+
+    def ended(self, timeout: float) -> list[Outcome]:
+        """The outcomes of the stages that have ended; those of dead workers may be tried again.
+
+        Raises:
+            StudyError: the scheduler is gone.
+        """
+        done = []
+        with suppress(queue.Empty):
+            done.append(self._done.get(timeout=timeout))
+            while True:
+                done.append(self._done.get_nowait())
+        if self.client.status not in ("running", "connecting"):
+            raise StudyError(_GONE)
+        return [self._outcome(future, self._futures.pop(future)) for future in done]
+
+    def _outcome(self, future: Any, stage: Stage) -> Outcome:
+        from distributed import KilledWorker
+
+        if future.status == "finished":
+            outcome: Outcome = future.result()
+            return outcome
+        error = future.exception() if future.status == "error" else None
+        if not isinstance(error, KilledWorker):
+            text = one_line(error) if error is not None else "Dask lost the stage"
+            return Outcome(stage, None, error=f"{stage.kind}: {text}", again=error is None)
+        if error.last_worker.address in self._over_limit:
+            text = (
+                "out of memory: the worker went over its limit and was ended; raise it with "
+                "--memory, or run fewer at once with --jobs"
+            )
+        else:
+            text = "the worker died: killed from outside, out of memory, or crashed"
+        return Outcome(stage, None, error=f"{stage.kind}: {text}", again=True)
+
+    def _heard(self, event: tuple[float, Any]) -> None:
+        self.hear(event[1]["label"], Progress(**event[1]["progress"]))
+
+    def _restarted(self, event: tuple[float, Any]) -> None:
+        self._over_limit.add(event[1]["worker"])
+
+    @contextmanager
+    def _connected(self) -> Iterator[Any]:
+        from distributed import Client
+
+        address = self.execution.scheduler
+        if address is None:
+            with local_cluster(
+                self.execution.jobs, self.execution.memory, self.execution.resources, self.stages
+            ) as (cluster, described):
+                self._workers = described
+                with Client(cluster, set_as_default=False) as client:
+                    yield client
+            return
+        try:
+            client = Client(address, timeout=10, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise StudyError(f"--scheduler {address}: no Dask scheduler there: {error}") from None
+        with client:
+            threads = sum(client.nthreads().values())
+            self._workers = f"Dask scheduler {address}: {threads} worker threads"
+            yield client
+
+
+def _on_worker(
+    stage: Stage,
+    store: Path,
+    loader: Any,
+    registration: Path,
+    wanted: Mapping[str, str],
+    topic: str,
+) -> Outcome:
+    """Execute a stage on a worker that has what the stage's key was made with."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    found = versions()
+    for name, version in wanted.items():
+        if found[name] != version:
+            text = f"worker {worker.address} has {name} {found[name]}, the study needs {version}"
+            return Outcome(stage, None, error=f"{stage.kind}: {text}")
+    if not registration.exists():
+        text = f"worker {worker.address} does not see the store {store}; give a shared --store"
+        return Outcome(stage, None, error=f"{stage.kind}: {text}")
+    return execute(
+        stage,
+        store,
+        loader,
+        lambda progress: worker.log_event(
+            topic, {"label": stage.label, "progress": asdict(progress)}
+        ),
+    )

@@ -1,0 +1,98 @@
+"""In which order stages run and how long a study will take, from the times of earlier stages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import median
+
+from bitladder.pipeline.graph import Stage
+from bitladder.store import Made
+
+# Seconds, where no stage of that kind was ever measured in the store.
+_GUESSES = {
+    "train": 120.0,
+    "quantize": 30.0,
+    "explain": 60.0,
+    "finetune": 120.0,
+    "export": 10.0,
+    "verify": 30.0,
+    "test": 10.0,
+}
+
+
+def estimate(stages: Iterable[Stage], made: Iterable[Made]) -> dict[str, float]:
+    """Seconds each stage will take, by key.
+
+    The median of the stages of the same kind on the same data set and network; of the same kind;
+    or a guess.
+    """
+    like: dict[tuple[str, str], list[float]] = {}
+    for one in made:
+        like.setdefault((one.kind, one.network), []).append(one.seconds)
+        like.setdefault((one.kind, ""), []).append(one.seconds)
+
+    def seconds(stage: Stage) -> float:
+        known = like.get((stage.kind, stage.network)) or like.get((stage.kind, ""))
+        return median(known) if known else _GUESSES[stage.kind]
+
+    return {stage.key: seconds(stage) for stage in stages}
+
+
+class Queue:
+    """Stages that wait for their inputs or for their turn: the longest way to the end goes first.
+
+    Args:
+        stages: every stage that is to run, inputs before what needs them.
+        seconds: by key, how long each is expected to take.
+    """
+
+    def __init__(self, stages: Sequence[Stage], seconds: Mapping[str, float]) -> None:
+        self._waiting = {stage.key: stage for stage in stages}
+        self._seconds = seconds
+        self.way = ways(stages, seconds)
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def take(self, done: Mapping[str, object]) -> Stage | None:
+        """Take out the ready stage with the longest way to the end, or None if none is ready.
+
+        Args:
+            done: keys of the stages that have ended.
+        """
+        ready = [
+            stage
+            for stage in self._waiting.values()
+            if not any(key in self._waiting or key not in done for key in stage.inputs.values())
+        ]
+        if not ready:
+            return None
+        stage = max(ready, key=lambda stage: self.way[stage.key])
+        return self._waiting.pop(stage.key)
+
+    def put_back(self, stage: Stage) -> None:
+        """Let a stage run again."""
+        self._waiting[stage.key] = stage
+
+    def seconds_left(self, running: Mapping[str, float], workers: int) -> float:
+        """Seconds until the last stage ends, if times are as expected.
+
+        Args:
+            running: by key, seconds that the stages that run now still take.
+            workers: how many stages run at once.
+        """
+        longest = max((self.way[key] for key in self._waiting), default=0.0)
+        for key, left in running.items():
+            longest = max(longest, left + self.way[key] - self._seconds[key])
+        work = sum(self._seconds[key] for key in self._waiting) + sum(running.values())
+        return max(longest, work / max(1, workers))
+
+
+def ways(stages: Sequence[Stage], seconds: Mapping[str, float]) -> dict[str, float]:
+    """By key, seconds from the beginning of a stage to the end of the last one that needs it."""
+    way = {stage.key: seconds[stage.key] for stage in stages}
+    for stage in reversed(stages):  # what needs a stage comes after it
+        for key in stage.inputs.values():
+            if key in way:
+                way[key] = max(way[key], seconds[key] + way[stage.key])
+    return way
