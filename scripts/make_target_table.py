@@ -3,6 +3,7 @@
 python scripts/make_target_table.py
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,8 +68,8 @@ def _integers(found: pd.DataFrame, target: str, name: str) -> Iterator[str]:
 def _differences(found: pd.DataFrame) -> Iterator[str]:
     """What a study noted of the cells whose target agrees on less than it should."""
     for _, cell in found.iterrows():
-        for note in str(cell["notes"]).split("; "):
-            if "first differs in" in note:
+        for note in re.split(r"; (?=\w+: )", str(cell["notes"])):
+            if "agrees on" in note:
                 yield f"- {cell['model']} `{cell['precision']}`, {note}."
     for _, cell in found.dropna(subset=["error"]).iterrows():
         yield f"- {cell['model']} `{cell['precision']}` failed: {cell['error']}."

@@ -95,6 +95,12 @@ def test_a_target_that_disagrees_too_often_names_its_first_layer_and_why():
             f"htp: agrees on 95.00 % of the images; first differs in conv1, by 2 in 3 % of its "
             f"values: {reason}",
         )
+    alike = replace(good, verified={"onnxruntime": {**apart, "first_layer": None}})
+    assert alike.notes == (
+        "onnxruntime: agrees on 95.00 % of the images; no layer was found to differ from the file, "
+        "whose integer arithmetic gives every logit exactly: the simulation's float32 sums and "
+        "biases round otherwise",
+    )
 
 
 def test_a_cell_whose_stages_are_still_to_run_is_pending():

@@ -294,10 +294,19 @@ def _disagreement(record: Mapping[str, Any]) -> Iterable[str]:
     """Where and why a target leaves the simulation, if it does on more images than it may."""
     found, first = record["comparison"], record["first_layer"]
     agreement = Accuracy(**found["agreement"])
-    if agreement.value >= AGREES or first is None:
+    if agreement.value >= AGREES:
         return
     equal = found.get("integer_equal") and Accuracy(**found["integer_equal"])
-    if equal and equal.correct == equal.total:
+    exact = equal and equal.correct == equal.total
+    if first is None:
+        if exact:
+            yield (
+                f"agrees on {100 * agreement.value:.2f} % of the images; no layer was found to "
+                "differ from the file, whose integer arithmetic gives every logit exactly: the "
+                "simulation's float32 sums and biases round otherwise"
+            )
+        return
+    if exact:
         reason = "the rounding of integer kernels, whose arithmetic gives every logit exactly"
     else:
         reason = "the target's own rounding"
