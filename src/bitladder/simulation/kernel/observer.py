@@ -29,8 +29,9 @@ def accelerate_analyzer(analyzer: Any) -> None:
     package = aimet("quantization.encoding_analyzer")
     if type(analyzer.observer) is package._HistogramObserver:
         analyzer.observer.__class__ = _observer_type()
-    if type(analyzer) in (package.SqnrEncodingAnalyzer, package.TfEnhancedEncodingAnalyzer):
-        analyzer.__class__ = _searching_type(type(analyzer))
+    kind: Any = type(analyzer)
+    if kind in (package.SqnrEncodingAnalyzer, package.TfEnhancedEncodingAnalyzer):
+        analyzer.__class__ = _searching_type(kind)
 
 
 @functools.cache
