@@ -10,6 +10,7 @@ from bitladder.report.run_folder import read_run
 from synthetic_run import FAILED, HOSTILE
 
 AXE = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
+_PAPER = 720  # pixels of an A4 page between its margins
 DRAWN = "figure[data-drawn] .plot svg"
 SIZES = {"desktop": (1280, 900), "phone": (390, 844), "small phone": (320, 640)}
 
@@ -248,5 +249,7 @@ def test_it_prints_light_and_without_controls(browser, run_folder):
     assert opened.page.evaluate(colour) == "rgb(255, 255, 255)"
     assert not opened.page.locator("nav").is_visible()
     assert opened.page.locator("#summary").is_visible()
+    opened.page.set_viewport_size({"width": _PAPER, "height": 1000})
+    assert opened.page.evaluate("document.documentElement.scrollWidth") <= _PAPER
     assert opened.page.pdf()[:4] == b"%PDF"
     opened.context.close()

@@ -100,7 +100,8 @@ def _caller(module: fx.GraphModule, node: fx.Node) -> _Run:
 
 
 def _run_module(module: Any, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
-    run = _known(type(module))
+    kind: Any = type(module)
+    run = _known(kind)
     observed = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
     if run is not None and not settings and not observed and "forward" not in module.__dict__:
         output = run(module, *args)

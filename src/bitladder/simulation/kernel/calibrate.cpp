@@ -47,7 +47,7 @@ void count(const float* x, int64_t n, float left, float right, int32_t bins, int
       const float value = x[start + i];
       const float place = (value - left) * wide / width;
       const float kept = std::min(std::max(place, 0.0f), last);
-      places[i] = static_cast<int32_t>(value == value ? kept : wide);
+      places[i] = static_cast<int32_t>(place == place ? kept : wide);
     }
     for (int64_t i = 0; i < size; ++i) ++counts[(i % kCopies) * (bins + 1) + places[i]];
   }

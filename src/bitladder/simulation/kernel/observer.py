@@ -29,8 +29,9 @@ def accelerate_analyzer(analyzer: Any) -> None:
     package = aimet("quantization.encoding_analyzer")
     if type(analyzer.observer) is package._HistogramObserver:
         analyzer.observer.__class__ = _observer_type()
-    if type(analyzer) in (package.SqnrEncodingAnalyzer, package.TfEnhancedEncodingAnalyzer):
-        analyzer.__class__ = _searching_type(type(analyzer))
+    kind: Any = type(analyzer)
+    if kind in (package.SqnrEncodingAnalyzer, package.TfEnhancedEncodingAnalyzer):
+        analyzer.__class__ = _searching_type(kind)
 
 
 @functools.cache
@@ -44,21 +45,29 @@ def _observer_type() -> Any:
         @torch.no_grad()
         def observe(self, values: Tensor) -> None:
             """Add a batch to the statistics, as ``collect_stats`` and ``merge_stats`` would."""
-            usable = values.dtype == torch.float32 and values.device.type == "cpu"
-            x = dense(values) if usable and self.block_size is None else values
-            rows = rows_and_channels(x, self.shape) if x is not values or usable else None
             first = self.stats[0].histogram is None
-            if rows is None or not usable or self.block_size or (len(self.stats) > 1 and not first):
+            layout = None
+            if (
+                values.dtype == torch.float32
+                and values.device.type == "cpu"
+                and not self.block_size
+            ):
+                values = dense(values)
+                layout = rows_and_channels(values, self.shape)
+            if layout is None or (len(self.stats) > 1 and not first):
                 self.merge_stats(self.collect_stats(values), values)
                 return
-            low, high = _range(x, rows)
+            low, high = _range(values, layout)
+            if not torch.isfinite(high - low).all():  # AIMET's to refuse
+                self.merge_stats(self.collect_stats(values), values)
+                return
             if first:
-                self._begin(x, rows, low, high)
+                self._begin(values, layout, low, high)
                 return
             seen = package._Histogram(None, None, low[0], high[0])
-            super().merge_stats([seen], x.new_empty(0))  # moves the bins if the range grows
+            super().merge_stats([seen], values.new_empty(0))  # moves the bins if the range grows
             merged = self.stats[0]
-            merged.histogram += _count(x, rows, merged.min, merged.max, self.num_bins)[0]
+            merged.histogram += _count(values, layout, merged.min, merged.max, self.num_bins)[0]
 
         def _begin(self, x: Tensor, rows: tuple[int, int], low: Tensor, high: Tensor) -> None:
             same = low == high

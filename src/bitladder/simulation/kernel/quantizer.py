@@ -140,7 +140,7 @@ def _fused_type() -> Any:
 
             with super()._compute_encodings(passthrough):
                 if passthrough and "forward" in self.__dict__:
-                    self.forward = watch
+                    self.__dict__["forward"] = watch
                 yield
 
         def is_initialized(self) -> bool:

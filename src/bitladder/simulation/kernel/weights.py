@@ -30,7 +30,8 @@ def rejecting_floats() -> Iterator[None]:
     except KernelUnavailableError:
         yield
         return
-    module, utils = aimet("nn.base"), aimet("utils")
+    module: Any = aimet("nn.base")
+    utils = aimet("utils")
     own = module._decompose_prequantized_tensor
 
     def decompose(values: Tensor, qmin: int, qmax: int, **settings: Any) -> Any:
