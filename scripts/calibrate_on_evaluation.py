@@ -1,6 +1,6 @@
 """The ablation that no study can be: calibrate on the images that the accuracy is measured on.
 
-python scripts/calibrate_on_evaluation.py runs/outliers-procedure results/outliers/evaluation.csv
+python scripts/calibrate_on_evaluation.py runs/outliers-procedure results/outliers/evaluation
 """
 
 import sys
@@ -11,15 +11,17 @@ import pandas as pd
 from bitladder import data, models, quantize
 from bitladder.options import ModelOptions
 from bitladder.study import Study, load
+from bitladder.training import evaluate
 
 BATCH = 250
 
 
 def main(run: Path, output: Path) -> None:
-    """Quantize the run's float networks again, ranges from validation images; a row a network."""
+    """Quantize the run's float networks again, ranges from validation images; one row a rung."""
     study = load(run / "study.yaml")
     rows = [row for options in study.models for row in repeated(study, options, run)]
-    pd.DataFrame(rows).to_csv(output, index=False, lineterminator="\n")
+    output.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(rows).to_csv(output / "rungs.csv", index=False, lineterminator="\n")
 
 
 def repeated(study: Study, options: ModelOptions, run: Path) -> list[dict[str, object]]:
@@ -33,9 +35,12 @@ def repeated(study: Study, options: ModelOptions, run: Path) -> list[dict[str, o
     quantized = quantize(
         network, validation, precision, study.recipe, validation=validation, seed=study.seed
     )
+    steps = [("float", evaluate(network, validation))]
+    steps += [(rung.technique, rung.accuracy) for rung in quantized.rungs]
+    columns = ("model", "technique", "acc", "acc_low", "acc_high")
     return [
-        {"model": options.name, "technique": rung.technique, "acc": rung.accuracy.value}
-        for rung in quantized.rungs
+        dict(zip(columns, (options.name, name, found.value, *found.interval), strict=True))
+        for name, found in steps
     ]
 
 
