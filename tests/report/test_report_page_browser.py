@@ -10,6 +10,7 @@ from bitladder.report.run_folder import read_run
 from synthetic_run import FAILED, HOSTILE
 
 AXE = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
+_PATIENCE = 180_000  # milliseconds
 _PAPER = 720  # pixels of an A4 page between its margins
 DRAWN = "figure[data-drawn] .plot svg"
 SIZES = {"desktop": (1280, 900), "phone": (390, 844), "small phone": (320, 640)}
@@ -23,6 +24,7 @@ class Opened:
         self.context = browser.new_context(
             viewport={"width": width, "height": height}, color_scheme=scheme
         )
+        self.context.set_default_timeout(_PATIENCE)  # other processes may have the cores
         self.page = self.context.new_page()
         self.said, self.requested, self.dialogs = [], [], []
         self.page.on("console", lambda message: self.said.append(message.text))
