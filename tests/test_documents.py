@@ -92,6 +92,11 @@ def test_the_table_of_the_targets_is_that_of_the_results():
     assert cells["agrees"] == f"{100 * float(row['onnxruntime_agreement']):.2f}"
 
 
+def test_the_tables_of_the_outliers_are_those_of_the_results():
+    script = importlib.import_module("make_outlier_tables")
+    assert script.PAGE.read_text() == script.page()
+
+
 def test_at_4_bit_the_loss_is_what_the_documents_claim():
     with (ROOT / "results" / "techniques" / "qat" / "results.csv").open() as file:
         rows = {(row["model"], row["precision"]): row for row in csv.DictReader(file)}
