@@ -85,32 +85,41 @@ def repairs() -> alt.FacetChart:
         network=lambda rows: rows["model"].map(NETWORKS),
         float_acc=lambda rows: rows["acc"] + rows["loss"],
     )
+    order = [text.replace("`", "") for text in STUDIES.values()]
+    y = alt.Y("meaning", sort=order, title=None).axis(labelLimit=320)
+    scale = alt.Scale(domain=[0.6, 0.92], zero=False, nice=False)
+    title = "accuracy on 5,000 validation images, with its 95 % interval"
     base = alt.Chart(found)
-    y = alt.Y("meaning", sort=[text.replace("`", "") for text in STUDIES.values()], title=None)
-    y = y.axis(labelLimit=320)
-    scale = alt.Scale(domain=[0.68, 0.92])
-    x = alt.X("acc", title="accuracy on 5,000 validation images").axis(format="%").scale(scale)
     layered = alt.layer(
-        base.mark_rule(color="#767676", strokeDash=[4, 3]).encode(x="max(float_acc)"),
-        base.mark_rule(color="#0b62a4").encode(y=y, x=alt.X("low").scale(scale), x2="high"),
-        base.mark_point(filled=True, color="#0b62a4", size=60, opacity=1).encode(y=y, x=x),
+        base.mark_rule(color="#767676", strokeDash=[4, 3]).encode(
+            x=alt.X("float_acc", scale=scale, title=title).axis(format="%")
+        ),
+        base.mark_bar(color="#0b62a4", height=6).encode(
+            y=y, x=alt.X("low", scale=scale), x2="high"
+        ),
+        base.mark_tick(color="#0b62a4", height=14, thickness=2).encode(
+            y=y, x=alt.X("acc", scale=scale)
+        ),
     )
     return layered.properties(width=300).facet(column=alt.Column("network", title=None))
 
 
 def layers() -> alt.FacetChart:
     """Signal to noise of the logits with one quantizer alone."""
-    found = worst().assign(network=lambda rows: rows["model"].map(NETWORKS))
+    found = worst().assign(
+        network=lambda rows: rows["model"].map(NETWORKS),
+        place=lambda rows: rows["layer"].str.removeprefix("model.") + ", " + rows["kind"],
+    )
     chart = (
         alt.Chart(found)
         .mark_bar()
         .encode(
             x=alt.X("sqnr_db", title="signal to noise of the logits (dB)"),
-            y=alt.Y("layer", sort=alt.EncodingSortField("sqnr_db"), title=None).axis(
+            y=alt.Y("place", sort=alt.EncodingSortField("sqnr_db"), title=None).axis(
                 labelLimit=240
             ),
             color=alt.Color("kind", title=None).scale(
-                domain=["weight", "output", "input"], range=["#0b62a4", "#c75b12", "#5f6b00"]
+                domain=["weight", "output"], range=["#0b62a4", "#c75b12"]
             ),
         )
     )
