@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bitladder import pipeline
 from bitladder.pipeline.execute import Observer
+from bitladder.report.stamp import is_current
 from bitladder.study import Study
 
 
@@ -17,7 +18,7 @@ def run(
     options: pipeline.RunOptions | None = None,
     observer: Observer | None = None,
 ) -> pipeline.Results:
-    """Run a study and write its results and, at its end, its report.
+    """Run a study and write its results and, at its end, its report, unless it is there already.
 
     Args:
         study: a study, the path of its YAML file, or None for the embedded quick study.
@@ -33,7 +34,8 @@ def run(
         StoreError: the output folder or the store cannot be written.
     """
     results = pipeline.run(study, overrides, options=options, observer=observer)
-    write_report(results.output)
+    if not is_current(results.output):
+        write_report(results.output)
     return results
 
 

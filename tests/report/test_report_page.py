@@ -17,6 +17,7 @@ from bitladder.report.markdown import results_markdown
 from bitladder.report.page import render
 from bitladder.report.palette import DARK, LIGHT
 from bitladder.report.run_folder import read_run
+from bitladder.report.stamp import is_current
 from bitladder.runs import write_report
 from synthetic_run import FAILED, HOSTILE, NOTE, finetuning_history, write_run
 
@@ -45,6 +46,21 @@ def test_the_curves_are_those_of_the_records_and_of_tensorboard(small):
             for name in row.keys() - {"step", "epoch"}:
                 assert tuned.loc[row["step"], name] == pytest.approx(row[name], abs=1e-6)
     assert len(table) == len(trained) + 2 * len(set(tuned.index))
+
+
+def test_a_page_is_current_until_a_file_of_its_run_changes(small, tmp_path):
+    _, page = small
+    assert is_current(page.parent)
+    shutil.copytree(page.parent, tmp_path, dirs_exist_ok=True)
+    assert is_current(tmp_path)
+    with (tmp_path / "results.csv").open("a") as file:
+        file.write("\n")
+    assert not is_current(tmp_path)
+    shutil.copy(page.with_name("results.csv"), tmp_path)
+    (tmp_path / "report.html").write_bytes(b"\xff")
+    assert not is_current(tmp_path)
+    (tmp_path / "report.html").unlink()
+    assert not is_current(tmp_path)
 
 
 def test_the_layers_are_the_explain_stage_s(small):

@@ -23,8 +23,9 @@ from bitladder.report.figures import vega_lite_version
 from bitladder.report.markdown import results_markdown
 from bitladder.report.palette import DARK, LIGHT
 from bitladder.report.run_folder import CELL, RunFolder
+from bitladder.report.stamp import PAGE, stamp
 
-PAGE, TABLE, FIGURES = "report.html", "results.md", "figures"
+TABLE, FIGURES = "results.md", "figures"
 _ASSETS = files("bitladder.report") / "assets"
 _SCRIPTS = ("charts.js", "answer.js", "detail.js", "table.js")
 _LAYER_COLUMNS = ("layer", "kind", "bits", "sqnr_db", "acc", "acc_low", "acc_high", "own_sqnr_db")
@@ -45,13 +46,13 @@ def write_report(folder: Path) -> Path:
     contents = read_contents(folder)
     page = render(contents)
     replace(folder / TABLE, results_markdown(contents.run, contents.cells, contents.pairs))
-    replace(folder / PAGE, page)
     try:
         (folder / FIGURES).mkdir(exist_ok=True)
     except OSError as error:
         raise StoreError(f"{folder / FIGURES}: cannot write here: {error.strerror}") from None
     for figure in contents.figures:
         figure.save(folder / FIGURES)
+    replace(folder / PAGE, page)
     return folder / PAGE
 
 
@@ -91,6 +92,7 @@ def render(contents: Contents) -> str:
         minutes=total_minutes(pairs),
         allowed=ALLOWED,
         data=data,
+        stamp=stamp(run.path),
         light=LIGHT,
         dark=DARK,
         style=_asset("page.css"),
