@@ -92,6 +92,21 @@ def test_the_table_of_the_targets_is_that_of_the_results():
     assert cells["agrees"] == f"{100 * float(row['onnxruntime_agreement']):.2f}"
 
 
+def test_the_integer_arithmetic_gives_every_logit_of_every_cell_that_has_one():
+    with (ROOT / "results" / "targets" / "results.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["onnxruntime_integer_equal"]]
+    assert len(rows) == 12
+    for row in rows:
+        assert int(row["onnxruntime_images"]) == 5000
+        assert float(row["onnxruntime_integer_equal"]) == 1
+        assert float(row["onnxruntime_integer_worst_lsb"]) == 0
+
+
+def test_the_tables_of_the_results_page_are_those_of_the_results():
+    script = importlib.import_module("make_result_tables")
+    assert script.PAGE.read_text() == script.page()
+
+
 def test_the_tables_of_the_outliers_are_those_of_the_results():
     script = importlib.import_module("make_outlier_tables")
     assert script.PAGE.read_text() == script.page()
