@@ -25,9 +25,9 @@ def found(small_run, here):
 def test_the_run_s_stages_serve_it(found):
     _, observer = found
     made = [(outcome.stage.kind, outcome.produced) for outcome in observer.outcomes]
-    assert made == [
-        ("train", False), ("quantize", False), ("explain", True),
-        ("quantize", False), ("explain", True),
+    assert sorted(made) == [
+        ("explain", True), ("explain", True), ("quantize", False), ("quantize", False),
+        ("train", False),
     ]  # fmt: skip
 
 
