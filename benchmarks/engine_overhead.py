@@ -68,7 +68,7 @@ def copy_of(example):
     folders = {stage.kind: example.folders[stage.kind] for stage in example.cell.stages}
 
     def perform(stage, bench, output):
-        own = shutil.ignore_patterns("manifest.json")  # the store writes one for each output
+        own = shutil.ignore_patterns("manifest.json", "checked.json")  # of the store, for each
         shutil.copytree(folders[stage.kind], output, dirs_exist_ok=True, ignore=own)
 
     return perform
