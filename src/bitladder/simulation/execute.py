@@ -118,9 +118,9 @@ def _known(kind: Any) -> _Run | None:
         return None
     original = package.QuantizationMixin.qcls_to_cls.get(kind)
     if original is nn.Conv2d:
-        return _convolve
+        return functools.partial(_run_layer, compute=_convolve)
     if original is nn.Linear:
-        return _multiply
+        return functools.partial(_run_layer, compute=_multiply)
     if original in _CEILINGS:
         return functools.partial(_rectify, ceiling=_CEILINGS[original], original=original)
     if original is aimet("nn.modules.custom").Concat:
@@ -136,20 +136,22 @@ def _known(kind: Any) -> _Run | None:
     return functools.partial(_run_original, original=original)
 
 
-def _convolve(module: Any, x: Tensor) -> Any:
+def _run_layer(module: Any, x: Tensor, *, compute: _Run) -> Any:
+    """A convolution or linear layer between its quantizers."""
     weight, bias = _parameter(module, "weight"), _parameter(module, "bias")
     if weight is NotImplemented or bias is NotImplemented:
         return NotImplemented
     x = _quantize(_quantizers(module, "input_quantizers").get("0"), x)
-    return _output(module, module._conv_forward(x, weight, bias))
+    return _output(module, compute(module, x, weight, bias))
 
 
-def _multiply(module: Any, x: Tensor) -> Any:
-    weight, bias = _parameter(module, "weight"), _parameter(module, "bias")
-    if weight is NotImplemented or bias is NotImplemented:
-        return NotImplemented
-    x = _quantize(_quantizers(module, "input_quantizers").get("0"), x)
-    return _output(module, functional.linear(x, weight, bias))
+def _convolve(module: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    y: Tensor = module._conv_forward(x, weight, bias)
+    return y
+
+
+def _multiply(module: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return functional.linear(x, weight, bias)
 
 
 def _rectify(module: Any, x: Tensor, *, ceiling: float, original: type[nn.Module]) -> Any:
