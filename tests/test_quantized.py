@@ -54,7 +54,8 @@ def test_every_recipe_gives_a_network_and_its_rungs(trained, images, loaders, re
     quantized = bitladder.quantize(
         trained, images, "w8a8", steps, training=training, validation=validation, seed=1
     )
-    assert [rung.technique for rung in quantized.rungs] == [next(iter(step)) for step in steps]
+    techniques = [next(iter(step)) for step in steps]
+    assert [rung.technique for rung in quantized.rungs] == [*techniques, "integer_biases"]
     last = quantized.rungs[-1]
     logits = outputs(quantized.simulated, validation.dataset.tensors[0])
     correct = int((logits.argmax(1) == validation.dataset.tensors[1]).sum())
@@ -85,7 +86,7 @@ def test_finetune_trains_what_is_measured(trained, images, loaders):
     assert quantized.finetune(loaders[0], epochs=3, lr=5e-3, distill=0.5) is quantized
     assert quantized.simulated is simulated
     assert not torch.equal(outputs(simulated, images), before)
-    assert quantized.rungs[-1].technique == "finetune"
+    assert [rung.technique for rung in quantized.rungs[-2:]] == ["finetune", "integer_biases"]
     assert quantized.rungs[-1].accuracy.value > start.value
     with pytest.raises(StudyError, match="unknown option 'lrr'"):
         quantized.finetune(loaders[0], lrr=1)

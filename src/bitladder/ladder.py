@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from bitladder import simulation, techniques, training
+from bitladder import deploy, simulation, techniques, training
 from bitladder.accuracy import Accuracy
 from bitladder.data import LoaderSplit
-from bitladder.errors import QuantizationError
+from bitladder.errors import ExportError, QuantizationError
 from bitladder.options import Technique
 
 COMPARED_IMAGES = 500
@@ -28,7 +28,7 @@ class Rung:
     """The network after one technique.
 
     Attributes:
-        technique: its name.
+        technique: its name; ``integer_biases`` is what integer kernels add in place of float biases.
         sqnr: of the logits against the float network's on calibration images, in dB.
         agreement: share of these images whose class stays, 0 to 1.
         accuracy: on the validation images, or None without any.
@@ -59,7 +59,7 @@ class Ladder:
         loader: DataLoader[Any] | None,
         log_dir: str | Path | None,
     ) -> simulation.SimulatedModel:
-        """Apply the techniques in order.
+        """Apply the techniques in order, and give the network the int32 biases of its file.
 
         Args:
             steps: the techniques.
@@ -73,9 +73,12 @@ class Ladder:
                 self.context.notes = []
                 started = time.perf_counter()
                 model = techniques.apply(step, model, self.context)
-                self._measure(step, model, time.perf_counter() - started)
+                self._measure(step.name, model, time.perf_counter() - started)
         self.context.training = None
         assert isinstance(model, simulation.SimulatedModel)
+        started = time.perf_counter()
+        self.context.notes = [_with_integer_biases(model)]
+        self._measure(deploy.INTEGER_BIASES, model, time.perf_counter() - started)
         return model.eval()
 
     def _training(
@@ -90,7 +93,7 @@ class Ladder:
             classes = self.context.reference(images[:1].to(device)).shape[1]
         return techniques.TrainingData(LoaderSplit(loader), validation, classes, log_dir)
 
-    def _measure(self, step: Technique, model: nn.Module, seconds: float) -> None:
+    def _measure(self, name: str, model: nn.Module, seconds: float) -> None:
         model.eval()
         quality = float("nan"), float("nan")
         if len(self.compared):
@@ -101,7 +104,15 @@ class Ladder:
         if self.validation is not None:
             accuracy = training.evaluate(model, self.validation)
         notes = tuple(self.context.notes)
-        self.rungs.append(Rung(step.name, *quality, accuracy, round(seconds, 3), notes))
+        self.rungs.append(Rung(name, *quality, accuracy, round(seconds, 3), notes))
+
+
+def _with_integer_biases(model: simulation.SimulatedModel) -> str:
+    """Give the network the biases that its file will have; a note of what became of them."""
+    try:
+        return f"{deploy.quantize_biases(model)} biases are int32"
+    except ExportError as error:
+        return f"biases stay float: {error}"
 
 
 def gather(calibration: Tensor | Iterable[Any], wanted: int) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from bitladder import targets
 from bitladder.errors import TargetError
+from bitladder.simulation import SimulatedModel
 
 _LAYER_IMAGES = 4  # images on which layers are compared
 _UNKNOWN = -1  # a label that no class has
@@ -26,8 +27,9 @@ class Verification:
         comparison: against the simulation; its accuracies count nothing where there are no labels.
         labelled: whether the images had labels.
         notes: what does not run as the target's integer arithmetic, a line each.
-        first_layer: the first layer that the target computes differently, or None where there is
-            none or where it cannot show its layers.
+        first_layer: the first layer that the target computes differently, on images to which it
+            gives other classes if there are any; None where there is none or where it cannot show
+            its layers.
     """
 
     target: str
@@ -85,8 +87,16 @@ def verify(
     finally:
         session.close()
     try:
-        first = batches[0][0][:_LAYER_IMAGES].numpy()
-        layers = targets.layer_differences(path, target, first, version=version)
+        every = torch.cat([given for given, _ in batches])
+        looked_at = every[list(comparison.apart or range(min(_LAYER_IMAGES, len(every))))]
+        quantized = getattr(simulation, "simulated", simulation)
+        layers = targets.layer_differences(
+            path,
+            target,
+            looked_at.numpy(),
+            version=version,
+            simulation=quantized if isinstance(quantized, SimulatedModel) else None,
+        )
     except TargetError:
         notes.append("the layers cannot be compared: the target refuses them as outputs")
         layers = []

@@ -32,7 +32,7 @@ _INT32_MAX = 2**31 - 1
 _CLIPPING = {"Clip", "Relu"}
 _LAYERS = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 # Operations that hand values on unchanged: their outputs lie on the grid of their input.
-_MOVEMENT = {
+MOVEMENT = {
     "Flatten", "Identity", "MaxPool", "Reshape", "Slice", "Split", "Squeeze", "Transpose",
     "Unsqueeze",
 }  # fmt: skip
@@ -54,10 +54,33 @@ def quantize_graph(
         one_sign: give both quantizers of a narrow activation one type. The HTP refuses two, where
             ONNX Runtime on the CPU merges two pairs of one type into a grid that is neither's.
     """
+    return _Writer(_modern(model, encodings, int4), encodings, int4=int4, one_sign=one_sign).write()
+
+
+def integer_biases(
+    model: onnx.ModelProto, encodings: Mapping[str, Encoding]
+) -> dict[str, NDArray[np.float32]]:
+    """What the int32 biases of ``quantize_graph`` stand for, by the name of the float bias.
+
+    A bias that layers with different grids share has no one value and is left out.
+    """
+    writer = _Writer(_modern(model, encodings, int4=False), encodings, int4=False, one_sign=False)
+    writer.write()
+    return {
+        name: found[0]
+        for name, found in writer.biases.items()
+        if all(np.array_equal(found[0], other) for other in found)
+    }
+
+
+def _modern(
+    model: onnx.ModelProto, encodings: Mapping[str, Encoding], int4: bool
+) -> onnx.ModelProto:
+    """The graph at an operation set that has the integers it will hold."""
     narrow = int4 and any(encoding.bits == 4 for encoding in encodings.values())
     if narrow or any(encoding.container_bits == 16 for encoding in encodings.values()):
-        model = onnx.version_converter.convert_version(model, _OPSET_INT16)
-    return _Writer(model, encodings, int4=int4, one_sign=one_sign).write()
+        return onnx.version_converter.convert_version(model, _OPSET_INT16)
+    return model
 
 
 class _Writer:
@@ -80,6 +103,7 @@ class _Writer:
         self.tensors: dict[str, onnx.TensorProto] = {}
         self.reads: dict[str, str] = {}  # what a reader of a tensor now reads
         self.narrow: dict[str, int] = {}  # readers so far of activations in a larger container
+        self.biases: dict[str, list[NDArray[np.float32]]] = {}  # what their integers stand for
 
     def write(self) -> onnx.ModelProto:
         written = onnx.ModelProto()
@@ -143,7 +167,7 @@ class _Writer:
             else:
                 node.input[index] = self._read(name)
         self.nodes.append(node)
-        moved = self.encodings.get(source.input[0]) if node.op_type in _MOVEMENT else None
+        moved = self.encodings.get(source.input[0]) if node.op_type in MOVEMENT else None
         for index, name in enumerate(source.output):
             if moved is not None and moved.axis is None:
                 self.encodings.setdefault(name, moved)  # so that it runs on integers too
@@ -227,6 +251,7 @@ class _Writer:
         reach = np.abs(values) / _INT32_MAX
         scale = np.maximum(scale, reach if scale.ndim else reach.max()).astype(np.float32)
         integers = np.clip(np.rint(values / scale), -_INT32_MAX, _INT32_MAX)
+        self.biases.setdefault(name, []).append((integers * scale).astype(np.float32))
         unique = f"{node.output[0]}_bias"  # layers may share a bias, not its scale
         zeros = np.zeros(scale.shape, np.int64)
         axis = 0 if scale.ndim else None

@@ -28,9 +28,9 @@ _CODE = {
     "quantize": 3,
     "explain": 2,
     "finetune": 3,
-    "export": 5,
-    "verify": 4,
-    "test": 1,
+    "export": 6,
+    "verify": 5,
+    "test": 2,
 }
 _LIBRARIES = ("torch", "torchvision", "lightning", "aimet-torch", "onnx", "onnxruntime")
 
@@ -154,11 +154,11 @@ def _cell(
         simulation = {**simulation, "rest": dump_recipe(after)}
         stages.append(_stage("finetune", here, simulation, final))
         final = {"float": train, "simulated": stages[-1]}
-    if test:
-        stages.append(_stage("test", here, simulation, final))
     exporting = {**simulation, "export": study.export.model_dump(mode="json")}
     stages.append(_stage("export", here, exporting, final))
-    exported = {"simulated": final["simulated"], "artifact": stages[-1]}
+    exported = {"artifact": stages[-1]}
+    if test:
+        stages.append(_stage("test", here, simulation, {"float": train, **exported}))
     for target in study.verify:
         spec = {**simulation, "target": target.model_dump(mode="json")}
         stages.append(_stage("verify", f"{here} on {target.label}", spec, exported))

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 Status = Literal["complete", "failed", "pending"]
 _MEGABYTE = 1e6
+_MEASURED: tuple[Kind, ...] = ("train", "quantize", "finetune", "export")  # have rungs
+TIMES = ("_seconds", "_latency_ms", "_images_per_second")
+"""How columns end that differ from run to run."""
 AGREES = 0.995  # share of the images on which a target must agree to need no explanation
 
 
@@ -77,7 +80,7 @@ class CellResult:
     def rungs(self) -> tuple[Rung, ...]:
         """The rungs that were reached, the float network first."""
         found: list[Rung] = []
-        for kind in ("train", "quantize", "finetune"):
+        for kind in _MEASURED:
             for rung in self.records.get(kind, {}).get("rungs", ()):
                 accuracy = Accuracy(**rung["accuracy"])
                 name = _numbered(rung["technique"], found)
@@ -87,8 +90,8 @@ class CellResult:
     @property
     def quantized(self) -> Accuracy | None:
         """Accuracy of the last rung, or None while there is none on integers."""
-        last = {stage.kind for stage in self.cell.stages} & {"finetune"} or {"quantize"}
-        return self.rungs[-1].accuracy if last <= self.records.keys() else None
+        last = [stage.kind for stage in self.cell.stages if stage.kind in _MEASURED][-1]
+        return self.rungs[-1].accuracy if last in self.records else None
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -166,6 +169,10 @@ class CellResult:
                 equal = Accuracy(**found["integer_equal"]).value
                 row[f"{target}_integer_equal"] = _round(equal)
                 row[f"{target}_integer_worst_lsb"] = _round(found["integer_worst_lsb"])
+            for name, speed in record.get("speeds", {}).items():
+                for measure, value in speed.items():
+                    of = target if name == "quantized" else f"{target}_{name}"
+                    row[f"{of}_{measure}"] = round(value, 4)
         return row
 
     def _sizes(self) -> dict[str, Any]:

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from bitladder.store import Store
 
 _EVALUATION_BATCH = 250  # images; accuracies do not depend on it
+_TIMED_BATCH = 64
+_SIMULATED, _QUANTIZED = "simulated.safetensors", "quantized.safetensors"
 Report = Callable[[Progress], None]
 
 
@@ -109,7 +111,7 @@ def _quantize(stage: Stage, bench: Bench, output: Path) -> dict[str, Any]:
     model: nn.Module = context.reference
     model, rungs = _climb(stage, bench, _recipe(stage, "recipe"), model, context)
     assert isinstance(model, simulation.SimulatedModel)
-    model.save(output / "simulated.safetensors")
+    model.save(output / _SIMULATED)
     return {"rungs": rungs}
 
 
@@ -172,12 +174,17 @@ def _finetune(stage: Stage, bench: Bench, output: Path) -> dict[str, Any]:
     model, rungs = _climb(stage, bench, _recipe(stage, "rest"), model, context)
     shutil.move(bench.logs(stage), output)
     assert isinstance(model, simulation.SimulatedModel)
-    model.save(output / "simulated.safetensors")
+    model.save(output / _SIMULATED)
     return {"rungs": rungs}
 
 
 def _export(stage: Stage, bench: Bench, output: Path) -> dict[str, Any]:
-    simulated = _simulated(stage, bench)
+    simulated, images = _simulated(stage, bench), _data(stage, bench)
+    started = time.perf_counter()
+    notes = [f"{deploy.quantize_biases(simulated)} biases are int32"]
+    seconds = time.perf_counter() - started
+    accuracy = training.evaluate(simulated, images.validation.batches(_EVALUATION_BATCH))
+    rung = _rung(deploy.INTEGER_BIASES, accuracy, seconds, notes)
     options = ExportOptions.model_validate(stage.spec["export"])
     artifact, own = output / "model.onnx", output / "model.htp.onnx"
     floats = output / "float.onnx"
@@ -186,13 +193,14 @@ def _export(stage: Stage, bench: Bench, output: Path) -> dict[str, Any]:
     deploy.export_qdq(simulated, own, target="htp")
     save_quantized(
         simulated,
-        output / "quantized.safetensors",
+        output / _QUANTIZED,
         recipe=(*_recipe(stage, "recipe"), *_recipe(stage, "rest")),
         seed=stage.spec["seed"],
         model=ModelOptions.model_validate(stage.spec["model"]),
-        classes=_data(stage, bench).classes,
+        classes=images.classes,
     )
-    record: dict[str, Any] = {"sizes": asdict(deploy.sizes(simulated, artifact))}
+    sizes = asdict(deploy.sizes(simulated, artifact))
+    record: dict[str, Any] = {"rungs": [rung], "sizes": sizes}
     if options.dlc:
         targets.write_dlc(floats, output / "float.dlc")
         targets.write_dlc(own, output / "model.dlc")
@@ -209,9 +217,10 @@ def _verify(stage: Stage, bench: Bench, output: Path) -> dict[str, Any]:
     artifact = bench.input(stage, "artifact") / "model.onnx"
     own = artifact.with_name("model.htp.onnx") if options.name == "htp" else artifact
     simulated = _simulated(stage, bench)
+    batches = _data(stage, bench).validation.batches(_EVALUATION_BATCH)
     found = verify(
         own,
-        _data(stage, bench).validation.batches(_EVALUATION_BATCH),
+        batches,
         target=options.name,
         version=options.version,
         simulation=simulated,
@@ -219,7 +228,13 @@ def _verify(stage: Stage, bench: Bench, output: Path) -> dict[str, Any]:
         limit=options.images,
         threads=torch.get_num_threads(),
     )
+    speeds = {}
+    if options.name == "onnxruntime":
+        files = {"quantized": artifact, "float": artifact.with_name("float.onnx")}
+        images = _first(batches, _TIMED_BATCH)[0].contiguous().numpy()
+        speeds = {name: asdict(one) for name, one in targets.speeds(files, images).items()}
     return {
+        "speeds": speeds,
         "comparison": asdict(found.comparison),
         "fallbacks": [*found.notes, *targets.containers(options.name, simulated.precision)],
         "first_layer": found.first_layer and asdict(found.first_layer),
@@ -323,7 +338,10 @@ def _context(stage: Stage, bench: Bench) -> techniques.Context:
 
 
 def _simulated(stage: Stage, bench: Bench) -> simulation.SimulatedModel:
-    """The simulated network of an earlier stage, with its weights and ranges."""
+    """The simulated network of an earlier stage, with its weights and ranges.
+
+    Where the stage has the files that were exported, it is the one that they were written from.
+    """
     network = _network(stage, bench).eval()
     images = _data(stage, bench)
     context = techniques.Context(
@@ -335,5 +353,7 @@ def _simulated(stage: Stage, bench: Bench) -> simulation.SimulatedModel:
     trained = _recipe(stage, "rest") if stage.kind != "finetune" else ()
     model = techniques.rebuild((*before, *trained), network, context)
     assert isinstance(model, simulation.SimulatedModel)
-    model.restore(bench.input(stage, "simulated") / "simulated.safetensors")
+    exported = "artifact" in stage.inputs
+    role, name = ("artifact", _QUANTIZED) if exported else ("simulated", _SIMULATED)
+    model.restore(bench.input(stage, role) / name)
     return model.eval()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -57,6 +58,37 @@ class Sensitivity:
     sqnr: float
     agreement: float
     accuracy: Accuracy | None
+
+
+@dataclass(frozen=True)
+class Activation:
+    """What one quantizer handed on.
+
+    Attributes:
+        scale: step of its grid.
+        values: on that grid, of the operation's own shape.
+    """
+
+    scale: float
+    values: Tensor
+
+
+@torch.no_grad()
+def activations(simulated: SimulatedModel, images: Tensor) -> list[Activation]:
+    """What every activation quantizer makes of images (N, C, H, W), in the order they run.
+
+    Args:
+        simulated: a calibrated network; one range a quantizer.
+        images: (N, C, H, W), run as one batch.
+    """
+    found: list[Activation] = []
+
+    def seen(quantizer: Any, given: Any, result: Tensor) -> None:
+        found.append(Activation(float(quantizer.get_scale()), result.as_subclass(Tensor).cpu()))
+
+    with _hooked(simulated, seen):
+        simulated(images.to(next(simulated.parameters()).device))
+    return found
 
 
 @torch.no_grad()
@@ -125,6 +157,21 @@ def _distinct(simulated: SimulatedModel) -> Iterator[tuple[str, Kind, Any]]:
         yield info.name.rsplit(".", 2)[0], info.kind, quantizer
 
 
+@contextmanager
+def _hooked(simulated: SimulatedModel, hook: Callable[[Any, Any, Any], None]) -> Iterator[None]:
+    """Call ``hook`` after each activation quantizer with it, its inputs and its output."""
+    handles = [
+        quantizer.register_forward_hook(hook)
+        for _, kind, quantizer in _distinct(simulated)
+        if kind != "weight"
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
 class _Noise:
     """Signal and noise of every activation quantizer, summed over batches."""
 
@@ -133,16 +180,8 @@ class _Noise:
         self.sums: dict[int, tuple[float, float]] = {}
 
     def measure(self, images: Tensor) -> None:
-        handles = [
-            quantizer.register_forward_hook(self._seen)
-            for _, kind, quantizer in _distinct(self.simulated)
-            if kind != "weight"
-        ]
-        try:
+        with _hooked(self.simulated, self._seen):
             outputs(self.simulated, images)
-        finally:
-            for handle in handles:
-                handle.remove()
 
     def sqnr(self, quantizer: nn.Module) -> float | None:
         if id(quantizer) not in self.sums:

@@ -4,6 +4,7 @@ from bitladder.targets.compare import Comparison, compare
 from bitladder.targets.convert import write_context, write_dlc
 from bitladder.targets.foreign import graph_inputs, image_lines, quantize_onnx
 from bitladder.targets.htp import QnnInput
+from bitladder.targets.latency import Speed, speeds
 from bitladder.targets.layers import LayerDifference, layer_differences
 from bitladder.targets.names import TARGETS
 from bitladder.targets.raw import read_inputs, run_raw
@@ -23,6 +24,7 @@ __all__ = [
     "LayerDifference",
     "QnnInput",
     "Session",
+    "Speed",
     "compare",
     "containers",
     "graph_inputs",
@@ -36,6 +38,7 @@ __all__ = [
     "quantize_onnx",
     "read_inputs",
     "run_raw",
+    "speeds",
     "write_context",
     "write_dlc",
 ]

@@ -27,6 +27,7 @@ class Comparison:
             unit where they are float.
         mean_lsb: mean difference in the same unit.
         seconds: time the target took.
+        apart: the first images, by their number, to which they give different classes.
         integer: accuracy of the integer arithmetic, on the same images, where it is known.
         integer_equal: images whose every logit is the target's to the last bit.
         integer_worst_lsb: largest difference of the target's logits from it.
@@ -38,9 +39,13 @@ class Comparison:
     worst_lsb: float
     mean_lsb: float
     seconds: float
+    apart: tuple[int, ...] = ()
     integer: Accuracy | None = None
     integer_equal: Accuracy | None = None
     integer_worst_lsb: float | None = None
+
+
+_SHOWN = 4  # of the images to which target and simulation give different classes
 
 
 @torch.no_grad()
@@ -63,7 +68,8 @@ def compare(
         TargetError: the target fails, or its logits are of another shape.
     """
     right = expected = agree = total = elements = exact = equal = 0
-    worst = apart = summed = seconds = 0.0
+    worst = furthest = summed = seconds = 0.0
+    apart: list[int] = []
     for images, labels in batches:
         intended = simulation(images).cpu()
         started = time.perf_counter()
@@ -78,6 +84,7 @@ def compare(
         right += int((chosen == labels).sum())
         expected += int((wanted == labels).sum())
         agree += int((chosen == wanted).sum())
+        apart += (total + (chosen != wanted).nonzero().flatten()).tolist()
         total += len(labels)
         difference = (logits - intended).abs().double() / (session.lsb or 1.0)
         worst = max(worst, float(difference.max()))
@@ -88,7 +95,7 @@ def compare(
             exact += int((computed.argmax(1) == labels).sum())
             equal += int((computed == logits).all(1).sum())
             difference = (logits - computed).abs().double() / (session.lsb or 1.0)
-            apart = max(apart, float(difference.max()))
+            furthest = max(furthest, float(difference.max()))
     return Comparison(
         accuracy=Accuracy(right, total),
         simulation=Accuracy(expected, total),
@@ -96,7 +103,8 @@ def compare(
         worst_lsb=worst,
         mean_lsb=summed / elements,
         seconds=seconds,
+        apart=tuple(apart[:_SHOWN]),
         integer=Accuracy(exact, total) if integer else None,
         integer_equal=Accuracy(equal, total) if integer else None,
-        integer_worst_lsb=apart if integer else None,
+        integer_worst_lsb=furthest if integer else None,
     )

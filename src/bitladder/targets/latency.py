@@ -1,0 +1,55 @@
+"""How fast ONNX Runtime runs files of one network on this processor, side by side."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitladder.targets.onnxruntime_cpu import OnnxRuntimeSession
+
+_ROUNDS = 5
+_SINGLES = 20  # runs of one image in a round
+
+
+@dataclass(frozen=True)
+class Speed:
+    """One file on one thread; each figure is the best of several rounds.
+
+    Attributes:
+        latency_ms: milliseconds for one image.
+        images_per_second: in one batch of the given images.
+    """
+
+    latency_ms: float
+    images_per_second: float
+
+
+def speeds(files: Mapping[str, Path], images: NDArray[np.float32]) -> dict[str, Speed]:
+    """Run files in turns, so that what else the machine does falls on all of them.
+
+    Args:
+        files: ONNX files by name.
+        images: (N, C, H, W), the batch.
+
+    Raises:
+        TargetError: ONNX Runtime refuses a file.
+    """
+    sessions = {name: OnnxRuntimeSession(path, threads=1) for name, path in files.items()}
+    best = dict.fromkeys(itertools.product(files, (False, True)), float("inf"))
+    for _ in range(_ROUNDS):
+        for name, session in sessions.items():
+            for whole, given in ((False, images[:1]), (True, images)):
+                for _ in range(1 if whole else _SINGLES):
+                    started = time.perf_counter()
+                    session.run(given)
+                    taken = time.perf_counter() - started
+                    best[name, whole] = min(best[name, whole], taken)
+    return {
+        name: Speed(1000 * best[name, False], len(images) / best[name, True]) for name in files
+    }
