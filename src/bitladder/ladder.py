@@ -28,7 +28,7 @@ class Rung:
     """The network after one technique.
 
     Attributes:
-        technique: its name; ``integer_biases`` is what integer kernels add in place of float biases.
+        technique: its name, or ``integer_biases``: the biases that integer kernels add.
         sqnr: of the logits against the float network's on calibration images, in dB.
         agreement: share of these images whose class stays, 0 to 1.
         accuracy: on the validation images, or None without any.

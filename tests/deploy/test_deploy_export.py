@@ -8,12 +8,13 @@ import onnxruntime
 import pytest
 import torch
 from onnx import numpy_helper
+from torch import nn
 
-from bitladder import models
-from bitladder.deploy import export_float, export_qdq, read_encodings, sizes
+from bitladder import models, quantize
+from bitladder.deploy import export_float, export_qdq, quantize_biases, read_encodings, sizes
 from bitladder.errors import ExportError
 from bitladder.options import ModelOptions
-from bitladder.targets import open_target
+from bitladder.targets import layer_differences, open_target
 
 
 def _run(path, images):
@@ -112,6 +113,38 @@ def test_every_bias_is_at_the_scale_of_input_times_weight(simulate, tmp_path):
         assert np.array_equal(bias, (data * weight).astype(np.float32))
 
 
+@pytest.mark.parametrize("precision", ["w8a8", "w6a6", "w4a8", "w4a4", "w3a5", "w2a2"])
+def test_with_int32_biases_the_simulation_is_the_runtime_in_every_layer(
+    simulate, images, tmp_path, precision
+):
+    simulated = simulate(precision)
+    before = simulated.module.state_dict()["head.bias"].clone()
+    assert quantize_biases(simulated) == 4
+    export_qdq(simulated, tmp_path / "m.onnx")
+    found = layer_differences(
+        tmp_path / "m.onnx", "onnxruntime", images.numpy(), simulation=simulated
+    )
+    assert found == []
+    with torch.no_grad():
+        logits = open_target("onnxruntime", tmp_path / "m.onnx").run(images.numpy())
+        assert np.array_equal(logits, simulated(images).numpy())
+    after = {name: value.clone() for name, value in simulated.module.named_parameters()}
+    step = float(simulated.module.head.param_quantizers["weight"].get_scale().max())
+    assert 0 < (after["head.bias"] - before).abs().max() <= step * 6 / (2 ** int(precision[-1]) - 1)
+    assert quantize_biases(simulated) == 4  # and finds them where they belong
+    assert all(torch.equal(after[name], v) for name, v in simulated.module.named_parameters())
+
+
+def test_with_float_biases_a_layer_of_four_bits_differs_and_is_named(simulate, images, tmp_path):
+    simulated = simulate("w4a4")
+    export_qdq(simulated, tmp_path / "m.onnx")
+    found = layer_differences(
+        tmp_path / "m.onnx", "onnxruntime", images.numpy(), simulation=simulated
+    )
+    assert found
+    assert found[0].name == "/stem.2/Clip_output_0"
+
+
 @pytest.mark.parametrize("batch", [1, 3, 128])
 def test_eight_bits_run_on_integers_within_a_step(simulate, images, tmp_path, batch):
     simulated = simulate(8)
@@ -185,6 +218,18 @@ def test_sizes_by_hand(simulate, tmp_path):
     assert found.float_bytes == 4 * (weights + biases)
     assert found.packed_bytes == weights // 2 + 4 * (biases + scales)
     assert found.file_bytes == (tmp_path / "m.onnx").stat().st_size
+
+
+def test_what_onnx_has_not_is_told_in_one_line(images, capfd):
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ChannelShuffle(2), nn.Flatten(), nn.Linear(400, 2))
+    recipe = ["fold_batch_norm", {"calibrate": {"method": "min_max"}}]
+    quantized = quantize(model.eval(), images, "w8a8", recipe)
+    [note] = quantized.rungs[-1].notes
+    assert note.startswith("biases stay float: cannot export this network to ONNX: ")
+    with pytest.raises(ExportError, match=r"channel_shuffle") as raised:
+        quantize_biases(quantized.simulated)
+    assert "\n" not in str(raised.value)
+    assert capfd.readouterr().out == ""
 
 
 def test_a_folder_that_is_not_there_is_told(simulate, tmp_path):

@@ -30,6 +30,20 @@ pytestmark = pytest.mark.skipif(
 RECIPE = ["fold_batch_norm", {"calibrate": {"method": "min_max"}}]
 
 
+class Shuffled(nn.Module):
+    """A convolution whose channels are shuffled in two groups before the next one."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 8, 3), nn.Conv2d(8, 4, 3)
+
+    def forward(self, x):
+        x = self.first(x).relu()
+        n, _, h, w = x.shape
+        x = x.view(n, 2, 4, h, w).transpose(1, 2).reshape(n, 8, h, w)
+        return self.second(x).mean([2, 3])
+
+
 @pytest.fixture
 def written(network, images, tmp_path):
     def make(precision):
@@ -52,6 +66,14 @@ def test_a_dlc_holds_the_integers_of_its_onnx(written, precision):
     assert differences(dlc.read(path), artifact) == [
         "logits_bias_integers: its integers differ (DLC (4,), ONNX (4,))"
     ]
+
+
+def test_a_tensor_that_is_only_moved_may_keep_the_grid_it_had(images, tmp_path):
+    """The converter leaves shuffled channels on the second of their two saturating grids."""
+    quantized = quantize(Shuffled().eval(), images, "w4a4", RECIPE)
+    artifact = quantized.export(tmp_path / "m.onnx", target="htp")
+    write_dlc(artifact, tmp_path / "m.dlc")
+    assert differences(dlc.read(tmp_path / "m.dlc"), artifact) == []
 
 
 def test_an_activation_on_another_grid_is_found(written):

@@ -97,6 +97,7 @@ def test_the_comparison_counts_what_a_hand_would_count():
     assert found.accuracy == Accuracy(2, 4)  # images 0 and 2
     assert found.simulation == Accuracy(3, 4)  # images 0, 1 and 2
     assert found.agreement == Accuracy(3, 4)  # all but image 1
+    assert found.apart == (1,)
     assert found.worst_lsb == pytest.approx(14)  # 1 against 8, in steps of 0.5
     assert found.mean_lsb == pytest.approx((7 + 6 + 0.5) / 0.5 / 12)
 
@@ -104,3 +105,8 @@ def test_the_comparison_counts_what_a_hand_would_count():
 def test_logits_of_another_shape_are_an_error():
     with pytest.raises(TargetError, match=r"logits are \(4, 2\), the simulation's \(4, 3\)"):
         compare(Given(np.zeros((4, 2), np.float32), None), Fixed(), _split().batches(4))
+
+
+def test_the_last_batch_s_images_are_numbered_over_all():
+    target = np.array([[9, 1, 2], [1, 9, 2], [1, 2, 9], [9, 4, 4]], np.float32)
+    assert compare(Given(target, None), Fixed(), _split().batches(3)).apart == (3,)

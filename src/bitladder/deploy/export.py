@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import sys
 import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
@@ -104,7 +108,11 @@ def _trace(simulated: SimulatedModel, version: str) -> tuple[onnx.ModelProto, st
     """The graph without quantizers, its weights on their grids, and the encodings as JSON."""
     device = next(simulated.parameters()).device
     images = torch.zeros(TRACED_BATCH, *simulated.shape, device=device)
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        warnings.catch_warnings(),
+        _without_output(),
+    ):
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         written = Path(folder) / "model.onnx"
@@ -125,6 +133,20 @@ def _trace(simulated: SimulatedModel, version: str) -> tuple[onnx.ModelProto, st
             raise ExportError(f"cannot export this network to ONNX: {reason}") from e
         text = written.with_suffix(".encodings").read_text()
     return clean(model), text
+
+
+@contextlib.contextmanager
+def _without_output() -> Iterator[None]:
+    """Keep standard output clean of the graph that PyTorch's C++ prints where export fails."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -74,12 +74,24 @@ def _activations(
         for tensor in part.tensors.values()
         if tensor.kind != "static" and tensor.encoding is not None
     }
+    makers = {name: node for node in graph.node for name in node.output}
     for name, grid in own.items():
-        if not _in(grid, [grids[name]] if name in grids else grids.values()):
+        allowed: Iterable[tuple[float, int]] = grids.values()
+        if name in grids:  # or, where values are only moved and stay on both, the grid before
+            before = (grids.get(makers[given].input[0]) for given in _operands(name, makers))
+            allowed = [grids[name], *(g for g in before if g and g[0] == grids[name][0])]
+        if not _in(grid, allowed):
             yield f"{name}: its encoding is not the ONNX file's"
     for name, grid in grids.items():
         if not _in(grid, own.values()):
             yield f"{name}: its encoding is not in the DLC"
+
+
+def _operands(name: str, makers: Mapping[str, onnx.NodeProto]) -> list[str]:
+    """The dequantized inputs of the operation whose output a quantizer named ``name`` takes."""
+    operation = makers.get(makers[name].input[0])
+    given = operation.input if operation is not None else ()
+    return [one for one in given if one in makers and makers[one].op_type == "DequantizeLinear"]
 
 
 def _in(grid: tuple[float, int], others: Iterable[tuple[float, int]]) -> bool:

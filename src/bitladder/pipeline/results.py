@@ -304,24 +304,16 @@ def _disagreement(record: Mapping[str, Any]) -> Iterable[str]:
     if agreement.value >= AGREES:
         return
     equal = found.get("integer_equal") and Accuracy(**found["integer_equal"])
-    exact = equal and equal.correct == equal.total
     if first is None:
-        if exact:
-            yield (
-                f"agrees on {100 * agreement.value:.2f} % of the images; no layer was found to "
-                "differ from the file, whose integer arithmetic gives every logit exactly: the "
-                "simulation's float32 sums and biases round otherwise"
-            )
-        return
-    if exact:
-        reason = "the rounding of integer kernels, whose arithmetic gives every logit exactly"
+        where = "no layer differs on the images that were looked at"
+    else:
+        share = f"{100 * first['share']:.2g} % of its values"
+        where = f"first differs in {first['name']}, by {first['worst']} in {share}"
+    if equal and equal.correct == equal.total:
+        reason = "the simulation's float32 sums, since the integer arithmetic gives every logit"
     else:
         reason = "the target's own rounding"
-    yield (
-        f"agrees on {100 * agreement.value:.2f} % of the images; first differs in "
-        f"{first['name']}, by {first['worst']} in {100 * first['share']:.2g} % of its values: "
-        f"{reason}"
-    )
+    yield f"agrees on {100 * agreement.value:.2f} % of the images; {where}: {reason}"
 
 
 def _rung_rows(cell: CellResult) -> Iterable[dict[str, Any]]:

@@ -50,6 +50,4 @@ def speeds(files: Mapping[str, Path], images: NDArray[np.float32]) -> dict[str, 
                     session.run(given)
                     taken = time.perf_counter() - started
                     best[name, whole] = min(best[name, whole], taken)
-    return {
-        name: Speed(1000 * best[name, False], len(images) / best[name, True]) for name in files
-    }
+    return {name: Speed(1000 * best[name, False], len(images) / best[name, True]) for name in files}

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +43,7 @@ def layer_differences(
 ) -> list[LayerDifference]:
     """Every layer of a QDQ graph whose integers differ, in the order of the graph.
 
-    The target runs the graph with all integers as outputs. They are compared with those of the
+    The target runs the graph with all activations as outputs. They are compared with those of the
     simulation, whose quantizers are found by their scale and shape; without one, with the graph's
     own where every operation runs by itself, in float between its quantizers.
 
@@ -60,15 +59,17 @@ def layer_differences(
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "layers.onnx"
-        grids = _expose(artifact, path)
-        given = _outputs(open_target(target, path, version=version), images)
+        grids, names = _expose(artifact, path)
+        given = _outputs(open_target(target, path, version=version), names, images)
         if simulation is None:
-            pairs = list(zip(grids, given, _outputs(open_unfused(path), images), strict=True))
+            intended = _outputs(open_unfused(path), names, images)
         else:
-            pairs = list(_matched(grids, given, activations(simulation, torch.from_numpy(images))))
+            intended = _matched(grids, given, activations(simulation, torch.from_numpy(images)))
     differences = []
-    for grid, found, intended in pairs:
-        apart = np.abs(found.astype(np.int64) - intended.astype(np.int64))
+    for grid in grids:
+        if grid.values not in intended:
+            continue
+        apart = np.abs(np.rint((given[grid.values] - intended[grid.values]) / grid.scale))
         if apart.any():
             worst, share = int(apart.max()), float((apart > 0).mean())
             differences.append(LayerDifference(grid.layer, worst, share))
@@ -77,60 +78,63 @@ def layer_differences(
 
 @dataclass(frozen=True)
 class _Grid:
-    """An activation's integers in the graph.
+    """An activation of the graph.
 
     Attributes:
-        tensor: their name.
-        kind: ONNX's number of their type.
+        values: name of the tensor that its integers are dequantized to.
         scale: step of the grid.
-        zero_point: integer of the value 0.
     """
 
-    tensor: str
-    kind: int
+    values: str
     scale: float
-    zero_point: int
 
     @property
     def layer(self) -> str:
         """Whose output they are."""
-        return self.tensor.removesuffix("_integers").partition("_dequantized")[0]
+        return self.values.partition("_dequantized")[0]
 
 
-def _outputs(session: Session, images: NDArray[np.float32]) -> list[NDArray[np.generic]]:
-    """Every integer tensor, without the logits."""
+def _outputs(
+    session: Session, names: list[str], images: NDArray[np.float32]
+) -> dict[str, NDArray[np.float32]]:
     try:
-        return list(session.outputs(images)[1:])
+        return dict(zip(names, session.outputs(images), strict=True))
     finally:
         session.close()
 
 
 def _matched(
-    grids: list[_Grid], given: list[NDArray[np.generic]], intended: list[Activation]
-) -> Iterator[tuple[_Grid, NDArray[np.generic], NDArray[np.generic]]]:
-    """Each activation of the simulation, as integers, with the first tensor on its grid."""
-    left = list(intended)
-    for grid, found in zip(grids, given, strict=True):
-        for place, activation in enumerate(left):
-            if activation.scale == grid.scale and activation.values.shape == found.shape:
-                steps = np.rint(activation.values.numpy() / np.float32(grid.scale))
-                yield grid, found, steps + grid.zero_point
-                del left[place]
+    grids: list[_Grid], given: dict[str, NDArray[np.float32]], activations: list[Activation]
+) -> dict[str, NDArray[np.float32]]:
+    """Each activation of the simulation, by the name of the first tensor on its grid."""
+    found = {}
+    for grid in grids:
+        like = grid.scale, given[grid.values].shape
+        for place, activation in enumerate(activations):
+            if (activation.scale, activation.values.shape) == like:
+                found[grid.values] = activations.pop(place).values.numpy()
                 break
+    return found
 
 
-def _expose(artifact: Path, path: Path) -> list[_Grid]:
-    """Write the graph with the integers of its activations as further outputs; their grids."""
+def _expose(artifact: Path, path: Path) -> tuple[list[_Grid], list[str]]:
+    """Write the graph with its activations as further outputs; their grids, all outputs' names.
+
+    They are outputs as they are dequantized: integers as outputs the HTP refuses in places.
+    """
     try:
         model = onnx.load(artifact)
     except Exception as error:  # protobuf raises its own, and OSError
         raise TargetError(f"{artifact}: not an ONNX file: {' '.join(str(error).split())}") from None
-    grids = _grids(model.graph)
-    model.graph.output.extend(
-        helper.make_tensor_value_info(grid.tensor, grid.kind, None) for grid in grids
+    grids, outputs = _grids(model.graph), model.graph.output
+    there = {output.name for output in outputs}
+    outputs.extend(
+        helper.make_tensor_value_info(grid.values, TensorProto.FLOAT, None)
+        for grid in grids
+        if grid.values not in there
     )
     onnx.save(model, path)
-    return grids
+    return grids, [output.name for output in outputs]
 
 
 def _grids(graph: onnx.GraphProto) -> list[_Grid]:
@@ -140,18 +144,17 @@ def _grids(graph: onnx.GraphProto) -> list[_Grid]:
     one scale, which saturate at the bottom and the top of a narrow grid, the second counts; each
     reader has one of its own.
     """
-    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    scales = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
     makers = {node.output[0]: node for node in graph.node}
+    values = {n.input[0]: n.output[0] for n in graph.node if n.op_type == "DequantizeLinear"}
     found: dict[str, _Grid] = {}
     left_out: set[str] = set()
     for node in graph.node:
-        parameters = [constants.get(name) for name in node.input[1:]]
-        if node.op_type != "QuantizeLinear" or any(p is None or p.size != 1 for p in parameters):
+        scale = scales.get(node.input[1]) if node.op_type == "QuantizeLinear" else None
+        name, before = node.output[0], makers.get(node.input[0] if node.input else "")
+        if scale is None or scale.size != 1 or name not in values:
             continue
-        scale, zero_point = (*parameters, np.zeros((), np.uint8))[:2]
-        kind = helper.np_dtype_to_tensor_dtype(zero_point.dtype)
-        name, before = node.output[0], makers.get(node.input[0])
-        found[name] = _Grid(name, kind, float(scale), int(zero_point))
+        found[name] = _Grid(values[name], float(scale))
         if before is None:
             continue
         if before.op_type in MOVEMENT:
