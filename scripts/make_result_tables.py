@@ -94,7 +94,8 @@ def shipped() -> Iterator[str]:
     found = pd.read_csv(RESULTS / "targets" / "results.csv")
     yield from header(
         "model", "precision", "float", "final", "95 %", "loss", "float MB", "packed MB",
-        "file MB", "DLC MB", "ONNX Runtime agrees", "HTP agrees", "HTP worst LSB",
+        "file MB", "DLC MB", "ONNX Runtime agrees", "ms an image", "float", "HTP agrees",
+        "HTP worst LSB",
     )  # fmt: skip
     for _, cell in found[found["precision"].isin(SHIPPED)].iterrows():
         sizes = [
@@ -109,6 +110,8 @@ def shipped() -> Iterator[str]:
         ]
         verdicts = [
             percent(cell["onnxruntime_agreement"]),
+            f"{cell['onnxruntime_latency_ms']:.2f}",
+            f"{cell['onnxruntime_float_latency_ms']:.2f}",
             percent(cell["htp_agreement"]),
             f"{cell['htp_worst_lsb']:.0f}",
         ]

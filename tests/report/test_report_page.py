@@ -114,6 +114,11 @@ def test_the_lowest_precision_is_by_hand(run_folder):
     assert [cell and cell.precision for cell in found] == [None, "w8a8", "w8a8", "w6a6", "w4a4"]
 
 
+def test_the_page_says_how_long_an_image_takes_on_integers_and_in_float(small):
+    text = small[1].read_text().replace("&nbsp;", " ")
+    assert "1.25 ms an image on one thread, the float network 2.50 ms" in text
+
+
 def test_a_target_that_ran_everything_counts_as_loss_and_one_that_did_not_does_not(run_folder):
     run = read_run(run_folder)
     table = run.results.copy()

@@ -55,6 +55,8 @@ class TargetResult:
         agreement: images that it puts in the class that the simulation gives.
         integer_equal: share of images whose every logit is that of the integer arithmetic.
         worst_lsb: largest difference of a logit from the simulation, in steps of its grid.
+        latency_ms: milliseconds that it took for one image, or None.
+        float_latency_ms: that the float network took on it, or None.
     """
 
     title: str
@@ -64,6 +66,8 @@ class TargetResult:
     agreement: Share
     integer_equal: float | None
     worst_lsb: float
+    latency_ms: float | None
+    float_latency_ms: float | None
 
     @property
     def agrees(self) -> bool:
@@ -248,6 +252,8 @@ def _target(row: Mapping[str, Any], name: str) -> TargetResult:
         agreement=Share(agreed.value, *agreed.interval),
         integer_equal=number(row.get(f"{name}_integer_equal")),
         worst_lsb=float(row[f"{name}_worst_lsb"]),
+        latency_ms=number(row.get(f"{name}_latency_ms")),
+        float_latency_ms=number(row.get(f"{name}_float_latency_ms")),
     )
 
 
