@@ -103,7 +103,7 @@ class _Run:
                 self._finish(Outcome(stage, folder))
                 continue
             missing.append(stage)
-            if (self.store.stages / stage.key).exists():
+            if self.store.has(stage.key):
                 damage = self.store.damage(stage.key)
                 self.observer.message(f"damaged: {stage.label}: {damage}; it is made again")
         self.queue = Queue(missing, self.seconds)
