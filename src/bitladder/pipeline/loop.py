@@ -91,7 +91,7 @@ class _Run:
         self.failures: Counter[str] = Counter()
         self.training: dict[str, float] = {}
         self._save = save
-        self._saved = self._saving = 0.0
+        self._saved = self._saving = self._told = 0.0
         self._unsaved = False
 
     def find(self) -> None:
@@ -182,6 +182,9 @@ class _Run:
 
     def _tell(self, crew: Crew) -> None:
         now = time.perf_counter()
+        if now - self._told < _TICK:
+            return
+        self._told = now
         running = {
             key: self.training.get(stage.label, max(0.0, self.seconds[key] - now + started))
             for key, (stage, started) in self.running.items()
