@@ -31,6 +31,22 @@ def find(name: str, root: Path | None) -> Path | None:
     return debian if debian is not None and debian.is_dir() else None
 
 
+def sources(name: str, root: Path | None) -> list[Path] | None:
+    """The files that a data set is read from.
+
+    None where they are still to be downloaded, or where a function of the user's makes it.
+    """
+    if name == "embedded":
+        folder: Path | None = EMBEDDED
+    elif name in FOLDERS:
+        folder = find(name, root)
+    else:
+        folder = Path(name)
+    if folder is None or not folder.is_dir():
+        return None
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
 def search_path(root: Path | None) -> Iterator[Path]:
     """The folders that are searched, in order."""
     if root is not None:

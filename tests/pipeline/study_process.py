@@ -3,12 +3,14 @@
 Python's fork server imports the libraries once; every process it forks is a whole run.
 """
 
+import copy
 import csv
 import multiprocessing
 import os
 import signal
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +19,7 @@ import yaml
 
 from small_study import NETWORK, STUDY
 
-EPOCHS = 8
+EPOCHS, FINETUNE_EPOCHS = 8, 3
 _PRELOADED = [
     "bitladder.cli",
     "bitladder.pipeline.stages",
@@ -83,8 +85,15 @@ class Run:
         return self.end()
 
     def results(self):
-        """results.csv and rungs.csv without their times."""
-        return [_without_times(self.output / name) for name in ("results.csv", "rungs.csv")]
+        """results.csv, rungs.csv and curves.csv without their times."""
+        names = ("results.csv", "rungs.csv", "curves.csv")
+        return [_without_times(self.output / name) for name in names]
+
+    def logs(self):
+        """The folders of its TensorBoard logs, and how many files each has."""
+        folder = self.output / "tensorboard"
+        files = [path.parent.relative_to(folder) for path in folder.rglob("*tfevents*")]
+        return Counter(map(str, files))
 
 
 class Runs:
@@ -93,7 +102,9 @@ class Runs:
     def __init__(self, folder):
         self.folder = folder
         (folder / "small_nets.py").write_text(NETWORK)
-        study = {**STUDY, "train": {**STUDY["train"], "epochs": EPOCHS}}
+        study = copy.deepcopy(STUDY)
+        study["train"]["epochs"] = EPOCHS
+        study["recipe"][-1]["finetune"]["epochs"] = FINETUNE_EPOCHS
         (folder / "small.yaml").write_text(yaml.safe_dump(study))
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(_PRELOADED)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from study_process import EPOCHS, Runs
+from study_process import EPOCHS, FINETUNE_EPOCHS, Runs
 
 STAGES = 9
 
@@ -30,6 +30,7 @@ def peace(runs):
     run = runs.start(runs.folder / "peace-store", output="peace")
     assert run.end() == 0, run.text
     assert len(run.made) == STAGES
+    assert set(run.logs().values()) == {1}
     return run
 
 
@@ -37,6 +38,7 @@ def _went_on(run, peace):
     """It ended well, as if nothing had been, and no complete stage was made twice."""
     assert run.end() == 0, run.text
     assert run.results() == peace.results()
+    assert run.logs() == peace.logs()
     assert sorted(run.made) == sorted(set(peace.made))
 
 
@@ -70,7 +72,7 @@ def test_workers_and_runs_that_are_killed_or_interrupted_leave_nothing_behind(ru
     assert psutil.wait_procs(workers, timeout=60)[1] == []
 
     run = runs.start(store, "--jobs", "1", output="workers")
-    run.until(lambda: "done: quantize" in run.text)
+    run.until(lambda: f"epoch 2/{FINETUNE_EPOCHS}" in run.text)
     assert f"epoch 1/{EPOCHS}" not in run.text
     workers = run.workers()
     run.kill()

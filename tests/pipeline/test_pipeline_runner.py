@@ -3,6 +3,9 @@
 import csv
 import itertools
 import json
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import onnxruntime
@@ -17,8 +20,12 @@ from bitladder.errors import DataError, ModelError, StoreError, StudyError
 from bitladder.options import DatasetOptions, LoaderOptions
 from bitladder.pipeline import RunOptions, run
 from bitladder.pipeline.results import TIMES
+from bitladder.report.stamp import stamp
 from bitladder.study import Study, load
 from small_study import STUDY, Recorder
+
+# The command line, and then the names of all modules that it has loaded.
+LIST_MODULES = "import bitladder.cli; bitladder.cli.app(standalone_mode=False); print(*sys.modules)"
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +131,26 @@ def test_the_study_as_resolved_runs_again_from_the_store(small_run, here, monkey
     assert (again.output / "results.csv").read_bytes() == (
         results.output / "results.csv"
     ).read_bytes()
+
+
+def test_a_run_that_has_nothing_to_compute_loads_nothing_heavy(small_run, here, tmp_path):
+    results, _, store = small_run
+    again = shutil.copytree(results.output, tmp_path / "again")
+    environment = (again / "environment.json").read_text().replace("date", "day")
+    (again / "environment.json").write_text(environment)
+    (again / "report.html").write_text(stamp(again))  # it is drawn already
+    command = ["run", str(again / "study.yaml"), "--store", str(store), "--output", str(again)]
+    code = f"import sys; sys.argv = {['bitladder', *command]!r}; {LIST_MODULES}"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=here, capture_output=True, text=True, check=True
+    )
+    assert done.stderr.count("cached: ") == 9
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert "bitladder.pipeline.runner" in loaded
+    heavy = {"torch", "torchvision", "aimet_torch", "lightning", "pandas", "altair", "distributed"}
+    assert not loaded & heavy
+    # It computed nothing, so that the machine and the day stay those of the run that did.
+    assert (again / "environment.json").read_text() == environment
 
 
 def test_the_environment_is_written_beside_the_results(small_run):

@@ -1,6 +1,7 @@
 """Training: resumed equals undisturbed, curves are logged, and failures are told with advice."""
 
 import copy
+import signal
 import sys
 
 import pytest
@@ -13,6 +14,7 @@ from torch.nn.functional import cross_entropy
 from bitladder.errors import TrainingError
 from bitladder.options import EarlyStopping, TrainOptions
 from bitladder.training import Tuning, evaluate, fit
+from bitladder.training.classifier import Classifier
 
 OPTIONS = TrainOptions(epochs=3, batch_size=16, lr=1e-2, early_stopping=None, accelerator="cpu")
 
@@ -44,6 +46,14 @@ def test_the_same_seed_gives_the_same_weights(network, splits, tmp_path):
     assert any(not torch.equal(first[name], value) for name, value in _weights(third).items())
 
 
+def _logged(folder):
+    """Every scalar of a folder's TensorBoard logs."""
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    names = events.Tags()["scalars"]
+    return {name: [(event.step, event.value) for event in events.Scalars(name)] for name in names}
+
+
 class KilledError(Exception):
     pass
 
@@ -66,11 +76,24 @@ def test_a_resumed_run_equals_one_that_was_never_disturbed(network, splits, tmp_
     assert (tmp_path / "epoch.ckpt").exists()
     torch.manual_seed(99)
     fresh = type(network)()
-    resumed = _fit(fresh, splits, tmp_path / "half", checkpoint=tmp_path / "epoch.ckpt")
+    resumed = _fit(fresh, splits, tmp_path / "rest", checkpoint=tmp_path / "epoch.ckpt")
     first, second = _weights(whole), _weights(fresh)
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert resumed.history == undisturbed.history
     assert resumed.steps == undisturbed.steps
+    assert _logged(tmp_path / "rest") == _logged(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("lr", [1e-2, "auto"])
+def test_ctrl_c_is_a_keyboard_interrupt_and_works_again(network, splits, tmp_path, lr, monkeypatch):
+    def interrupt(self, *rest):
+        raise KeyboardInterrupt  # what Python does where the signal arrives
+
+    monkeypatch.setattr(Classifier, "training_step", interrupt)
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        _fit(network, splits, tmp_path, OPTIONS.model_copy(update={"lr": lr}))
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 def test_a_damaged_checkpoint_is_not_resumed_from(network, splits, tmp_path):

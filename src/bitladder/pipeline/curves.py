@@ -47,9 +47,8 @@ def _by_step(history: Iterable[Mapping[str, float]]) -> list[dict[str, float]]:
 def _logged(folder: Path) -> tuple[dict[str, float], ...]:
     """What the TensorBoard logs of a stage hold; nothing where there are none.
 
-    The curves of fine-tuning are kept in no other place; of one that was interrupted and went on,
-    they are those of its last part. A stage that fine-tunes twice has a file each time; their
-    steps follow one another.
+    The curves of fine-tuning are kept in no other place. A stage that fine-tunes twice has a file
+    each time; their steps follow one another.
     """
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -1,7 +1,7 @@
 """Stages on Dask workers: those of a cluster on this machine, or of one that is there already.
 
-What a worker needs comes with each stage, and each outcome is kept here, so a worker that dies
-takes nothing with it but the stage it was at.
+What a worker needs comes with each stage, and nothing that a later one needs stays with it, so a
+worker that dies takes nothing with it but the stage it was at.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from bitladder.pipeline.execute import Execution, Outcome, execute
 from bitladder.pipeline.graph import Stage, versions
 from bitladder.pipeline.local_cluster import local_cluster
 from bitladder.progress import Progress
+from bitladder.store import Store
 from bitladder.user_code import one_line
 
 _TRAINS = ("train", "finetune")
@@ -44,10 +45,11 @@ class DaskCrew:
 
     def __init__(self, execution: Execution, registration: Path, stages: int, hear: Hear) -> None:
         self.execution, self.registration, self.hear = execution, registration, hear
-        self.stages = stages
+        self.stages, self.store = stages, Store(execution.store)
         self.client: Any = None
         self._topic = f"bitladder-{uuid.uuid4().hex}"  # others may use the same scheduler
         self._futures: dict[Any, Stage] = {}
+        self._ended: list[Any] = []
         self._done: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._over_limit: set[str] = set()
         self._workers, self._counted = "", 0.0
@@ -108,6 +110,8 @@ class DaskCrew:
         )
         self._futures[future] = stage
         future.add_done_callback(self._done.put)
+        # Letting go of a future sends a message, and Dask sends one in 10 ms: the stage goes first.
+        self._ended.clear()
 
     def ended(self, timeout: float) -> list[Outcome]:
         """The outcomes of the stages that have ended; those of dead workers may be tried again.
@@ -122,15 +126,17 @@ class DaskCrew:
                 done.append(self._done.get_nowait())
         if self.client.status not in ("running", "connecting"):
             raise StudyError(_GONE)
+        self._ended += done
         return [self._outcome(future, self._futures.pop(future)) for future in done]
 
     def _outcome(self, future: Any, stage: Stage) -> Outcome:
         from distributed import KilledWorker
 
         if future.status == "finished":
-            outcome: Outcome = future.result()
-            return outcome
+            return Outcome(stage, self.store.stages / stage.key, produced=True)
         error = future.exception() if future.status == "error" else None
+        if isinstance(error, OtherOutcome):
+            return error.outcome
         if not isinstance(error, KilledWorker):
             text = one_line(error) if error is not None else "Dask lost the stage"
             return Outcome(stage, None, error=f"{stage.kind}: {text}", again=error is None)
@@ -172,7 +178,30 @@ class DaskCrew:
             yield client
 
 
-def _on_worker(
+class OtherOutcome(Exception):  # noqa: N818
+    """What became of a stage that did not just make its output.
+
+    The usual outcome is told by the stage's end alone: a value that a worker returns would have
+    to be fetched from it, which takes longer than all else that Dask does for a stage.
+    """
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome)
+        self.outcome = outcome
+
+
+def _on_worker(*given: Any) -> None:
+    """Execute a stage on a worker.
+
+    Raises:
+        OtherOutcome: its output was not made, or not by this worker.
+    """
+    outcome = _execute(*given)
+    if not outcome.produced:
+        raise OtherOutcome(outcome)
+
+
+def _execute(
     stage: Stage,
     store: Path,
     loader: Any,
@@ -180,7 +209,7 @@ def _on_worker(
     wanted: Mapping[str, str],
     topic: str,
 ) -> Outcome:
-    """Execute a stage on a worker that has what the stage's key was made with."""
+    """Execute a stage where there is what its key was made with."""
     from distributed import get_worker
 
     worker = get_worker()

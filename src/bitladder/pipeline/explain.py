@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from bitladder.pipeline.execute import Observer, Outcome
 from bitladder.pipeline.layers import place
 from bitladder.pipeline.loop import execute_all
-from bitladder.pipeline.results import CellResult, Results, collect, frame, replace
+from bitladder.pipeline.results import CellResult, Results, collect, replace
 from bitladder.pipeline.runner import RunOptions, prepare
+from bitladder.pipeline.tables import Table
 from bitladder.study import Study
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ class Explanation:
 
     def ranges(self) -> pandas.DataFrame:
         """One row a channel of every weight; the columns of ranges.csv."""
-        return frame([row for cell in self.results.cells for row in _channels(cell)])
+        rows = [row for cell in self.results.cells for row in _channels(cell)]
+        return Table(rows).frame()
 
     def write(self) -> None:
         """Write explain.csv, ranges.csv, rungs.csv and study.yaml.

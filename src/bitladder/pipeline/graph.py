@@ -74,6 +74,11 @@ class Cell:
         dataset = self.dataset.name.rstrip("/").rpartition("/")[2].replace(":", ".")
         return f"{dataset}/{self.model.name.replace(':', '.')}/{self.precision}"
 
+    @property
+    def keys(self) -> list[str]:
+        """The keys of its stages."""
+        return [stage.key for stage in self.stages]
+
     def stage(self, kind: Kind) -> Stage | None:
         """The stage of that kind, or None where the recipe has none."""
         return next((stage for stage in self.stages if stage.kind == kind), None)

@@ -81,6 +81,7 @@ _SETTINGS: Mapping[str, Any] = {
     "distributed.worker.memory.terminate": 0.95,
     "distributed.worker.daemon": False,  # image folders are decoded by child processes
     "distributed.worker.preload": [__name__],
+    "distributed.worker.profile.enabled": False,  # it looks into a stage 100 times a second
     "distributed.scheduler.allowed-failures": 0,  # attempts are counted by the run
     "distributed.scheduler.worker-ttl": None,  # a long computation is no sign of death
     "distributed.comm.timeouts.connect": "60s",

@@ -91,7 +91,7 @@ class _Run:
         self.failures: Counter[str] = Counter()
         self.training: dict[str, float] = {}
         self._save = save
-        self._saved = self._saving = 0.0
+        self._saved = self._saving = self._told = 0.0
         self._unsaved = False
 
     def find(self) -> None:
@@ -103,7 +103,7 @@ class _Run:
                 self._finish(Outcome(stage, folder))
                 continue
             missing.append(stage)
-            if (self.store.stages / stage.key).exists():
+            if self.store.has(stage.key):
                 damage = self.store.damage(stage.key)
                 self.observer.message(f"damaged: {stage.label}: {damage}; it is made again")
         self.queue = Queue(missing, self.seconds)
@@ -182,6 +182,9 @@ class _Run:
 
     def _tell(self, crew: Crew) -> None:
         now = time.perf_counter()
+        if now - self._told < _TICK:
+            return
+        self._told = now
         running = {
             key: self.training.get(stage.label, max(0.0, self.seconds[key] - now + started))
             for key, (stage, started) in self.running.items()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +16,7 @@ from bitladder.options import Precision, TargetOptions
 from bitladder.pipeline import curves, layers
 from bitladder.pipeline.environment import describe_environment
 from bitladder.pipeline.graph import Cell, Kind, Stage
+from bitladder.pipeline.tables import Table
 from bitladder.study import Study
 
 if TYPE_CHECKING:
@@ -213,21 +214,19 @@ class Results:
 
     def table(self) -> pandas.DataFrame:
         """One row a cell, the columns of results.csv."""
-        return frame([cell.row() for cell in self.cells])
+        return _TABLES["results"](self.cells).frame()
 
     def rungs(self) -> pandas.DataFrame:
         """One row a rung of a cell, the columns of rungs.csv."""
-        rows = [row for cell in self.cells for row in _rung_rows(cell)]
-        return frame(rows, empty=("dataset", "model", "precision", "rung", "technique"))
+        return _TABLES["rungs"](self.cells).frame()
 
     def curves(self) -> pandas.DataFrame:
         """One row a logged step of training and fine-tuning, the columns of curves.csv."""
-        return frame(list(curves.curve_rows(self.cells)), empty=curves.COLUMNS)
+        return _TABLES["curves"](self.cells).frame()
 
     def layers(self) -> pandas.DataFrame:
         """One row a quantizer of a cell that was explained, the columns of layers.csv."""
-        rows = [row for cell in self.cells for row in layers.layer_rows(cell)]
-        return frame(rows, empty=layers.COLUMNS)
+        return _TABLES["layers"](self.cells).frame()
 
     def cell(self, dataset: str, model: str, precision: str | int) -> CellResult:
         """The result of one cell.
@@ -244,24 +243,22 @@ class Results:
             raise StudyError(unknown("cell", wanted, by_name))
         return by_name[wanted]
 
-    def write(self) -> None:
+    def write(self, *, computed: bool = True) -> None:
         """Write the tables, study.yaml and environment.json, each whole or not at all.
+
+        Args:
+            computed: this run has computed something; if not, the machine and the day on which
+                it was computed stay as an earlier run wrote them.
 
         Raises:
             StoreError: the folder cannot be written.
         """
-        environment = json.dumps(describe_environment(), indent=1)
         replace(self.output / "study.yaml", self.study.to_yaml())
-        replace(self.output / "environment.json", environment + "\n")
-        tables = {
-            "layers": self.layers(),
-            "curves": self.curves(),
-            "rungs": self.rungs(),
-            "results": self.table(),
-        }
-        for name, table in tables.items():
-            text = table.to_csv(index=False, lineterminator="\n")
-            replace(self.output / f"{name}.csv", text)
+        environment = self.output / "environment.json"
+        if computed or not environment.exists():
+            replace(environment, json.dumps(describe_environment(), indent=1) + "\n")
+        for name, table in _TABLES.items():
+            replace(self.output / f"{name}.csv", table(self.cells).csv())
 
 
 def collect(
@@ -336,6 +333,19 @@ def _rung_rows(cell: CellResult) -> Iterable[dict[str, Any]]:
         before = rung.accuracy
 
 
+_TABLES: Mapping[str, Callable[[Sequence[CellResult]], Table]] = {
+    "layers": lambda cells: Table(
+        [row for cell in cells for row in layers.layer_rows(cell)], empty=layers.COLUMNS
+    ),
+    "curves": lambda cells: Table(list(curves.curve_rows(cells)), empty=curves.COLUMNS),
+    "rungs": lambda cells: Table(
+        [row for cell in cells for row in _rung_rows(cell)],
+        empty=("dataset", "model", "precision", "rung", "technique"),
+    ),
+    "results": lambda cells: Table([cell.row() for cell in cells]),
+}
+
+
 def _numbered(name: str, found: Sequence[Rung]) -> str:
     """A technique that a recipe applies twice makes two rungs with two names."""
     times = Counter(rung.name.partition("#")[0] for rung in found)[name]
@@ -354,16 +364,6 @@ def _with_interval(name: str, accuracy: Accuracy) -> dict[str, float]:
 
 def _round(value: float) -> float:
     return round(value, 6)
-
-
-def frame(rows: list[dict[str, Any]], empty: Sequence[str] = ()) -> pandas.DataFrame:
-    """Rows as a table with the columns of them all, or with ``empty`` where there are none."""
-    import pandas
-
-    columns = max((list(row) for row in rows), key=len, default=list(empty))
-    # A cell that failed early has fewer columns: the fullest row gives the order.
-    others = [name for row in rows for name in row if name not in columns]
-    return pandas.DataFrame(rows, columns=list(dict.fromkeys([*columns, *others])))
 
 
 def replace(path: Path, text: str) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bitladder.errors import StoreError, StudyError
-from bitladder.options import LoaderOptions
+from bitladder.options import DatasetOptions, LoaderOptions, ModelOptions
+from bitladder.pipeline.datasets import know
 from bitladder.pipeline.execute import Execution, Observer, Outcome
 from bitladder.pipeline.graph import Cell, build
 from bitladder.pipeline.logs import copy_logs, link_logs
@@ -17,6 +20,9 @@ from bitladder.pipeline.loop import execute_all
 from bitladder.pipeline.results import Results, collect
 from bitladder.store import Store, default_root
 from bitladder.study import Study, load
+
+if TYPE_CHECKING:
+    from bitladder.data import ImageData
 
 _ARTIFACTS = {
     "train": ("weights.safetensors",),
@@ -84,7 +90,7 @@ def run(
 
     def save(outcomes: Mapping[str, Outcome]) -> Results:
         results = collect(job.study, job.cells, outcomes, job.output)
-        results.write()
+        results.write(computed=any(outcome.produced for outcome in outcomes.values()))
         return results
 
     link_logs(job.cells, Store(job.execution.store), job.output)
@@ -158,26 +164,43 @@ def prepare(
         memory=options.memory,
         resources=options.resources,
     )
-    return Job(name, study, _cells(study, explain), output, execution)
+    return Job(name, study, _cells(study, store, explain), output, execution)
 
 
-def _cells(study: Study, explain: int | None) -> list[Cell]:
-    """Read every data set, for its fingerprint, and see that every network fits it."""
-    from bitladder import data, models
+def _cells(study: Study, store: Store, explain: int | None) -> list[Cell]:
+    """Know every data set by its fingerprint, and see that every network that is to run fits it.
 
-    fingerprints, test = {}, []
-    for options in study.datasets:
-        images = data.load(options, study.data, seed=study.seed)
-        fingerprints[options.name] = images.fingerprint
-        if images.test is not None:
-            test.append(options.name)
-        for model in study.models:
-            network = models.build(
-                model, classes=images.classes, shape=images.shape, seed=study.seed
-            )
-            if model.weights is not None:
-                models.load_weights(network, model.weights)
-    return build(study, fingerprints, test, explain=explain)
+    A network whose stages are all in the store has run, so it fits.
+    """
+
+    @functools.cache
+    def read(options: DatasetOptions) -> ImageData:
+        from bitladder import data
+
+        return data.load(options, study.data, seed=study.seed)
+
+    known = {
+        options.name: know(options, study.data, seed=study.seed, store=store, read=read)
+        for options in study.datasets
+    }
+    cells = build(
+        study,
+        {name: one.fingerprint for name, one in known.items()},
+        [name for name, one in known.items() if one.test],
+        explain=explain,
+    )
+    waiting = [cell for cell in cells if not all(map(store.has, cell.keys))]
+    for dataset, model in dict.fromkeys((cell.dataset, cell.model) for cell in waiting):
+        _see_that_it_fits(model, read(dataset), study.seed)
+    return cells
+
+
+def _see_that_it_fits(options: ModelOptions, images: ImageData, seed: int) -> None:
+    from bitladder import models
+
+    network = models.build(options, classes=images.classes, shape=images.shape, seed=seed)
+    if options.weights is not None:
+        models.load_weights(network, options.weights)
 
 
 def _absolute(loader: LoaderOptions) -> LoaderOptions:

@@ -47,9 +47,10 @@ class Queue:
     """
 
     def __init__(self, stages: Sequence[Stage], seconds: Mapping[str, float]) -> None:
-        self._waiting = {stage.key: stage for stage in stages}
         self._seconds = seconds
         self.way = ways(stages, seconds)
+        self._waiting: dict[str, Stage] = {}
+        self._put(stages)
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -60,19 +61,19 @@ class Queue:
         Args:
             done: keys of the stages that have ended.
         """
-        ready = [
-            stage
-            for stage in self._waiting.values()
-            if not any(key in self._waiting or key not in done for key in stage.inputs.values())
-        ]
-        if not ready:
-            return None
-        stage = max(ready, key=lambda stage: self.way[stage.key])
-        return self._waiting.pop(stage.key)
+        for stage in self._waiting.values():
+            if not any(key in self._waiting or key not in done for key in stage.inputs.values()):
+                return self._waiting.pop(stage.key)
+        return None
 
     def put_back(self, stage: Stage) -> None:
         """Let a stage run again."""
-        self._waiting[stage.key] = stage
+        self._put([*self._waiting.values(), stage])
+
+    def _put(self, stages: Iterable[Stage]) -> None:
+        """Have these wait, the longest way first."""
+        ordered = sorted(stages, key=lambda stage: -self.way[stage.key])
+        self._waiting = {stage.key: stage for stage in ordered}
 
     def seconds_left(self, running: Mapping[str, float], workers: int) -> float:
         """Seconds until the last stage ends, if times are as expected.

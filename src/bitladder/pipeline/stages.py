@@ -68,12 +68,14 @@ class Bench:
 
     def logs(self, stage: Stage) -> Path:
         """Folder that TensorBoard logs are written to while a stage runs."""
-        return self.store.scratch(stage.key) / "tensorboard"
+        return self.store.scratch_path(stage.key) / "tensorboard"
 
 
 def perform(stage: Stage, bench: Bench, output: Path) -> None:
     """Run one stage and write its files into the empty folder ``output``."""
     started = time.perf_counter()
+    # Of an attempt that was broken off; training that goes on from it writes its curves again.
+    shutil.rmtree(bench.logs(stage), ignore_errors=True)
     record = _STAGES[stage.kind](stage, bench, output)
     record["seconds"] = round(time.perf_counter() - started, 3)
     (output / "record.json").write_text(json.dumps(record, indent=1))

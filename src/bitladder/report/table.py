@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 
 from bitladder.accuracy import Accuracy
 from bitladder.pipeline.results import CellResult, Results
-from bitladder.verification import Verification
+
+if TYPE_CHECKING:  # it loads torch
+    from bitladder.verification import Verification
 
 _NONE = "-"
 

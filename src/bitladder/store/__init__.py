@@ -2,7 +2,8 @@
 
 from bitladder.store.journal import Made
 from bitladder.store.listing import Entry, entries
-from bitladder.store.outputs import BusyError, Output, Store, default_root, digest
+from bitladder.store.memory import Memory, digest
+from bitladder.store.outputs import BusyError, Output, Store, default_root, stamp
 from bitladder.store.usage import Garbage, Registration, collect, registered, registering
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "Entry",
     "Garbage",
     "Made",
+    "Memory",
     "Output",
     "Registration",
     "Store",
@@ -19,4 +21,5 @@ __all__ = [
     "entries",
     "registered",
     "registering",
+    "stamp",
 ]

@@ -24,16 +24,12 @@ from filelock import FileLock, Timeout
 
 from bitladder.errors import StoreError
 from bitladder.store.journal import Journal, Made
+from bitladder.store.memory import Memory
 
 _MANIFEST, _CHECKED = "manifest.json", "checked.json"
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES}
 # PyTorch and safetensors do not raise an OSError.
 _FULL = ("No space left", "StorageFull", "PytorchStreamWriter failed writing", "unexpected pos")
-
-
-def digest(value: Any) -> str:
-    """SHA-256 in hex of a JSON value, the same however its keys are ordered."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def default_root() -> Path:
@@ -73,12 +69,17 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.stages, self.partial = root / "stages", root / "partial"
+        self.memory = Memory(root / "memory")
         self.journal = Journal(root / "journal.jsonl", root / "locks" / "journal.lock")
         try:
             for folder in ("stages", "locks", "partial", "studies"):
                 (root / folder).mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(f"{root}: cannot make the store here: {error.strerror}") from None
+
+    def has(self, key: str) -> bool:
+        """Whether an output is there, damaged or not."""
+        return (self.stages / key).exists()
 
     def get(self, key: str, *, thorough: bool = False) -> Path | None:
         """The folder of a complete and undamaged output, or None.
@@ -98,7 +99,7 @@ class Store:
         except (OSError, ValueError, TypeError):
             return f"{_MANIFEST} is missing or damaged"
         try:
-            stamps = {name: _stamp(folder / name) for name in manifest}
+            stamps = {name: stamp(folder / name) for name in manifest}
             if not thorough and stamps == _read(folder / _CHECKED):
                 return None
             for name, value in manifest.items():
@@ -187,15 +188,14 @@ class Store:
         return Output(folder, produced=True, damage=damage)
 
     def _produce(self, key: str, produce: Callable[[Path], None]) -> None:
-        for left in self.partial.glob(f"{key[:16]}.*"):  # by a process that was killed
-            shutil.rmtree(left, ignore_errors=True)
         aside = self.partial / f"{key[:16]}.output"
+        shutil.rmtree(aside, ignore_errors=True)  # left by a process that was killed
         aside.mkdir()
         try:
             produce(aside)
             files = [path for path in sorted(aside.rglob("*")) if path.is_file()]
             manifest = {path.relative_to(aside).as_posix(): _hash(path) for path in files}
-            stamps = {name: _stamp(aside / name) for name in manifest}
+            stamps = {name: stamp(aside / name) for name in manifest}
             (aside / _MANIFEST).write_text(json.dumps(manifest, indent=1))
             (aside / _CHECKED).write_text(json.dumps(stamps))
             folder = self.stages / key
@@ -207,7 +207,7 @@ class Store:
         shutil.rmtree(self.scratch_path(key), ignore_errors=True)
 
 
-def _stamp(path: Path) -> list[int]:
+def stamp(path: Path) -> list[int]:
     """What changes when a file is written: its size, and when it and its entry were changed."""
     found = path.stat()
     return [found.st_size, found.st_mtime_ns, found.st_ctime_ns]

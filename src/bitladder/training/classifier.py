@@ -87,6 +87,11 @@ class Classifier(lightning.LightningModule):
         if self.tuning.teacher is not None:
             self.tuning.teacher.to(self.device)
 
+    def on_train_start(self) -> None:
+        """Log what was logged before the checkpoint, so that the logs hold the whole curves."""
+        for row in self.history:
+            self._log({k: v for k, v in row.items() if k not in ("step", "epoch")}, row["step"])
+
     def on_train_epoch_start(self) -> None:
         """Seed the epoch by its number, so that a resumed run draws the same."""
         torch.manual_seed(self.seed * 1_000_003 + self.current_epoch)
@@ -176,8 +181,11 @@ class Classifier(lightning.LightningModule):
     def _write(self, values: dict[str, float]) -> None:
         values = {**values, "lr": self.trainer.optimizers[0].param_groups[0]["lr"]}
         self.history.append({"step": self.global_step, "epoch": self.current_epoch, **values})
+        self._log(values, self.global_step)
+
+    def _log(self, values: dict[str, float], step: float) -> None:
         if self.logger is not None:
-            self.logger.log_metrics(values, step=self.global_step)
+            self.logger.log_metrics(values, step=int(step))
 
     def _tell(self) -> None:
         assert self.report is not None

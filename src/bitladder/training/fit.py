@@ -6,10 +6,11 @@ import contextlib
 import copy
 import io
 import logging
+import signal
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,15 +114,14 @@ def fit(
     )
     model.train()
     resume = str(checkpoint) if checkpoint is not None and _can_resume(checkpoint) else None
-    trainer.fit(
-        module,
-        batches,
-        None if validation is None else validation.batches(_EVALUATION_BATCH),
-        ckpt_path=resume,
-        weights_only=True,
-    )
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    with _interruptible(trainer):
+        trainer.fit(
+            module,
+            batches,
+            None if validation is None else validation.batches(_EVALUATION_BATCH),
+            ckpt_path=resume,
+            weights_only=True,
+        )
     model.eval()
     if validation is not None:
         _refuse_chance(model, validation, classes, lr)
@@ -158,6 +158,23 @@ class _EpochCheckpoint(Callback):
         batches = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
         batches["is_last_batch"] = False
         batches["current"] = dict.fromkeys(batches["current"], 0)
+
+
+@contextlib.contextmanager
+def _interruptible(trainer: Any) -> Iterator[None]:
+    """Have Ctrl-C raise KeyboardInterrupt, as anywhere in Python.
+
+    Lightning catches it, ignores any further one, and returns or exits with code 1.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit:
+        if not trainer.interrupted:
+            raise
+    if trainer.interrupted:
+        signal.signal(signal.SIGINT, before)
+        raise KeyboardInterrupt
 
 
 def _can_resume(checkpoint: Path) -> bool:
@@ -199,7 +216,8 @@ def _find_lr(model: nn.Module, train: Split, options: TrainOptions, seed: int) -
         trainer = lightning.Trainer(
             **_quiet_trainer(options), logger=False, default_root_dir=folder, max_epochs=1000
         )
-        with contextlib.redirect_stderr(io.StringIO()):  # its progress bar cannot be turned off
+        # Its progress bar cannot be turned off.
+        with _interruptible(trainer), contextlib.redirect_stderr(io.StringIO()):
             finder = Tuner(trainer).lr_find(
                 trial,
                 train.batches(options.batch_size, shuffle_seed=seed),
