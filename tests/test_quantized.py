@@ -79,7 +79,7 @@ def test_calibration_can_be_batches(trained, images, loaders):
 
 def test_finetune_trains_what_is_measured(trained, images, loaders):
     quantized = bitladder.quantize(
-        trained, images, "w3a4", ["fold_batch_norm", "calibrate"], validation=loaders[1]
+        trained, images, "w2a3", ["fold_batch_norm", "calibrate"], validation=loaders[1]
     )
     simulated, start = quantized.simulated, quantized.rungs[-1].accuracy
     before = outputs(simulated, images)

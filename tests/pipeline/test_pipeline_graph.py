@@ -34,6 +34,7 @@ def test_a_recipe_without_training_has_no_finetune_stage():
     [cell] = _cells(recipe="ptq", precisions=[8])
     assert cell.stage("finetune") is None
     assert cell.stage("export").inputs["simulated"] == cell.stage("quantize").key
+    assert cell.stage("verify").inputs == {"artifact": cell.stage("export").key}
 
 
 def test_a_study_that_explains_itself_adds_a_stage_and_changes_no_other():
@@ -51,7 +52,7 @@ def test_an_official_test_split_is_a_stage():
     [cell] = _cells(test=("embedded",), precisions=[8])
     assert cell.stage("test").inputs == {
         "float": cell.stage("train").key,
-        "simulated": cell.stage("finetune").key,
+        "artifact": cell.stage("export").key,
     }
 
 

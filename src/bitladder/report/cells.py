@@ -13,7 +13,7 @@ from bitladder.pipeline.results import AGREES
 from bitladder.report.run_folder import RunFolder
 
 ALLOWED = 1.0  # points of accuracy that may be lost where nobody says otherwise
-STAGES = ("train", "quantize", "explain", "finetune", "test", "export", "verify")
+STAGES = ("train", "quantize", "explain", "finetune", "export", "test", "verify")
 _TITLES = {"onnxruntime": "ONNX Runtime", "htp": "HTP emulator"}
 _SMALL = 0.1  # megabytes
 _EXACT = 1e-9  # of a comparison of points
