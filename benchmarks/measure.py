@@ -7,8 +7,9 @@ import datetime
 import platform
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from bitladder.simulation.aimet import aimet
 
 NETWORKS = ("mobilenet_v2", "resnet18", "shufflenet_v2_x0_5")
 CLASSES = 10
+_Key = TypeVar("_Key", bound=Hashable)
 
 
 def arguments(description: str | None, **defaults: object) -> argparse.Namespace:
@@ -122,7 +124,7 @@ def forward(model: nn.Module, images: Tensor) -> Callable[[], None]:
     return run
 
 
-def interleave(functions: Mapping[str, Callable[[], None]], rounds: int) -> dict[str, float]:
+def interleave(functions: Mapping[_Key, Callable[[], None]], rounds: int) -> dict[_Key, float]:
     """Smallest seconds of each function, run in turns after one run to warm up.
 
     Seconds are processor time of this thread: other processes on the machine count little.
