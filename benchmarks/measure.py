@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import os
 import platform
-import subprocess
-import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,7 +20,6 @@ from bitladder.simulation.aimet import aimet
 
 NETWORKS = ("mobilenet_v2", "resnet18", "shufflenet_v2_x0_5")
 CLASSES = 10
-_COMMAND = "from bitladder.cli import main; main()"
 _Key = TypeVar("_Key", bound=Hashable)
 
 
@@ -144,45 +138,6 @@ def interleave(functions: Mapping[_Key, Callable[[], None]], rounds: int) -> dic
             if turn:
                 best[name] = min(best[name], seconds)
     return best
-
-
-@dataclass(frozen=True)
-class Usage:
-    """What a process and all that it starts take.
-
-    Attributes:
-        wall: seconds.
-        processor: seconds of all processors together.
-        gigabytes: peak memory of the largest process.
-    """
-
-    wall: float
-    processor: float
-    gigabytes: float
-
-
-def usage(arguments: Sequence[str], threads: int = 0) -> Usage:
-    """Run Python with these arguments; 0 threads are as many as PyTorch takes of its own."""
-    usual = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
-    if threads:
-        usual["OMP_NUM_THREADS"] = str(threads)
-    started = time.perf_counter()
-    process = subprocess.Popen([sys.executable, *arguments], env=usual, stdout=subprocess.DEVNULL)
-    _, status, found = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(arguments)}: exit code {process.returncode}")
-    wall = time.perf_counter() - started
-    return Usage(wall, found.ru_utime + found.ru_stime, found.ru_maxrss / 1e6)
-
-
-def bitladder_run(study: str, *options: str) -> Usage:
-    """``bitladder run`` on the text of a study, from an empty store."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "study.yaml"
-        path.write_text(study)
-        places = ["--output", f"{folder}/run", "--store", f"{folder}/store"]
-        return usage(["-c", _COMMAND, "run", str(path), *places, *options])
 
 
 def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -16,10 +16,16 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import subprocess
 import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
-from measure import CLASSES, arguments, bitladder_run, machine, print_table, usage
+from measure import CLASSES, arguments, machine, print_table
 from torch import nn
 
 from bitladder import data, models, training
@@ -28,6 +34,7 @@ from bitladder.simulation.aimet import aimet
 
 _BITS = (8, 6, 4)
 _BATCH = 256
+_COMMAND = "from bitladder.cli import main; main()"
 _STUDY = """
 name: procedure
 datasets: [embedded]
@@ -94,6 +101,45 @@ def procedure(given: dict[str, object]) -> None:
     assert isinstance(names, list)
     for name, bits in itertools.product(names, _BITS):
         cell(name, bits, loaded, steps, images)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a process and all that it starts take.
+
+    Attributes:
+        wall: seconds.
+        processor: seconds of all processors together.
+        gigabytes: peak memory of the largest process.
+    """
+
+    wall: float
+    processor: float
+    gigabytes: float
+
+
+def usage(command: Sequence[str], threads: int = 0) -> Usage:
+    """Run Python with these arguments; 0 threads are as many as PyTorch takes of its own."""
+    usual = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    if threads:
+        usual["OMP_NUM_THREADS"] = str(threads)
+    started = time.perf_counter()
+    process = subprocess.Popen([sys.executable, *command], env=usual, stdout=subprocess.DEVNULL)
+    _, status, found = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)}: exit code {process.returncode}")
+    wall = time.perf_counter() - started
+    return Usage(wall, found.ru_utime + found.ru_stime, found.ru_maxrss / 1e6)
+
+
+def bitladder_run(study: str) -> Usage:
+    """``bitladder run`` on the text of a study, from an empty store."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "study.yaml"
+        path.write_text(study)
+        places = ["--output", f"{folder}/run", "--store", f"{folder}/store"]
+        return usage(["-c", _COMMAND, "run", str(path), *places])
 
 
 def main() -> None:
