@@ -1,6 +1,6 @@
 """How the price of quantization-aware training grows: batch, resolution, bits, depth; with memory.
 
-python benchmarks/growth.py [--chart docs/growth.svg] [--quick]
+python benchmarks/growth.py [--chart docs/figures/growth.svg] [--quick]
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import pandas
 from measure import arguments, batch, interleave, machine, network, print_table, simulated
 from measure import training_step as step
 
+from bitladder.report.palette import LIGHT, chart_config
+
 _USUAL = {"model": "mobilenet_v2", "batch": 64, "resolution": 32, "precision": "w8a8"}
 _VARIED = {
     "batch": [16, 64, 256],
@@ -22,6 +24,18 @@ _VARIED = {
     "model": ["resnet18", "resnet34", "resnet50", "resnet101"],
 }
 _BATCH_AT = {128: 16, 224: 8}  # so that a step stays short
+
+
+def cases() -> list[tuple[str, dict[str, object]]]:
+    """Each axis with the cases along it."""
+    found = []
+    for axis, values in _VARIED.items():
+        for value in values:
+            case = {**_USUAL, axis: value}
+            if axis == "resolution":
+                case["batch"] = _BATCH_AT.get(int(str(value)), case["batch"])
+            found.append((axis, case))
+    return found
 
 
 def measure(case: dict[str, object], rounds: int) -> dict[str, object]:
@@ -44,12 +58,12 @@ def _steps(case: dict[str, object], rounds: int) -> dict[str, float]:
 def main() -> None:
     given = arguments(__doc__, chart="")
     rows: list[dict[str, Any]] = []
-    for axis, values in _VARIED.items():
-        for value in values:
-            case = {**_USUAL, axis: value}
-            if axis == "resolution":
-                case["batch"] = _BATCH_AT.get(int(str(value)), case["batch"])
-            rows.append({"axis": axis, **measure(case, given.rounds)})
+    measured: dict[tuple[object, ...], dict[str, Any]] = {}  # the usual case is on three axes
+    for axis, case in cases():
+        key = tuple(case.values())
+        if key not in measured:
+            measured[key] = measure(case, given.rounds)
+        rows.append({"axis": axis, **measured[key]})
     print(f"{machine()}; smallest of {given.rounds} steps; peak memory with both networks\n")
     heads = ["varied", "network", "batch", "resolution", "precision"]
     heads += ["float step", "QAT step", "QAT / float", "peak memory"]
@@ -69,7 +83,7 @@ def main() -> None:
         chart(rows).save(given.chart)
 
 
-def chart(rows: list[dict[str, object]]) -> altair.Chart:
+def chart(rows: list[dict[str, object]]) -> altair.HConcatChart:
     """A panel for each axis: QAT step over float step."""
     data = pandas.DataFrame(rows)
     data["value"] = [str(row[str(row["axis"])]) for row in rows]
@@ -77,14 +91,14 @@ def chart(rows: list[dict[str, object]]) -> altair.Chart:
         altair.Chart(data, width=150, height=160)
         .mark_bar()
         .encode(
-            altair.X("value:N", sort=None, title=None),
+            altair.X("value:N", sort=None, title=None).axis(labelAngle=-40),
             altair.Y("ratio:Q", title="QAT step / float step"),
         )
     )
     panels = [
         bars.transform_filter(altair.datum.axis == axis).properties(title=axis) for axis in _VARIED
     ]
-    return altair.hconcat(*panels)
+    return altair.hconcat(*panels).configure(**chart_config(LIGHT)).resolve_scale(y="shared")
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ import datetime
 import platform
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from bitladder.simulation.aimet import aimet
 
 NETWORKS = ("mobilenet_v2", "resnet18", "shufflenet_v2_x0_5")
 CLASSES = 10
+_Key = TypeVar("_Key", bound=Hashable)
 
 
 def arguments(description: str | None, **defaults: object) -> argparse.Namespace:
@@ -36,7 +38,7 @@ def arguments(description: str | None, **defaults: object) -> argparse.Namespace
     return given
 
 
-def machine() -> str:
+def machine(threads: str = "one thread") -> str:
     """The processor, PyTorch and the day, for the head of a table."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -44,7 +46,7 @@ def machine() -> str:
         lines = []
     names = [line.partition(":")[2].strip() for line in lines if "model name" in line]
     processor = names[0] if names else platform.processor()
-    return f"{processor}, one thread; torch {torch.__version__}; {datetime.date.today()}"
+    return f"{processor}, {threads}; torch {torch.__version__}; {datetime.date.today()}"
 
 
 def batch(size: int, resolution: int = 32) -> tuple[Tensor, Tensor]:
@@ -122,7 +124,7 @@ def forward(model: nn.Module, images: Tensor) -> Callable[[], None]:
     return run
 
 
-def interleave(functions: Mapping[str, Callable[[], None]], rounds: int) -> dict[str, float]:
+def interleave(functions: Mapping[_Key, Callable[[], None]], rounds: int) -> dict[_Key, float]:
     """Smallest seconds of each function, run in turns after one run to warm up.
 
     Seconds are processor time of this thread: other processes on the machine count little.

@@ -3,6 +3,10 @@
 python benchmarks/qat_step.py [--batch 256] [--models ...] [--quick]
 """
 
+import contextlib
+import itertools
+import sys
+
 from measure import (
     arguments,
     batch,
@@ -17,39 +21,49 @@ from measure import (
 )
 from peers import installed
 
+_BITS = (8, 4)
+_OURS = ("bitladder", "AIMET")
 
-def measure(name: str, size: int, rounds: int) -> tuple[dict[str, float], dict[str, str]]:
+
+def measure(
+    name: str, size: int, rounds: int
+) -> tuple[float, dict[tuple[str, int], float], dict[tuple[str, int], str]]:
+    """Seconds of the float step, of each library's at each width, and what failed."""
     images, labels = batch(size)
-    steps = {
-        "float": training_step(network(name), images, labels),
-        "bitladder w8a8": training_step(simulated(network(name), "w8a8", images), images, labels),
-        "bitladder w4a4": training_step(simulated(network(name), "w4a4", images), images, labels),
-        "AIMET w8a8": training_step(with_aimet(network(name), 8, images), images, labels),
-    }
+    float_step = training_step(network(name), images, labels)
+    steps = {}
+    for bits in _BITS:
+        ours = simulated(network(name), f"w{bits}a{bits}", images)
+        theirs = with_aimet(network(name), bits, images)
+        for library, model in zip(_OURS, (ours, theirs), strict=True):
+            steps[library, bits] = training_step(model, images, labels)
     failed = {}
-    for peer, build in installed().items():
+    for (library, build), bits in itertools.product(installed().items(), _BITS):
         try:
-            step = training_step(build(network(name), images), images, labels)
-            step()
+            with contextlib.redirect_stdout(sys.stderr):
+                step = training_step(build(network(name), bits, images), images, labels)
+                step()
         except Exception as error:  # a library's own failure is the result
-            failed[peer] = f"fails: {type(error).__name__}"
+            failed[library, bits] = f"fails: {type(error).__name__}"
         else:
-            steps[peer] = step
-    return interleave(steps, rounds), failed
+            steps[library, bits] = step
+    best = interleave({("float", 32): float_step, **steps}, rounds)
+    return best.pop(("float", 32)), best, failed
 
 
 def main() -> None:
     given = arguments(__doc__, batch=256)
     print(f"{machine()}; batch {given.batch}, 32x32; smallest of {given.rounds} steps\n")
-    labels = ["bitladder w8a8", "bitladder w4a4", "AIMET w8a8", *installed()]
-    print_table(["QAT step / float step", "float step", *labels], [])
+    libraries = [*_OURS, *installed()]
+    print_table(["QAT step / float step", "precision", "float step", *libraries], [])
     for name in given.models:
-        best, failed = measure(name, given.batch, given.rounds)
-        ratios = [
-            failed[label] if label in failed else f"{best[label] / best['float']:.2f}"
-            for label in labels
-        ]
-        print_row([name, f"{1000 * best['float']:.0f} ms", *ratios])
+        float_seconds, seconds, failed = measure(name, given.batch, given.rounds)
+        for bits in _BITS:
+            ratios = [
+                failed.get((library, bits)) or f"{seconds[library, bits] / float_seconds:.2f}"
+                for library in libraries
+            ]
+            print_row([name, f"w{bits}a{bits}", f"{1000 * float_seconds:.0f} ms", *ratios])
 
 
 if __name__ == "__main__":

@@ -5,7 +5,10 @@ of threads. Both train, equalize, calibrate, fine-tune and evaluate the same net
 images for the same steps; bitladder exports its networks, too. Bias correction is left out of
 both, as AIMET has it no more.
 
-python benchmarks/report_procedure.py [--steps 40] [--images 1000] [--models ...]
+python benchmarks/report_procedure.py [--steps 40] [--images 1000] [--models ...] [--threads 1]
+
+With --threads the procedure gets fewer threads than it takes of its own: on a busy machine two
+threads wait for each other, and one takes the least processor time.
 """
 
 from __future__ import annotations
@@ -13,11 +16,12 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -99,35 +103,62 @@ def procedure(given: dict[str, object]) -> None:
         cell(name, bits, loaded, steps, images)
 
 
-def timed(command: list[str], environment: dict[str, str]) -> tuple[float, float]:
-    """Wall and processor seconds of a process and all that it starts."""
-    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
-    wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
-    return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+@dataclass(frozen=True)
+class Usage:
+    """What a process and all that it starts take.
+
+    Attributes:
+        wall: seconds.
+        processor: seconds of all processors together.
+        gigabytes: peak memory of the largest process.
+    """
+
+    wall: float
+    processor: float
+    gigabytes: float
+
+
+def usage(command: Sequence[str], threads: int = 0) -> Usage:
+    """Run Python with these arguments; 0 threads are as many as PyTorch takes of its own."""
+    usual = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    if threads:
+        usual["OMP_NUM_THREADS"] = str(threads)
+    started = time.perf_counter()
+    process = subprocess.Popen([sys.executable, *command], env=usual, stdout=subprocess.DEVNULL)
+    _, status, found = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)}: exit code {process.returncode}")
+    wall = time.perf_counter() - started
+    return Usage(wall, found.ru_utime + found.ru_stime, found.ru_maxrss / 1e6)
+
+
+def bitladder_run(study: str) -> Usage:
+    """``bitladder run`` on the text of a study, from an empty store."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "study.yaml"
+        path.write_text(study)
+        places = ["--output", f"{folder}/run", "--store", f"{folder}/store"]
+        return usage(["-c", _COMMAND, "run", str(path), *places])
 
 
 def main() -> None:
     if len(sys.argv) == 3 and sys.argv[1] == "--procedure":
         procedure(json.loads(sys.argv[2]))
         return
-    given = arguments(__doc__, steps=40, images=1000)
+    given = arguments(__doc__, steps=40, images=1000, threads=0)
     settings = {"models": given.models, "steps": given.steps, "images": given.images}
-    usual = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
-    with tempfile.TemporaryDirectory() as folder:
-        study = Path(folder) / "study.yaml"
-        content = _STUDY.format(**settings, bits=list(_BITS), tuning=given.steps // 2)
-        study.write_text(content)
-        run = ["run", str(study), "--output", f"{folder}/run", "--store", f"{folder}/store"]
-        plain = timed([sys.executable, __file__, "--procedure", json.dumps(settings)], usual)
-        ours = timed([sys.executable, "-c", _COMMAND, *run], os.environ.copy())
-    print(f"{machine()}; {3 * len(given.models)} cells, {given.steps} + {given.steps // 2} steps\n")
+    plain = usage([__file__, "--procedure", json.dumps(settings)], given.threads)
+    ours = bitladder_run(_STUDY.format(**settings, bits=list(_BITS), tuning=given.steps // 2))
+    cores = machine(f"{os.cpu_count()} cores")
+    print(f"{cores}; {3 * len(given.models)} cells, {given.steps} + {given.steps // 2} steps\n")
     rows = [
-        ["AIMET, as the report did", *(f"{seconds:.0f} s" for seconds in plain)],
-        ["bitladder run", *(f"{seconds:.0f} s" for seconds in ours)],
-        ["ratio", *(f"{mine / theirs:.2f}" for mine, theirs in zip(ours, plain, strict=True))],
+        [name, f"{found.wall:.0f} s", f"{found.processor:.0f} s", f"{found.gigabytes:.1f} GB"]
+        for name, found in (("AIMET, as the report did", plain), ("bitladder run", ours))
     ]
-    print_table(["", "wall", "processor"], rows)
+    ratios = (ours.wall / plain.wall, ours.processor / plain.processor)
+    rows.append(["ratio", *(f"{ratio:.2f}" for ratio in ratios), ""])
+    print_table(["", "wall", "processor", "largest process"], rows)
 
 
 if __name__ == "__main__":
