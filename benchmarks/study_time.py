@@ -83,7 +83,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cells", type=int, nargs="+", default=[2, 4, 8, 16], help="up to 24")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--steps", type=int, default=40, help="of fine-tuning; training has thrice")
+    parser.add_argument(
+        "--steps", type=int, default=40, help="of fine-tuning, 10 or more; training has thrice"
+    )
     parser.add_argument("--model", default="shufflenet_v2_x0_5")
     given = parser.parse_args()
     rows = []

@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import yaml
 
+from bitladder.pipeline.results import TIMES
 from small_study import NETWORK, STUDY
 
 EPOCHS, FINETUNE_EPOCHS = 8, 3
@@ -123,6 +124,6 @@ class Runs:
 def _without_times(path):
     with path.open() as file:
         return [
-            {name: value for name, value in row.items() if not name.endswith("seconds")}
+            {name: value for name, value in row.items() if not name.endswith(("seconds", *TIMES))}
             for row in csv.DictReader(file)
         ]
