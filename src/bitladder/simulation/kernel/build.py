@@ -58,6 +58,13 @@ def library() -> ctypes.CDLL:
     kernel.search_grid.argtypes = [
         *[_POINTER] * 2, _WIDTH, *[_POINTER] * 2, *[_SIZE] * 2, *[_FLOAT] * 2, _POINTER,
     ]  # fmt: skip
+    kernel.search_weights.argtypes = [
+        *[_POINTER] * 3, _WIDTH, *[_POINTER] * 2, *[_SIZE] * 3, *[_FLOAT] * 2, _POINTER,
+    ]  # fmt: skip
+    kernel.merge_histogram.argtypes = [_POINTER, _SIZE, *[_POINTER] * 3, _WIDTH]
+    kernel.merge_histogram.restype = _WIDTH
+    kernel.describe_weights.argtypes = [*[_POINTER] * 4, *[_SIZE] * 2]
+    kernel.describe_weights.restype = _SIZE
     kernel.count_on_grid.argtypes = [_POINTER, *[_SIZE] * 2, _WIDTH, *[_FLOAT] * 3]
     kernel.count_on_grid.restype = _SIZE
     for function in (
@@ -66,6 +73,7 @@ def library() -> ctypes.CDLL:
         kernel.observe_range,
         kernel.observe_histogram,
         kernel.search_grid,
+        kernel.search_weights,
     ):
         function.restype = None
     return kernel

@@ -14,13 +14,13 @@ from torch import Tensor
 
 from bitladder.simulation.aimet import aimet
 from bitladder.simulation.kernel.build import KernelUnavailableError, library
-from bitladder.simulation.kernel.layout import dense, rows_and_channels
+from bitladder.simulation.kernel.layout import dense, in_memory_order, rows_and_channels
 
 
 def accelerate_analyzer(analyzer: Any) -> None:
     """Have one of AIMET's analyzers count and search with the kernel; nothing else changes.
 
-    Without the kernel, and for analyzers that keep no histogram, it is left as it is.
+    Without the kernel it is left as it is.
     """
     try:
         library()
@@ -28,14 +28,36 @@ def accelerate_analyzer(analyzer: Any) -> None:
         return
     package = aimet("quantization.encoding_analyzer")
     if type(analyzer.observer) is package._HistogramObserver:
-        analyzer.observer.__class__ = _observer_type()
+        analyzer.observer.__class__ = _histogram_type()
+    elif type(analyzer.observer) is package._MinMaxObserver:
+        analyzer.observer.__class__ = _min_max_type()
     kind: Any = type(analyzer)
     if kind in (package.SqnrEncodingAnalyzer, package.TfEnhancedEncodingAnalyzer):
         analyzer.__class__ = _searching_type(kind)
 
 
 @functools.cache
-def _observer_type() -> Any:
+def _min_max_type() -> Any:
+    """AIMET's observer of the smallest and largest value, defined when AIMET is first needed."""
+    package = aimet("quantization.encoding_analyzer")
+
+    class FusedMinMaxObserver(package._MinMaxObserver):  # type: ignore[misc,name-defined]
+        """Finds both in one pass over memory where they are one number each."""
+
+        @torch.no_grad()
+        def observe(self, values: Tensor) -> None:
+            """Add a batch to the statistics, as ``collect_stats`` and ``merge_stats`` would."""
+            if self.block_size or any(length > 1 for length in self.shape):
+                self.merge_stats(self.collect_stats(values))
+                return
+            low, high = torch.aminmax(in_memory_order(dense(values)))
+            self.merge_stats(package._MinMaxRange(low.view(self.shape), high.view(self.shape)))
+
+    return FusedMinMaxObserver
+
+
+@functools.cache
+def _histogram_type() -> Any:
     """AIMET's histogram observer with a faster way in, defined when AIMET is first needed."""
     package = aimet("quantization.encoding_analyzer")
 
@@ -56,30 +78,44 @@ def _observer_type() -> Any:
                 layout = rows_and_channels(values, self.shape)
             if layout is None or (len(self.stats) > 1 and not first):
                 self.merge_stats(self.collect_stats(values), values)
-                return
-            low, high = _range(values, layout)
-            if not torch.isfinite(high - low).all():  # AIMET's to refuse
+            elif not (self._begin(values, layout) if first else self._merge(values)):
                 self.merge_stats(self.collect_stats(values), values)
-                return
-            if first:
-                self._begin(values, layout, low, high)
-                return
-            seen = package._Histogram(None, None, low[0], high[0])
-            super().merge_stats([seen], values.new_empty(0))  # moves the bins if the range grows
-            merged = self.stats[0]
-            merged.histogram += _count(values, layout, merged.min, merged.max, self.num_bins)[0]
 
-        def _begin(self, x: Tensor, rows: tuple[int, int], low: Tensor, high: Tensor) -> None:
+        def _begin(self, x: Tensor, rows: tuple[int, int]) -> bool:
+            """Count the first batch, unless it is AIMET's to refuse."""
+            low, high = _range(x, rows)
+            if not torch.isfinite(high - low).all():
+                return False
             same = low == high
             left, right = torch.where(same, low - 0.5, low), torch.where(same, high + 0.5, high)
             step = (right - left) / self.num_bins
             edges = torch.arange(self.num_bins + 1) * step[:, None] + left[:, None]
             first, last = edges[:, 0].contiguous(), edges[:, -1].contiguous()
-            counts = _count(x, rows, first, last, self.num_bins)
+            counts = count_channels(x, rows, first, last, self.num_bins)
             parts = (part.unbind() for part in (counts, edges, low, high))
             self.stats = [package._Histogram(*part) for part in zip(*parts, strict=True)]
             reach = (last - first) * self.growth_limit / 2
             self._histogram_range_limit = torch.stack((first - reach, last + reach), dim=1)
+            return True
+
+        def _merge(self, x: Tensor) -> bool:
+            """Count another batch of one channel, unless it is AIMET's to refuse."""
+            seen = self.stats[0]
+            bounds = torch.stack((seen.min, seen.max, *self._histogram_range_limit[0]))
+            counts, edges = seen.histogram.clone(), seen.bin_edges.clone()
+            if not bounds.dtype == counts.dtype == edges.dtype == torch.float32:
+                return False
+            merged = library().merge_histogram(
+                x.data_ptr(),
+                x.numel(),
+                counts.data_ptr(),
+                edges.data_ptr(),
+                bounds.data_ptr(),
+                self.num_bins,
+            )
+            if merged:
+                self.stats = [package._Histogram(counts, edges, bounds[0], bounds[1])]
+            return bool(merged)
 
     return FusedHistogramObserver
 
@@ -137,7 +173,7 @@ def _range(x: Tensor, rows: tuple[int, int]) -> tuple[Tensor, Tensor]:
     return low, high
 
 
-def _count(x: Tensor, rows: tuple[int, int], left: Tensor, right: Tensor, bins: int) -> Tensor:
+def count_channels(x: Tensor, rows: tuple[int, int], left: Tensor, right: Tensor, bins: int) -> Tensor:
     """Histogram of each channel between its ``left`` and ``right``, (channels, bins)."""
     counts = torch.empty(rows[1], bins)
     library().observe_histogram(
