@@ -21,10 +21,11 @@ from torch import Tensor, fx, nn
 from bitladder.errors import QuantizationError
 from bitladder.options import Calibrate, Precision
 from bitladder.simulation.aimet import aimet, quiet
+from bitladder.simulation.calibrate import find_ranges
 from bitladder.simulation.config import quantsim_config
 from bitladder.simulation.execute import Executor
 from bitladder.simulation.isolate import only
-from bitladder.simulation.kernel import accelerate, rejecting_floats
+from bitladder.simulation.kernel import accelerate
 from bitladder.simulation.placement import (
     edge_quantizers,
     fuse_operations,
@@ -34,6 +35,7 @@ from bitladder.simulation.placement import (
 from bitladder.simulation.quality import outputs
 from bitladder.simulation.ranges import set_analyzer, set_logits_range
 
+_SMALL_BATCH = 125  # what is only computed stays nearer to the processor than what is counted
 _AIMET_MIN_BITS = 4  # its constructor refuses fewer; a quantizer itself takes them
 
 
@@ -100,12 +102,13 @@ class SimulatedModel(nn.Module):
     @torch.no_grad()
     def calibrate(self, images: Tensor) -> None:
         """Set every range from what the quantizers see of the images (N, C, H, W)."""
-        with quiet(), rejecting_floats():
-            self.sim.compute_encodings(lambda _: outputs(self, images))
+        with quiet():
+            find_ranges(self.sim, self._execute, lambda: outputs(self, images))
         last = logits_quantizer(self.module)
         if self.options.logits == "cross_entropy" and last is not None and last.min.numel() == 1:
-            with only(self.module, [q for _, q in self.quantizers() if q is not last]):
-                logits = outputs(self, images)
+            others = [quantizer for _, quantizer in self.quantizers() if quantizer is not last]
+            with only(self.module, others):
+                logits = outputs(self, images, _SMALL_BATCH)
             set_logits_range(last, logits.to(last.min.device))
 
     def quantizers(self) -> Iterator[tuple[QuantizerInfo, nn.Module]]:

@@ -296,9 +296,9 @@ void search_grid(const float* histograms, const float* edges, int32_t bins, cons
 }
 
 // The same for the channels of a weight, whose histograms are made on the way.
-void search_weights(const float* x, const float* low, const float* high, int32_t bins,
-                    const float* scales, const float* offsets, int64_t candidates,
-                    int64_t channels, int64_t inner, float steps, float gamma, int64_t* found) {
+void search_weights(const float* x, const float* low, const float* high, int64_t inner,
+                    int32_t bins, const float* scales, const float* offsets, int64_t candidates,
+                    int64_t channels, float steps, float gamma, int64_t* found) {
   std::vector<double> noises(candidates);
   Histogram histogram;
   Counter counts(bins);

@@ -1,8 +1,4 @@
-"""The kernel in place of AIMET's histograms and of its search for the best grid.
-
-Statistics and ranges are AIMET's, to the bit: bins are counted alike, and where two grids are too
-close for the order of a sum not to matter, AIMET's own search decides.
-"""
+"""The kernel in place of what AIMET counts of a batch; the statistics are AIMET's, to the bit."""
 
 from __future__ import annotations
 
@@ -13,27 +9,17 @@ import torch
 from torch import Tensor
 
 from bitladder.simulation.aimet import aimet
-from bitladder.simulation.kernel.build import KernelUnavailableError, library
+from bitladder.simulation.kernel.build import library
 from bitladder.simulation.kernel.layout import dense, in_memory_order, rows_and_channels
 
 
-def accelerate_analyzer(analyzer: Any) -> None:
-    """Have one of AIMET's analyzers count and search with the kernel; nothing else changes.
-
-    Without the kernel it is left as it is.
-    """
-    try:
-        library()
-    except KernelUnavailableError:
-        return
+def accelerate_observer(observer: Any) -> None:
+    """Have one of AIMET's observers see batches with the kernel; nothing else changes."""
     package = aimet("quantization.encoding_analyzer")
-    if type(analyzer.observer) is package._HistogramObserver:
-        analyzer.observer.__class__ = _histogram_type()
-    elif type(analyzer.observer) is package._MinMaxObserver:
-        analyzer.observer.__class__ = _min_max_type()
-    kind: Any = type(analyzer)
-    if kind in (package.SqnrEncodingAnalyzer, package.TfEnhancedEncodingAnalyzer):
-        analyzer.__class__ = _searching_type(kind)
+    if type(observer) is package._HistogramObserver:
+        observer.__class__ = _histogram_type()
+    elif type(observer) is package._MinMaxObserver:
+        observer.__class__ = _min_max_type()
 
 
 @functools.cache
@@ -76,10 +62,10 @@ def _histogram_type() -> Any:
             ):
                 values = dense(values)
                 layout = rows_and_channels(values, self.shape)
-            if layout is None or (len(self.stats) > 1 and not first):
-                self.merge_stats(self.collect_stats(values), values)
-            elif not (self._begin(values, layout) if first else self._merge(values)):
-                self.merge_stats(self.collect_stats(values), values)
+            if layout is not None and (first or len(self.stats) == 1):
+                if self._begin(values, layout) if first else self._merge(values):
+                    return
+            self.merge_stats(self.collect_stats(values), values)
 
         def _begin(self, x: Tensor, rows: tuple[int, int]) -> bool:
             """Count the first batch, unless it is AIMET's to refuse."""
@@ -120,51 +106,6 @@ def _histogram_type() -> Any:
     return FusedHistogramObserver
 
 
-@functools.cache
-def _searching_type(base: Any) -> Any:
-    """An analyzer that minimizes squared error, with the search done by the kernel."""
-
-    class FusedSearch(base):  # type: ignore[misc]
-        """Finds the candidate that AIMET finds."""
-
-        def _select_best_candidates(
-            self, test_deltas: Tensor, test_offsets: Tensor, stats: list[Any], num_steps: int
-        ) -> tuple[Tensor, Tensor]:
-            if test_deltas.dtype != torch.float32 or test_deltas.device.type != "cpu":
-                return self._select(test_deltas, test_offsets, stats, num_steps)
-            scales = test_deltas.flatten(1).contiguous()
-            offsets = test_offsets.expand_as(test_deltas).flatten(1).contiguous()
-            counts = torch.stack([seen.histogram for seen in stats])
-            edges = torch.stack([seen.bin_edges for seen in stats])
-            found = torch.empty(len(stats), dtype=torch.int64)
-            library().search_grid(
-                counts.data_ptr(),
-                edges.data_ptr(),
-                counts.shape[1],
-                scales.data_ptr(),
-                offsets.data_ptr(),
-                scales.shape[1],
-                len(stats),
-                num_steps,
-                self.gamma,
-                found.data_ptr(),
-            )
-            place = found.clamp(min=0)[:, None]
-            scale, offset = scales.gather(1, place), offsets.gather(1, place)
-            for index in (found < 0).nonzero().flatten().tolist():
-                own = test_offsets if len(test_offsets) == 1 else test_offsets[index : index + 1]
-                scale[index : index + 1], offset[index : index + 1] = self._select(
-                    test_deltas[index : index + 1], own, stats[index : index + 1], num_steps
-                )
-            return scale, test_offsets if test_offsets.numel() == 1 else offset
-
-        def _select(self, *given: Any) -> tuple[Tensor, Tensor]:
-            selected: tuple[Tensor, Tensor] = super()._select_best_candidates(*given)
-            return selected
-
-    return FusedSearch
-
-
 def _range(x: Tensor, rows: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Smallest and largest finite value of each channel, (channels,)."""
     low, high = (torch.empty(rows[1]) for _ in range(2))
@@ -173,7 +114,9 @@ def _range(x: Tensor, rows: tuple[int, int]) -> tuple[Tensor, Tensor]:
     return low, high
 
 
-def count_channels(x: Tensor, rows: tuple[int, int], left: Tensor, right: Tensor, bins: int) -> Tensor:
+def count_channels(
+    x: Tensor, rows: tuple[int, int], left: Tensor, right: Tensor, bins: int
+) -> Tensor:
     """Histogram of each channel between its ``left`` and ``right``, (channels, bins)."""
     counts = torch.empty(rows[1], bins)
     library().observe_histogram(
