@@ -62,10 +62,10 @@ def _histogram_type() -> Any:
             ):
                 values = dense(values)
                 layout = rows_and_channels(values, self.shape)
-            if layout is not None and (first or len(self.stats) == 1):
-                if self._begin(values, layout) if first else self._merge(values):
-                    return
-            self.merge_stats(self.collect_stats(values), values)
+            add = self._begin if first else self._merge
+            known = layout is not None and (first or len(self.stats) == 1)
+            if not known or not add(values, layout):
+                self.merge_stats(self.collect_stats(values), values)
 
         def _begin(self, x: Tensor, rows: tuple[int, int]) -> bool:
             """Count the first batch, unless it is AIMET's to refuse."""
@@ -84,8 +84,8 @@ def _histogram_type() -> Any:
             self._histogram_range_limit = torch.stack((first - reach, last + reach), dim=1)
             return True
 
-        def _merge(self, x: Tensor) -> bool:
-            """Count another batch of one channel, unless it is AIMET's to refuse."""
+        def _merge(self, x: Tensor, rows: tuple[int, int]) -> bool:
+            """Count another batch, of one channel, unless it is AIMET's to refuse."""
             seen = self.stats[0]
             bounds = torch.stack((seen.min, seen.max, *self._histogram_range_limit[0]))
             counts, edges = seen.histogram.clone(), seen.bin_edges.clone()
