@@ -141,7 +141,6 @@ def _calibrated_by_aimet(make, images, monkeypatch):
         patch.setattr(ranges, "cross_entropies", lambda *given: None)
         patch.setattr(quantizer._fused_type(), "_compute_encodings", own)
         patch.setattr(calibrate, "_is_known", lambda *given: False)
-        patch.setattr(simulated, "_SMALL_BATCH", 250)
         patch.setattr(simulated, "Executor", lambda module: _Module(module))
         model = make()
         model.calibrate(images)

@@ -35,7 +35,6 @@ from bitladder.simulation.placement import (
 from bitladder.simulation.quality import outputs
 from bitladder.simulation.ranges import set_analyzer, set_logits_range
 
-_SMALL_BATCH = 125  # what is only computed stays nearer to the processor than what is counted
 _AIMET_MIN_BITS = 4  # its constructor refuses fewer; a quantizer itself takes them
 
 
@@ -108,7 +107,7 @@ class SimulatedModel(nn.Module):
         if self.options.logits == "cross_entropy" and last is not None and last.min.numel() == 1:
             others = [quantizer for _, quantizer in self.quantizers() if quantizer is not last]
             with only(self.module, others):
-                logits = outputs(self, images, _SMALL_BATCH)
+                logits = outputs(self, images)
             set_logits_range(last, logits.to(last.min.device))
 
     def quantizers(self) -> Iterator[tuple[QuantizerInfo, nn.Module]]:
