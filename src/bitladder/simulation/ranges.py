@@ -122,9 +122,9 @@ def _divergence(
     clipped[-1] += counts[centers > high].sum()
     step = (high - low) / (levels - 1) or 1.0
     level = ((centers[inside] - low) / step).round().long()
-    mass = torch.zeros(levels, dtype=torch.float64).index_add_(0, level, kept)
+    mass = counts.new_zeros(levels).index_add_(0, level, kept)
     filled = (kept > 0).double()
-    bins = torch.zeros(levels, dtype=torch.float64).index_add_(0, level, filled)
+    bins = counts.new_zeros(levels).index_add_(0, level, filled)
     spread = filled * (mass / bins.clamp(min=1))[level]
     reference, candidate = clipped / clipped.sum(), spread / spread.sum().clamp(min=1e-300)
     terms = reference * (reference / candidate.clamp(min=1e-12)).log()
