@@ -76,9 +76,8 @@ class _Step:
 
     def show(self, values: dict[fx.Node, Any], watch: _Watch) -> None:
         if self.siblings is not None:
-            watch(
-                self.siblings[self.name], [values[source] for source in self.node.all_input_nodes]
-            )
+            read = [values[source] for source in self.node.all_input_nodes]
+            watch(self.siblings[self.name], read)
 
     def run(self, values: dict[fx.Node, Any], images: Tensor) -> None:
         node = self.node
@@ -205,7 +204,8 @@ def _run_original(module: Any, *args: Any, original: type[nn.Module]) -> Any:
 
 def _pool(module: Any, x: Tensor) -> Any:
     """A maximum, which is the same in every memory format, and found much faster channels last."""
-    if torch.is_grad_enabled() or x.dim() != 4 or not x.is_contiguous():
+    plain = x.dim() == 4 and x.is_contiguous() and not module.return_indices
+    if torch.is_grad_enabled() or not plain:
         return _run_original(module, x, original=nn.MaxPool2d)
     x = _quantize(_quantizers(module, "input_quantizers")["0"], x)
     y = nn.MaxPool2d.forward(module, x.contiguous(memory_format=torch.channels_last))

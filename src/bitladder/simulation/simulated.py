@@ -105,8 +105,7 @@ class SimulatedModel(nn.Module):
             find_ranges(self.sim, self._execute, lambda: outputs(self, images))
         last = logits_quantizer(self.module)
         if self.options.logits == "cross_entropy" and last is not None and last.min.numel() == 1:
-            others = [quantizer for _, quantizer in self.quantizers() if quantizer is not last]
-            with only(self.module, others):
+            with only(self.module, [q for _, q in self.quantizers() if q is not last]):
                 logits = outputs(self, images)
             set_logits_range(last, logits.to(last.min.device))
 
