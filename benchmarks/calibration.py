@@ -31,16 +31,20 @@ def float_seconds(model: nn.Module, images: Tensor, rounds: int) -> float:
     return best
 
 
-def bitladder_seconds(name: str, images: Tensor, method: str) -> float:
-    quantized = simulation.SimulatedModel(
-        simulation.prepare(network(name)),
-        Precision(8, 8),
-        shape=(1, 32, 32),
-        options=Calibrate(method=method),  # type: ignore[arg-type]
-    )
-    started = time.thread_time()
-    quantized.calibrate(images)
-    return time.thread_time() - started
+def bitladder_seconds(name: str, images: Tensor, method: str, rounds: int) -> float:
+    """Smallest time to find all ranges of a network that has none."""
+    best = float("inf")
+    for _ in range(rounds):
+        quantized = simulation.SimulatedModel(
+            simulation.prepare(network(name)),
+            Precision(8, 8),
+            shape=(1, 32, 32),
+            options=Calibrate(method=method),  # type: ignore[arg-type]
+        )
+        started = time.thread_time()
+        quantized.calibrate(images)
+        best = min(best, time.thread_time() - started)
+    return best
 
 
 def aimet_seconds(name: str, images: Tensor) -> float:
@@ -65,7 +69,8 @@ def main() -> None:
     for name in given.models:
         reference = float_seconds(network(name), images, given.rounds)
         ratios = [
-            f"{bitladder_seconds(name, images, method) / reference:.1f}" for method in _METHODS
+            f"{bitladder_seconds(name, images, method, given.rounds) / reference:.1f}"
+            for method in _METHODS
         ]
         own = f"{aimet_seconds(name, images) / reference:.1f}"
         print_row([name, f"{reference:.2f} s", *ratios, own])

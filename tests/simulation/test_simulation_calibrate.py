@@ -4,25 +4,28 @@ import contextlib
 
 import pytest
 import torch
-from aimet_torch.nn import base
+from aimet_torch.nn import QuantizedConv2d, QuantizedLinear
 from aimet_torch.quantization.affine import QuantizeDequantize
 from aimet_torch.quantization.encoding_analyzer import (
+    MinMaxEncodingAnalyzer,
     PercentileEncodingAnalyzer,
     SqnrEncodingAnalyzer,
     TfEnhancedEncodingAnalyzer,
 )
-from aimet_torch.utils import _DecompositionError
+from aimet_torch.utils import _decompose_prequantized_tensor, _DecompositionError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bitladder.options import Calibrate, Precision
-from bitladder.simulation import SimulatedModel, ranges
+from bitladder import models
+from bitladder.options import Calibrate, ModelOptions, Precision
+from bitladder.simulation import SimulatedModel, calibrate, prepare, ranges, simulated
 from bitladder.simulation.kernel import (
     KernelUnavailableError,
+    accelerate,
     accelerate_analyzer,
     library,
     quantizer,
-    rejecting_floats,
+    set_weight_range,
 )
 from bitladder.techniques.fold_batch_norm import fold_batch_norm
 
@@ -117,27 +120,178 @@ def test_a_tie_is_broken_as_aimet_breaks_it():
         assert torch.equal(torch.stack(found), torch.stack(wanted))
 
 
-@pytest.mark.parametrize("method", ["sqnr", "mse", "percentile", "entropy", "min_max"])
-def test_a_network_gets_the_ranges_that_aimets_own_code_gives(network, images, method, monkeypatch):
-    def calibrated():
-        options = Calibrate(method=method)
-        folded, _ = fold_batch_norm(network)  # AIMET looks at the ranges of layers with a bias
-        model = SimulatedModel(folded, Precision(4, 8), shape=(1, 12, 12), options=options)
-        model.calibrate(images)
-        return {info.name: (q.min, q.max) for info, q in model.quantizers()}
+METHODS = ["sqnr", "mse", "percentile", "entropy", "min_max"]
 
-    ours = calibrated()
-    monkeypatch.setattr(ranges, "accelerate_analyzer", lambda analyzer: None)
+
+def _ranges(model):
+    return {info.name: (q.min.clone(), q.max.clone()) for info, q in model.quantizers()}
+
+
+def _assert_same_ranges(found, wanted):
+    assert found.keys() == wanted.keys()
+    for name, bounds in wanted.items():
+        assert all(torch.equal(a, b) for a, b in zip(found[name], bounds, strict=True)), name
+
+
+def _calibrated_by_aimet(make, images, monkeypatch):
+    """Ranges that AIMET's own code gives: analyzers, contexts and modules."""
     own = QuantizeDequantize._compute_encodings
-    monkeypatch.setattr(quantizer._fused_type(), "_compute_encodings", own)
-    theirs = calibrated()
-    for name, bounds in theirs.items():
-        assert all(torch.equal(a, b) for a, b in zip(ours[name], bounds, strict=True)), name
+    with monkeypatch.context() as patch:
+        patch.setattr(ranges, "accelerate_analyzer", lambda analyzer: None)
+        patch.setattr(ranges, "cross_entropies", lambda *given: None)
+        patch.setattr(quantizer._fused_type(), "_compute_encodings", own)
+        patch.setattr(calibrate, "_is_known", lambda *given: False)
+        patch.setattr(simulated, "Executor", lambda module: _Module(module))
+        model = make()
+        model.calibrate(images)
+        return _ranges(model)
 
 
-def test_weights_on_a_grid_are_found_and_others_are_not():
-    """AIMET's answer with the quick no in front and without, down to the scale."""
-    own = base._decompose_prequantized_tensor
+class _Module:
+    """AIMET's own modules in the executor's place."""
+
+    def __init__(self, module):
+        self.module = module
+
+    def __call__(self, images):
+        return self.module(images)
+
+    @contextlib.contextmanager
+    def watched_by(self, watch):
+        yield
+
+
+@pytest.mark.parametrize("fold", [True, False])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_network_gets_the_ranges_that_aimets_own_code_gives(
+    network, images, method, fold, monkeypatch
+):
+    folded = fold_batch_norm(network)[0] if fold else prepare(network)
+    options = Calibrate(method=method)
+
+    def make():
+        return SimulatedModel(folded, Precision(4, 8), shape=(1, 12, 12), options=options)
+
+    model = make()
+    model.calibrate(images)
+    _assert_same_ranges(_ranges(model), _calibrated_by_aimet(make, images, monkeypatch))
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v2", "shufflenet_v2_x0_5"])
+def test_real_networks_get_the_ranges_that_aimets_own_code_gives(name, monkeypatch):
+    shape = (1, 32, 32)
+    images = torch.rand(20, *shape, generator=torch.Generator().manual_seed(1))
+    plain = prepare(models.build(ModelOptions(name=name), classes=10, shape=shape, seed=0).eval())
+    options = Calibrate(method="min_max")
+
+    def make():
+        return SimulatedModel(plain, Precision(8, 8), shape=shape, options=options)
+
+    model = make()
+    model.calibrate(images)
+    _assert_same_ranges(_ranges(model), _calibrated_by_aimet(make, images, monkeypatch))
+
+
+def test_weights_in_another_memory_format_are_calibrated_as_they_are(network, images, monkeypatch):
+    folded, _ = fold_batch_norm(network)
+    folded.to(memory_format=torch.channels_last)
+
+    def make():
+        return SimulatedModel(folded, Precision(8, 8), shape=(1, 12, 12))
+
+    model = make()
+    model.calibrate(images)
+    _assert_same_ranges(_ranges(model), _calibrated_by_aimet(make, images, monkeypatch))
+
+
+@pytest.mark.parametrize("size", [1e-9, 1.0, 1e9])
+def test_what_would_overflow_gets_the_scale_that_aimet_gives(network, images, size, monkeypatch):
+    """Biases too large for an int32, and weights whose scale a target takes for another."""
+    folded, _ = fold_batch_norm(network)
+    first = next(layer for layer in folded.modules() if isinstance(layer, torch.nn.Conv2d))
+    with torch.no_grad():
+        first.bias.fill_(1e6 * size)
+        folded.head.weight.mul_(size)
+
+    def make():
+        return SimulatedModel(
+            folded, Precision(8, 8), shape=(1, 12, 12), options=Calibrate(method="min_max")
+        )
+
+    model = make()
+    model.calibrate(images)
+    _assert_same_ranges(_ranges(model), _calibrated_by_aimet(make, images, monkeypatch))
+
+
+def test_a_network_with_a_module_that_only_aimet_knows_is_left_to_it(network, images, monkeypatch):
+    model = SimulatedModel(prepare(network), Precision(8, 8), shape=(1, 12, 12))
+    asked = []
+    own = model.sim.compute_encodings
+    monkeypatch.setattr(
+        model.sim, "compute_encodings", lambda run: (asked.append(1), own(run)), raising=False
+    )
+    model.module.extra = QuantizeDequantize((), 8, False)  # a quantizer that no module has
+    model.module.extra.set_range(torch.tensor(-1.0), torch.tensor(1.0))
+    model.calibrate(images)
+    assert asked
+
+
+WEIGHT_METHODS = ["min_max", "sqnr", "mse", "percentile"]
+
+
+@settings(max_examples=40)
+@given(
+    method=st.sampled_from(WEIGHT_METHODS),
+    bits=st.sampled_from([2, 4, 8]),
+    symmetric=st.booleans(),
+    shape=st.sampled_from([(7, 1, 3, 3), (5, 12, 1, 1), (6, 40, 3, 3), (9, 200)]),
+    per_channel=st.booleans(),
+    scale=st.sampled_from([1e-12, 1.0, 1e4]),
+    seed=st.integers(0, 1000),
+)
+def test_ranges_of_weights_are_those_that_aimet_finds(
+    method, bits, symmetric, shape, per_channel, scale, seed
+):
+    generator = torch.Generator().manual_seed(seed)
+    weight = scale * torch.randn(shape, generator=generator) ** 3
+    weight[0] = 0  # a channel without a range
+    weight[1] = weight[1].flatten()[0]
+    channels = (len(weight), *[1] * (weight.dim() - 1)) if per_channel else ()
+    ours, theirs = (QuantizeDequantize(channels, bits, symmetric) for _ in range(2))
+    for own in (ours, theirs):
+        ranges.set_analyzer(own, Calibrate(method=method, percentile=98.0), weight=True)
+    theirs.encoding_analyzer = _plain_analyzer(method, channels)
+    accelerate(ours)
+    layer = _layer(theirs, weight)
+    layer._compute_param_encodings(overwrite=True)
+    if set_weight_range(ours, torch.nn.Parameter(weight)):
+        assert torch.equal(ours.min, theirs.min)
+        assert torch.equal(ours.max, theirs.max)
+    else:
+        assert symmetric  # few channels: they may lie on a grid
+
+
+def _plain_analyzer(method, shape):
+    if method == "min_max":
+        return MinMaxEncodingAnalyzer(shape)
+    if method == "percentile":
+        return PercentileEncodingAnalyzer(shape, percentile=98.0)
+    return TfEnhancedEncodingAnalyzer(shape) if method == "sqnr" else ANALYZERS["mse"](shape)
+
+
+def _layer(own, weight):
+    """A layer of AIMET's with these weights and this quantizer."""
+    if weight.dim() == 4:
+        layer = QuantizedConv2d(weight.shape[1], weight.shape[0], weight.shape[2:], bias=False)
+    else:
+        layer = QuantizedLinear(weight.shape[1], weight.shape[0], bias=False)
+    layer.weight = torch.nn.Parameter(weight)
+    layer.param_quantizers["weight"] = own
+    return layer
+
+
+def test_weights_on_a_grid_are_left_to_aimet_and_others_are_not():
+    """The answer that AIMET itself gives to whether weights lie on a grid already."""
     generator = torch.Generator().manual_seed(0)
     integers = torch.randint(-7, 8, (12, 6, 3, 3), generator=generator).float()
     steps = torch.rand((12, 1, 1, 1), generator=generator) + 0.1
@@ -147,25 +301,15 @@ def test_weights_on_a_grid_are_found_and_others_are_not():
     cases += [floats[:, :1, :1, :2], (integers * steps)[:, :2].bfloat16().float()]
     answers = set()
     for weight in cases:
-        settings = {"scale_shape": (len(weight), 1, 1, 1), "block_size": None}
         for bits in (4, 8):
-            found = []
-            for quick in (False, True):
-                with rejecting_floats() if quick else contextlib.nullcontext():
-                    try:
-                        found.append(
-                            base._decompose_prequantized_tensor(
-                                weight,
-                                -(2 ** (bits - 1)),
-                                2 ** (bits - 1) - 1,
-                                **settings,
-                                zero_point_shift=0.0,
-                            )[1]
-                        )
-                    except _DecompositionError:
-                        found.append(None)
-            answers.add(found[0] is None)
-            assert (found[0] is None) == (found[1] is None)
-            assert found[0] is None or torch.equal(*found)
-    assert answers == {True, False}
-    assert base._decompose_prequantized_tensor is own
+            own = QuantizeDequantize((len(weight), 1, 1, 1), bits, True)
+            accelerate(own)
+            try:
+                _decompose_prequantized_tensor(weight, own.qmin, own.qmax, own.shape)
+                fits = True
+            except _DecompositionError:
+                fits = False
+            found = set_weight_range(own, torch.nn.Parameter(weight))
+            answers.add((fits, found))
+    assert {(True, False), (False, True)} <= answers
+    assert (True, True) not in answers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import logging
 import warnings
@@ -18,6 +19,7 @@ def quiet() -> Iterator[None]:
         yield
 
 
+@functools.cache
 def aimet(module: str) -> ModuleType:
     """Import ``aimet_torch.<module>`` with AIMET's log at errors only."""
     with quiet():

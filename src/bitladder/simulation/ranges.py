@@ -10,13 +10,14 @@ from torch import Tensor, nn
 
 from bitladder.options import Calibrate
 from bitladder.simulation.aimet import aimet
-from bitladder.simulation.kernel import accelerate_analyzer
+from bitladder.simulation.kernel import accelerate_analyzer, cross_entropies
 
 _BINS = 2048
 _CANDIDATES = 100  # shares of the observed range that are tried
 _NARROWEST = 0.1
 _LOGIT_SHARES = 21  # of each end of the logits' range
 _LEAST_GAIN = 1e-4  # nats; below it, the range that is there or was found first is kept
+_ROUNDING = 1e-5  # nats; nearer than that, the order of sums in a loss could decide
 
 
 def set_analyzer(quantizer: nn.Module, options: Calibrate, *, weight: bool) -> None:
@@ -55,20 +56,34 @@ def set_logits_range(quantizer: Any, logits: Tensor) -> None:
         logits: float values that it quantizes, (N, classes).
     """
     wanted = torch.softmax(logits, 1)
-    lowest, highest = logits.min().clamp(max=0), logits.max().clamp(min=0)
+    shares = torch.linspace(0, 1, _LOGIT_SHARES, device=logits.device)
+    low, high = torch.cartesian_prod(shares, shares[1:]).unbind(1)
+    low, high = low * logits.min().clamp(max=0), high * logits.max().clamp(min=0)
 
     def loss() -> float:
         quantized = quantizer(logits).as_subclass(Tensor)
         return float(torch.nn.functional.cross_entropy(quantized, wanted))
 
-    best, found = loss(), (quantizer.get_min(), quantizer.get_max())
-    for low in torch.linspace(0, 1, _LOGIT_SHARES).tolist():
-        for high in torch.linspace(0, 1, _LOGIT_SHARES)[1:].tolist():
-            quantizer.set_range(
-                (low * lowest).view(quantizer.shape), (high * highest).view(quantizer.shape)
-            )
-            if (candidate := loss()) < best - _LEAST_GAIN:
-                best, found = candidate, (quantizer.get_min(), quantizer.get_max())
+    first, found = loss(), (quantizer.get_min(), quantizer.get_max())
+
+    @functools.cache
+    def exact(index: int) -> float:
+        quantizer.set_range(low[index].view(quantizer.shape), high[index].view(quantizer.shape))
+        return loss()
+
+    losses = {-1: first}
+    estimates = cross_entropies(quantizer, logits, wanted, low, high)
+    best = -1
+    for index in range(len(low)):
+        losses[index] = exact(index) if estimates is None else float(estimates[index])
+        better = losses[index] < losses[best] - _LEAST_GAIN
+        if abs(losses[index] - losses[best] + _LEAST_GAIN) < _ROUNDING:
+            before = first if best < 0 else exact(best)
+            better = exact(index) < before - _LEAST_GAIN
+        best = index if better else best
+    if best >= 0:
+        quantizer.set_range(low[best].view(quantizer.shape), high[best].view(quantizer.shape))
+        found = quantizer.get_min(), quantizer.get_max()
     quantizer.set_range(*found)
 
 
@@ -107,9 +122,9 @@ def _divergence(
     clipped[-1] += counts[centers > high].sum()
     step = (high - low) / (levels - 1) or 1.0
     level = ((centers[inside] - low) / step).round().long()
-    mass = torch.zeros(levels, dtype=torch.float64).index_add_(0, level, kept)
+    mass = counts.new_zeros(levels).index_add_(0, level, kept)
     filled = (kept > 0).double()
-    bins = torch.zeros(levels, dtype=torch.float64).index_add_(0, level, filled)
+    bins = counts.new_zeros(levels).index_add_(0, level, filled)
     spread = filled * (mass / bins.clamp(min=1))[level]
     reference, candidate = clipped / clipped.sum(), spread / spread.sum().clamp(min=1e-300)
     terms = reference * (reference / candidate.clamp(min=1e-12)).log()

@@ -21,10 +21,11 @@ from torch import Tensor, fx, nn
 from bitladder.errors import QuantizationError
 from bitladder.options import Calibrate, Precision
 from bitladder.simulation.aimet import aimet, quiet
+from bitladder.simulation.calibrate import find_ranges
 from bitladder.simulation.config import quantsim_config
 from bitladder.simulation.execute import Executor
 from bitladder.simulation.isolate import only
-from bitladder.simulation.kernel import accelerate, rejecting_floats
+from bitladder.simulation.kernel import accelerate
 from bitladder.simulation.placement import (
     edge_quantizers,
     fuse_operations,
@@ -100,8 +101,8 @@ class SimulatedModel(nn.Module):
     @torch.no_grad()
     def calibrate(self, images: Tensor) -> None:
         """Set every range from what the quantizers see of the images (N, C, H, W)."""
-        with quiet(), rejecting_floats():
-            self.sim.compute_encodings(lambda _: outputs(self, images))
+        with quiet():
+            find_ranges(self.sim, self._execute, lambda: outputs(self, images))
         last = logits_quantizer(self.module)
         if self.options.logits == "cross_entropy" and last is not None and last.min.numel() == 1:
             with only(self.module, [q for _, q in self.quantizers() if q is not last]):

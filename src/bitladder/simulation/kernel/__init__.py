@@ -4,15 +4,17 @@ The kernel is C++, compiled once with the machine's own compiler and kept in the
 without a compiler AIMET's own path runs.
 """
 
+from bitladder.simulation.kernel.analyzer import accelerate_analyzer
 from bitladder.simulation.kernel.build import KernelUnavailableError, library
-from bitladder.simulation.kernel.observer import accelerate_analyzer
+from bitladder.simulation.kernel.logits import cross_entropies
 from bitladder.simulation.kernel.quantizer import accelerate
-from bitladder.simulation.kernel.weights import rejecting_floats
+from bitladder.simulation.kernel.weights import set_weight_range
 
 __all__ = [
     "KernelUnavailableError",
     "accelerate",
     "accelerate_analyzer",
+    "cross_entropies",
     "library",
-    "rejecting_floats",
+    "set_weight_range",
 ]

@@ -14,7 +14,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-_SOURCES = [Path(__file__).with_name(name) for name in ("fake_quantize.cpp", "calibrate.cpp")]
+_FILES = ("fake_quantize.cpp", "calibrate.cpp", "cross_entropy.cpp")
+_SOURCES = [Path(__file__).with_name(name) for name in _FILES]
+_HEADER = Path(__file__).with_name("grid.hpp")
 # No fast-math and no fused multiply-add: every processor computes the same values.
 _FLAGS = (
     "-O3", "-march=native", "-std=c++17", "-fPIC", "-shared", "-pthread",
@@ -55,8 +57,15 @@ def library() -> ctypes.CDLL:
     kernel.fake_quantize_backward.argtypes = [*[_POINTER] * 7, *_GRID]
     kernel.observe_range.argtypes = [*[_POINTER] * 3, *[_SIZE] * 3]
     kernel.observe_histogram.argtypes = [*[_POINTER] * 4, _WIDTH, *[_SIZE] * 3]
-    kernel.search_grid.argtypes = [
-        *[_POINTER] * 2, _WIDTH, *[_POINTER] * 2, *[_SIZE] * 2, *[_FLOAT] * 2, _POINTER,
+    search: list[Any] = [*[_POINTER] * 2, *[_SIZE] * 2, *[_FLOAT] * 2, _POINTER]
+    kernel.search_grid.argtypes = [*[_POINTER] * 2, _WIDTH, *search]
+    kernel.search_weights.argtypes = [*[_POINTER] * 3, _SIZE, _WIDTH, *search]
+    kernel.merge_histogram.argtypes = [_POINTER, _SIZE, *[_POINTER] * 3, _WIDTH]
+    kernel.merge_histogram.restype = _WIDTH
+    kernel.describe_weights.argtypes = [*[_POINTER] * 4, *[_SIZE] * 2]
+    kernel.describe_weights.restype = _SIZE
+    kernel.cross_entropies.argtypes = [
+        *[_POINTER] * 4, *[_SIZE] * 3, *[_WIDTH] * 3, _FLOAT, _POINTER,
     ]  # fmt: skip
     kernel.count_on_grid.argtypes = [_POINTER, *[_SIZE] * 2, _WIDTH, *[_FLOAT] * 3]
     kernel.count_on_grid.restype = _SIZE
@@ -66,6 +75,8 @@ def library() -> ctypes.CDLL:
         kernel.observe_range,
         kernel.observe_histogram,
         kernel.search_grid,
+        kernel.search_weights,
+        kernel.cross_entropies,
     ):
         function.restype = None
     return kernel
@@ -76,7 +87,7 @@ def _compiled(compiler: list[str]) -> Path:
         [*compiler, "--version"], capture_output=True, text=True, check=True
     ).stdout
     determines = [
-        *(source.read_text() for source in _SOURCES),
+        *(source.read_text() for source in (*_SOURCES, _HEADER)),
         *_FLAGS,
         version,
         platform.machine(),

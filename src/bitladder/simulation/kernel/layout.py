@@ -14,6 +14,11 @@ def dense(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
 
 
+def in_memory_order(x: Tensor) -> Tensor:
+    """The values of a dense tensor, as a flat view."""
+    return (x if x.is_contiguous() else x.permute(0, 2, 3, 1)).view(-1)
+
+
 def rows_and_channels(x: Tensor, shape: tuple[int, ...]) -> tuple[int, int] | None:
     """(rows, channels) of a dense tensor for ranges of ``shape``, or None for another layout."""
     axes = [axis for axis, length in enumerate(shape) if length > 1]

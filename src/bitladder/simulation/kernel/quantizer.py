@@ -29,6 +29,11 @@ def accelerate(quantizer: nn.Module) -> None:
         quantizer.__class__ = _fused_type()
 
 
+def is_accelerated(quantizer: nn.Module) -> bool:
+    """Whether a quantizer runs the kernel."""
+    return hasattr(quantizer, "clip_and_quantize")
+
+
 class FakeQuantize(torch.autograd.Function):
     """Quantize-dequantize of a dense float32 tensor on the CPU, trainable in its ranges.
 

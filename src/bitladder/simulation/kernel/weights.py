@@ -1,76 +1,95 @@
-"""A quick no to AIMET's question whether weights already lie on a grid, which costs it most."""
+"""Ranges of weights, all channels at once; the ranges are AIMET's, to the bit."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import ctypes
+import math
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bitladder.simulation.aimet import aimet
-from bitladder.simulation.kernel.build import KernelUnavailableError, library
-from bitladder.simulation.kernel.layout import dense, rows_and_channels
+from bitladder.simulation.kernel.analyzer import range_of_channels
+from bitladder.simulation.kernel.build import library
+from bitladder.simulation.kernel.layout import rows_and_channels
+from bitladder.simulation.kernel.quantizer import is_accelerated
 
 _TINY = 1e-12  # AIMET takes smaller weights for zero
 _MOST_LEVELS = 255  # above, all steps are more work than the few that AIMET tries
 
 
-@contextmanager
-def rejecting_floats() -> Iterator[None]:
-    """While AIMET computes ranges, say at once where weights cannot lie on any grid.
-
-    AIMET tries steps until the weights fit one, and takes a range by its analyzer where none does.
-    All steps are tried here, and given up at the first weights that are off: only what may fit
-    goes on to AIMET, so that its answer is the same.
-    """
-    try:
-        library()
-    except KernelUnavailableError:
-        yield
-        return
-    module: Any = aimet("nn.base")
-    utils = aimet("utils")
-    own = module._decompose_prequantized_tensor
-
-    def decompose(values: Tensor, qmin: int, qmax: int, **settings: Any) -> Any:
-        if _cannot_fit(utils, values, max(abs(qmin), abs(qmax)), **settings):
-            raise utils._DecompositionError("not on a grid")
-        return own(values, qmin, qmax, **settings)
-
-    module._decompose_prequantized_tensor = decompose
-    try:
-        yield
-    finally:
-        module._decompose_prequantized_tensor = own
-
-
 @torch.no_grad()
-def _cannot_fit(
-    utils: Any,
-    values: Tensor,
-    levels: int,
-    *,
-    scale_shape: tuple[int, ...],
-    block_size: tuple[int, ...] | None,
-    zero_point_shift: float,
-) -> bool:
-    plain = values.dtype == torch.float32 and values.device.type == "cpu" and values.numel()
-    if not plain or block_size is not None or zero_point_shift or levels > _MOST_LEVELS:
+def set_weight_range(quantizer: Any, weight: nn.Parameter) -> bool:
+    """Set a quantizer's range as AIMET would from weights, where the kernel can.
+
+    AIMET first asks whether the weights already lie on a grid, and takes its analyzer's range where
+    they do not. All steps of a grid are tried here, and given up at the first weights that are off.
+
+    Returns:
+        Whether the range is set; it is AIMET's to set otherwise, as that of weights which may lie
+        on a grid.
+    """
+    if (
+        not is_accelerated(quantizer)
+        or not (quantizer.is_overwrite_allowed("min") and quantizer.is_overwrite_allowed("max"))
+        or quantizer.block_size is not None
+        or quantizer.zero_point_shift
+        or not (weight.dtype == quantizer.min.dtype == torch.float32)
+        or not (weight.device.type == quantizer.min.device.type == "cpu")
+        or not weight.numel()
+    ):
         return False
-    x = dense(values.detach())
-    layout = rows_and_channels(x, scale_shape)
+    x = weight.detach().contiguous()
+    layout = rows_and_channels(x, quantizer.shape)
     if layout is None or layout[0] != layout[1]:  # a channel in several pieces
         return False
-    channels = layout[1]
+    low, high = (torch.empty(layout[1]) for _ in range(2))
+    bits = ctypes.c_uint32()
+    odd = library().describe_weights(
+        x.data_ptr(), low.data_ptr(), high.data_ptr(), ctypes.addressof(bits), *_sizes(x, low)
+    )
+    if odd or _may_fit(quantizer, x, low, bits.value):
+        return False
+    steps = quantizer.qmax - quantizer.qmin
+    found = range_of_channels(quantizer.encoding_analyzer, x, low, high, steps, quantizer.symmetric)
+    if found is None:
+        return False
+    quantizer.set_range(*found)
+    return True
+
+
+def _sizes(x: Tensor, low: Tensor) -> tuple[int, int]:
+    return low.numel(), x.numel() // low.numel()
+
+
+def _may_fit(quantizer: Any, x: Tensor, low: Tensor, bits: int) -> bool:
+    """Whether AIMET may find that weights lie on a grid already; it asks of symmetric ones only."""
+    qmin, qmax = quantizer.qmin, quantizer.qmax
+    if not quantizer.symmetric or math.ceil((qmin + qmax) / 2) != 0:
+        return False
+    levels = max(abs(qmin), abs(qmax))
+    if levels > _MOST_LEVELS:
+        return True
+    utils = aimet("utils")
+    channels, inner = _sizes(x, low)
     fitting: int = library().count_on_grid(
         x.data_ptr(),
         channels,
-        x.numel() // channels,
+        inner,
         levels,
-        utils._ULP_SAFETY * utils._storage_ulp_rel(x),
+        utils._ULP_SAFETY * _rounding(utils, bits),
         _TINY,
         utils._ABS_OFFGRID_CEIL,
     )
-    return bool(fitting / channels < utils._MIN_MATCHED_FRAC)
+    return bool(fitting / channels >= utils._MIN_MATCHED_FRAC)
+
+
+def _rounding(utils: Any, bits: int) -> float:
+    """Relative rounding of the format that values were stored in, from all bits that they set."""
+    rounding: float = utils._ULP_REL_FP32
+    if bits & 0x7FFFFFFF and not bits & 0xFFFF:
+        rounding = utils._ULP_REL_BF16
+    elif bits & 0x7FFFFFFF and not bits & 0x1FFF:
+        rounding = utils._ULP_REL_FP16
+    return rounding
