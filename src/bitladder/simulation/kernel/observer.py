@@ -63,8 +63,9 @@ def _histogram_type() -> Any:
                 values = dense(values)
                 layout = rows_and_channels(values, self.shape)
             add = self._begin if first else self._merge
-            known = layout is not None and (first or len(self.stats) == 1)
-            if not known or not add(values, layout):
+            if not first and len(self.stats) > 1:
+                layout = None  # later batches are counted for one channel alone
+            if layout is None or not add(values, layout):
                 self.merge_stats(self.collect_stats(values), values)
 
         def _begin(self, x: Tensor, rows: tuple[int, int]) -> bool:
