@@ -17,7 +17,7 @@ _CANDIDATES = 100  # shares of the observed range that are tried
 _NARROWEST = 0.1
 _LOGIT_SHARES = 21  # of each end of the logits' range
 _LEAST_GAIN = 1e-4  # nats; below it, the range that is there or was found first is kept
-_ROUNDING = 1e-5  # nats, or a share of more than one; nearer than that, the order of sums in a loss could decide
+_ROUNDING = 1e-5  # nats, relative above one; nearer than that, the order of sums could decide
 
 
 def set_analyzer(quantizer: nn.Module, options: Calibrate, *, weight: bool) -> None:
