@@ -10,7 +10,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from bitladder.simulation.kernel import KernelUnavailableError, accelerate, build, library
+from bitladder.simulation.kernel import (
+    KernelUnavailableError,
+    accelerate,
+    build,
+    cross_entropies,
+    library,
+)
 
 try:
     library()
@@ -164,6 +170,23 @@ def test_calibration_sees_what_passes():
             quantizer(x)
     assert torch.equal(ours.get_min(), theirs.get_min())
     assert torch.equal(ours.get_max(), theirs.get_max())
+
+
+@pytest.mark.parametrize("bits", [2, 8, 16])  # of 16, exponentials are not looked up
+@pytest.mark.parametrize("symmetric", [True, False])
+def test_cross_entropies_of_many_ranges_are_pytorchs_in_float64(bits, symmetric):
+    generator = torch.Generator().manual_seed(0)
+    logits = 8 * torch.randn(40, 7, generator=generator)
+    wanted = torch.softmax(logits, 1)
+    low, high = -10 * torch.rand(9, generator=generator), 10 * torch.rand(9, generator=generator)
+    ours, theirs = _pair((), bits, symmetric, -1.0, 1.0)
+    losses = cross_entropies(ours, logits, wanted, low, high)
+    for found, *bounds in zip(losses.tolist(), low, high, strict=True):
+        theirs.set_range(*bounds)
+        quantized = theirs(logits).as_subclass(torch.Tensor).double()
+        reference = functional.cross_entropy(quantized, wanted.double())
+        assert found == pytest.approx(float(reference), rel=1e-6, abs=1e-6)
+    assert cross_entropies(theirs, logits, wanted, low, high) is None  # without the kernel
 
 
 def test_copies_keep_the_kernel_and_the_ranges():

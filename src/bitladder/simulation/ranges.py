@@ -17,7 +17,7 @@ _CANDIDATES = 100  # shares of the observed range that are tried
 _NARROWEST = 0.1
 _LOGIT_SHARES = 21  # of each end of the logits' range
 _LEAST_GAIN = 1e-4  # nats; below it, the range that is there or was found first is kept
-_ROUNDING = 1e-5  # nats; nearer than that, the order of sums in a loss could decide
+_ROUNDING = 1e-5  # nats, relative above one; nearer than that, the order of sums could decide
 
 
 def set_analyzer(quantizer: nn.Module, options: Calibrate, *, weight: bool) -> None:
@@ -77,7 +77,8 @@ def set_logits_range(quantizer: Any, logits: Tensor) -> None:
     for index in range(len(low)):
         losses[index] = exact(index) if estimates is None else float(estimates[index])
         better = losses[index] < losses[best] - _LEAST_GAIN
-        if abs(losses[index] - losses[best] + _LEAST_GAIN) < _ROUNDING:
+        near = _ROUNDING * max(1.0, losses[best])
+        if abs(losses[index] - losses[best] + _LEAST_GAIN) < near:
             before = first if best < 0 else exact(best)
             better = exact(index) < before - _LEAST_GAIN
         best = index if better else best
