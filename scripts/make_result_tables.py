@@ -40,7 +40,7 @@ def tables() -> Iterator[str]:
     yield "\n## What to ship\n"
     yield from shipped()
     if (RESULTS / "seeds").exists():
-        yield "\n## Five seeds\n"
+        yield "\n## Seeds\n"
         yield from seeds()
     yield ""
 
