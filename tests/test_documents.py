@@ -15,6 +15,15 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
+def _results(study):
+    return ROOT / "results" / study / "results.csv"
+
+
+def _rows(study):
+    with _results(study).open() as file:
+        return list(csv.DictReader(file))
+
+
 def test_the_first_screen_has_the_two_commands():
     first = "\n".join(README.splitlines()[:30])
     makefile = (ROOT / "Makefile").read_text()
@@ -41,8 +50,7 @@ def test_every_command_of_the_readme_exists_with_its_options(words):
 
 
 def test_the_table_of_the_readme_is_that_of_the_results():
-    with (ROOT / "results" / "fashion_mnist" / "results.csv").open() as file:
-        rows = {row["precision"]: row for row in csv.DictReader(file)}
+    rows = {row["precision"]: row for row in _rows("fashion_mnist")}
     lines = [line for line in README.splitlines() if line.startswith("| `w")]
     assert len(lines) == len(rows) == 3
     for line in lines:
@@ -67,8 +75,7 @@ def test_the_table_of_the_readme_is_that_of_the_results():
 
 
 def test_the_budget_of_the_report_is_kept_and_its_accuracies_are_reached():
-    with (ROOT / "results" / "fashion_mnist" / "results.csv").open() as file:
-        rows = {row["precision"]: row for row in csv.DictReader(file)}
+    rows = {row["precision"]: row for row in _rows("fashion_mnist")}
     assert all(row["status"] == "complete" for row in rows.values())
     assert float(rows["w8a8"]["trained_acc"]) >= 0.8798
     trained = float(rows["w4a4"]["trained_acc"])
@@ -83,10 +90,8 @@ def test_the_tables_of_the_techniques_are_those_of_the_results():
 def test_the_table_of_the_targets_is_that_of_the_results():
     script = importlib.import_module("make_target_table")
     assert script.PAGE.read_text() == script.page()
-    results = ROOT / "results" / "fashion_mnist" / "results.csv"
-    title, _, first, *_ = script.lines(results)
-    with results.open() as file:
-        row = next(csv.DictReader(file))
+    title, _, first, *_ = script.lines(_results("fashion_mnist"))
+    row = _rows("fashion_mnist")[0]
     cells = dict(zip(title.split(" | ")[:7], first.split(" | ")[:7], strict=True))
     assert cells["ONNX Runtime"] == f"{100 * float(row['onnxruntime_acc']):.2f}"
     assert cells["agrees"] == f"{100 * float(row['onnxruntime_agreement']):.2f}"
@@ -94,8 +99,7 @@ def test_the_table_of_the_targets_is_that_of_the_results():
 
 @pytest.mark.parametrize("study", ["report", "targets"])
 def test_every_cell_agrees_with_the_runtime_or_says_where_it_does_not(study):
-    with (ROOT / "results" / study / "results.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = _rows(study)
     assert len(rows) == {"report": 27, "targets": 18}[study]
     for row in rows:
         assert row["status"] == "complete"
@@ -106,8 +110,7 @@ def test_every_cell_agrees_with_the_runtime_or_says_where_it_does_not(study):
 
 
 def test_the_integer_arithmetic_gives_every_logit_of_every_cell_that_has_one():
-    with (ROOT / "results" / "targets" / "results.csv").open() as file:
-        rows = [row for row in csv.DictReader(file) if row["onnxruntime_integer_equal"]]
+    rows = [row for row in _rows("targets") if row["onnxruntime_integer_equal"]]
     assert len(rows) == 15
     for row in rows:
         assert int(row["onnxruntime_images"]) == 5000
@@ -126,8 +129,7 @@ def test_the_tables_of_the_outliers_are_those_of_the_results():
 
 
 def test_at_4_bit_the_loss_is_what_the_documents_claim():
-    with (ROOT / "results" / "techniques" / "qat" / "results.csv").open() as file:
-        rows = {(row["model"], row["precision"]): row for row in csv.DictReader(file)}
+    rows = {(row["model"], row["precision"]): row for row in _rows("techniques/qat")}
     allowed = {"resnet18": 0.005, "mobilenet_v2": 0.01, "shufflenet_v2_x0_5": 0.01}
     for model, points in allowed.items():
         assert float(rows[model, "w4a4"]["quantized_loss"]) <= points

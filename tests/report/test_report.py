@@ -97,8 +97,8 @@ def test_a_target_that_disagrees_too_often_names_its_first_layer_and_why():
         )
     alike = replace(good, verified={"onnxruntime": {**apart, "first_layer": None}})
     assert alike.notes == (
-        "onnxruntime: agrees on 95.00 % of the images; no layer differs on the images that were "
-        "looked at: the simulation's float32 sums, since the integer arithmetic gives every logit",
+        "onnxruntime: agrees on 95.00 % of the images; no layer was found to differ: the "
+        "simulation's float32 sums, since the integer arithmetic gives every logit",
     )
 
 

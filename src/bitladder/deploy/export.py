@@ -99,9 +99,10 @@ def quantize_biases(simulated: SimulatedModel) -> int:
     model, text = _trace(simulated, "2.0.0")
     parameters = dict(simulated.module.named_parameters())
     found = integer_biases(model, parse_encodings(text, "encodings"))
-    for name in found.keys() & parameters.keys():
+    known = found.keys() & parameters.keys()
+    for name in known:
         parameters[name].copy_(torch.from_numpy(found[name]))
-    return len(found.keys() & parameters.keys())
+    return len(known)
 
 
 def _trace(simulated: SimulatedModel, version: str) -> tuple[onnx.ModelProto, str]:

@@ -302,7 +302,7 @@ def _disagreement(record: Mapping[str, Any]) -> Iterable[str]:
         return
     equal = found.get("integer_equal") and Accuracy(**found["integer_equal"])
     if first is None:
-        where = "no layer differs on the images that were looked at"
+        where = "no layer was found to differ"
     else:
         share = f"{100 * first['share']:.2g} % of its values"
         where = f"first differs in {first['name']}, by {first['worst']} in {share}"

@@ -1,8 +1,8 @@
 """Run a simulated network without the layers of Python that AIMET puts around every operation.
 
 Each operation computes what AIMET's module of it computes, to the bit; whatever is not known here,
-is observed by a hook or is being calibrated runs as AIMET's own module. A ReLU in front of a
-quantizer is computed inside of the quantizer's pass over memory.
+is observed by a hook or has weights without a range runs as AIMET's own module. A ReLU in front of
+a quantizer is computed inside of the quantizer's pass over memory.
 """
 
 from __future__ import annotations
