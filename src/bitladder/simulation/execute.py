@@ -69,15 +69,13 @@ class _Step:
         self.flat = not node.kwargs and not any(
             isinstance(argument, list | tuple | dict | slice) for argument in node.args
         )
-        path, _, self.name = str(node.target).rpartition(".")
-        called = node.op == "call_module"
-        self.siblings = module.get_submodule(path)._modules if called else None
+        self.home = _home(module, node) if node.op == "call_module" else None
         self.call = _caller(module, node)
 
     def show(self, values: dict[fx.Node, Any], watch: _Watch) -> None:
-        if self.siblings is not None:
-            read = [values[source] for source in self.node.all_input_nodes]
-            watch(self.siblings[self.name], read)
+        if self.home is not None:
+            owner, name = self.home
+            watch(owner._modules[name], [values[read] for read in self.node.all_input_nodes])
 
     def run(self, values: dict[fx.Node, Any], images: Tensor) -> None:
         node = self.node
@@ -111,14 +109,19 @@ def _caller(module: fx.GraphModule, node: fx.Node) -> _Run:
         name = str(node.target)
         return lambda owner, *args, **settings: getattr(owner, name)(*args, **settings)
     if node.op == "call_module":
-        path, _, name = str(node.target).rpartition(".")
-        siblings = module.get_submodule(path)._modules
+        owner, name = _home(module, node)
+        siblings = owner._modules
         return lambda *args, **settings: _run_module(siblings[name], args, settings)
     if node.op == "get_attr":
-        path, _, name = str(node.target).rpartition(".")
-        owner = module.get_submodule(path)
+        owner, name = _home(module, node)
         return lambda: getattr(owner, name)
     return lambda value: value  # the placeholder and the output
+
+
+def _home(module: fx.GraphModule, node: fx.Node) -> tuple[nn.Module, str]:
+    """The module that holds what a node names, and its name there."""
+    path, _, name = str(node.target).rpartition(".")
+    return module.get_submodule(path), name
 
 
 def _run_module(module: Any, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
