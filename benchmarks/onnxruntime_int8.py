@@ -28,8 +28,9 @@ def measure(name: str, images: Tensor, rounds: int) -> dict[str, float]:
     runs = {}
     with tempfile.TemporaryDirectory() as folder:
         files = {"float": Path(folder) / "float.onnx", "int8": Path(folder) / "int8.onnx"}
-        deploy.export_float(quantized, files["float"], Path(folder) / "e.json", version="2.0.0")
-        deploy.export_qdq(quantized, files["int8"])
+        traced = deploy.Traced(quantized)
+        traced.write_float(files["float"], Path(folder) / "e.json")
+        traced.write_qdq(files["int8"])
         for kind, path in files.items():
             opened = session(path)
             for label, given in (("one", images[:1]), ("batch", images)):

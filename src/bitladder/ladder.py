@@ -110,7 +110,7 @@ class Ladder:
 def _with_integer_biases(model: simulation.SimulatedModel) -> str:
     """Give the network the biases that its file will have; a note of what became of them."""
     try:
-        return f"{deploy.quantize_biases(model)} biases are int32"
+        return deploy.Traced(model).quantize_biases()
     except ExportError as error:
         return f"biases stay float: {error}"
 

@@ -227,13 +227,13 @@ class QuantizedModel:
         if path.suffix == ".dlc":
             with tempfile.TemporaryDirectory() as folder:
                 artifact = Path(folder) / f"{path.stem}.onnx"
-                deploy.export_qdq(self.simulated, artifact, target="htp", int4=int4)
+                deploy.Traced(self.simulated).write_qdq(artifact, target="htp", int4=int4)
                 targets.write_dlc(artifact, path)
             return path
         if encodings is None:
-            deploy.export_qdq(self.simulated, path, int4=int4, target=target)
+            deploy.Traced(self.simulated).write_qdq(path, int4=int4, target=target)
         else:
-            deploy.export_float(self.simulated, path, Path(encodings), version="2.0.0")
+            deploy.Traced(self.simulated).write_float(path, Path(encodings))
         return path
 
     def integer_exact(self) -> targets.Session:

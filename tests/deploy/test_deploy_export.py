@@ -11,7 +11,7 @@ from onnx import numpy_helper
 from torch import nn
 
 from bitladder import models, quantize
-from bitladder.deploy import export_float, export_qdq, quantize_biases, read_encodings, sizes
+from bitladder.deploy import Traced, read_encodings, sizes
 from bitladder.errors import ExportError
 from bitladder.options import ModelOptions
 from bitladder.targets import layer_differences, open_target
@@ -40,7 +40,7 @@ def _biases(path):
 
 def test_the_float_file_is_the_float_network_at_any_batch(simulate, network, images, tmp_path):
     simulated = simulate(8)
-    export_float(simulated, tmp_path / "f.onnx", tmp_path / "e.json", version="2.0.0")
+    Traced(simulated).write_float(tmp_path / "f.onnx", tmp_path / "e.json")
     onnx.checker.check_model(onnx.load(tmp_path / "f.onnx"), full_check=True)
     for batch in (1, 3, 128):
         with torch.no_grad():
@@ -52,7 +52,7 @@ def test_the_float_file_is_the_float_network_at_any_batch(simulate, network, ima
 @pytest.mark.parametrize("version", ["1.0.0", "2.0.0"])
 def test_the_encodings_name_tensors_of_the_float_file(simulate, tmp_path, version):
     simulated = simulate("w4a8")
-    export_float(simulated, tmp_path / "f.onnx", tmp_path / "e.json", version=version)
+    Traced(simulated).write_float(tmp_path / "f.onnx", tmp_path / "e.json", version=version)
     content = json.loads((tmp_path / "e.json").read_text())
     assert content["version"] == version
     graph = onnx.load(tmp_path / "f.onnx").graph
@@ -76,7 +76,7 @@ def test_aimet_s_own_loader_makes_the_same_simulation_of_the_two_files(
 ):
     loader = pytest.importorskip("aimet_onnx.quantsim", reason="aimet-onnx is not installed")
     simulated = simulate(precision)
-    export_float(simulated, tmp_path / "f.onnx", tmp_path / "e.json", version=version)
+    Traced(simulated).write_float(tmp_path / "f.onnx", tmp_path / "e.json", version=version)
     sim = loader.QuantizationSimModel(onnx.load(tmp_path / "f.onnx"))
     loader.load_encodings_to_sim(sim, str(tmp_path / "e.json"), strict=False)
     [found] = sim.session.run(None, {"image": images.numpy()})
@@ -89,7 +89,7 @@ def test_aimet_s_own_loader_makes_the_same_simulation_of_the_two_files(
 
 def test_the_encodings_are_the_simulation_s(simulate, tmp_path):
     simulated = simulate(8)
-    export_float(simulated, tmp_path / "f.onnx", tmp_path / "e.json", version="2.0.0")
+    Traced(simulated).write_float(tmp_path / "f.onnx", tmp_path / "e.json")
     encodings = read_encodings(tmp_path / "e.json")
     weight = simulated.module.head.param_quantizers["weight"]
     [found] = [encoding for encoding in encodings.values() if encoding.name == "head.weight"]
@@ -106,7 +106,7 @@ def test_the_encodings_are_the_simulation_s(simulate, tmp_path):
 
 
 def test_every_bias_is_at_the_scale_of_input_times_weight(simulate, tmp_path):
-    export_qdq(simulate(8), tmp_path / "m.onnx")
+    Traced(simulate(8)).write_qdq(tmp_path / "m.onnx")
     found = list(_biases(tmp_path / "m.onnx"))
     assert len(found) == 4
     for bias, data, weight in found:
@@ -119,8 +119,8 @@ def test_with_int32_biases_the_simulation_is_the_runtime_in_every_layer(
 ):
     simulated = simulate(precision)
     before = simulated.module.state_dict()["head.bias"].clone()
-    assert quantize_biases(simulated) == 4
-    export_qdq(simulated, tmp_path / "m.onnx")
+    assert Traced(simulated).quantize_biases() == "4 biases are int32"
+    Traced(simulated).write_qdq(tmp_path / "m.onnx")
     found = layer_differences(
         tmp_path / "m.onnx", "onnxruntime", images.numpy(), simulation=simulated
     )
@@ -131,13 +131,15 @@ def test_with_int32_biases_the_simulation_is_the_runtime_in_every_layer(
     after = {name: value.clone() for name, value in simulated.module.named_parameters()}
     step = float(simulated.module.head.param_quantizers["weight"].get_scale().max())
     assert 0 < (after["head.bias"] - before).abs().max() <= step * 6 / (2 ** int(precision[-1]) - 1)
-    assert quantize_biases(simulated) == 4  # and finds them where they belong
+    assert (
+        Traced(simulated).quantize_biases() == "4 biases are int32"
+    )  # and finds them where they belong
     assert all(torch.equal(after[name], v) for name, v in simulated.module.named_parameters())
 
 
 def test_with_float_biases_a_layer_of_four_bits_differs_and_is_named(simulate, images, tmp_path):
     simulated = simulate("w4a4")
-    export_qdq(simulated, tmp_path / "m.onnx")
+    Traced(simulated).write_qdq(tmp_path / "m.onnx")
     found = layer_differences(
         tmp_path / "m.onnx", "onnxruntime", images.numpy(), simulation=simulated
     )
@@ -148,7 +150,7 @@ def test_with_float_biases_a_layer_of_four_bits_differs_and_is_named(simulate, i
 @pytest.mark.parametrize("batch", [1, 3, 128])
 def test_eight_bits_run_on_integers_within_a_step(simulate, images, tmp_path, batch):
     simulated = simulate(8)
-    export_qdq(simulated, tmp_path / "m.onnx")
+    Traced(simulated).write_qdq(tmp_path / "m.onnx")
     onnx.checker.check_model(onnx.load(tmp_path / "m.onnx"), full_check=True)
     session = open_target("onnxruntime", tmp_path / "m.onnx", threads=1)
     assert session.fallbacks == ()
@@ -162,7 +164,7 @@ def test_eight_bits_run_on_integers_within_a_step(simulate, images, tmp_path, ba
 @pytest.mark.parametrize("precision", ["w6a6", "w4a8", "w4a4", "w8a16", "w3a5", "w2a2", "w16a16"])
 def test_every_other_precision_is_near_its_simulation(simulate, images, tmp_path, precision):
     simulated = simulate(precision)
-    export_qdq(simulated, tmp_path / "m.onnx")
+    Traced(simulated).write_qdq(tmp_path / "m.onnx")
     session = open_target("onnxruntime", tmp_path / "m.onnx", threads=1)
     with torch.no_grad():
         expected = simulated(images).numpy()
@@ -179,8 +181,8 @@ def test_every_other_precision_is_near_its_simulation(simulate, images, tmp_path
 @pytest.mark.parametrize("precision", ["w4a8", "w4a16"])
 def test_four_bit_weights_can_be_stored_as_int4(simulate, images, tmp_path, precision):
     simulated = simulate(precision)
-    export_qdq(simulated, tmp_path / "wide.onnx")
-    export_qdq(simulated, tmp_path / "m.onnx", int4=True)
+    Traced(simulated).write_qdq(tmp_path / "wide.onnx")
+    Traced(simulated).write_qdq(tmp_path / "m.onnx", int4=True)
     types = {tensor.data_type for tensor in onnx.load(tmp_path / "m.onnx").graph.initializer}
     assert onnx.TensorProto.INT4 in types
     first = open_target("onnxruntime", tmp_path / "wide.onnx", threads=1).run(images.numpy())
@@ -196,7 +198,7 @@ def test_resnet18_runs_wholly_on_integers(simulate, tmp_path):
     with torch.no_grad():
         model(images)  # batch norm statistics of images, not of nothing
     simulated = simulate(8, model.eval(), images)
-    export_qdq(simulated, tmp_path / "m.onnx")
+    Traced(simulated).write_qdq(tmp_path / "m.onnx")
     session = open_target("onnxruntime", tmp_path / "m.onnx", threads=1)
     assert session.fallbacks == ()
     assert (
@@ -210,7 +212,7 @@ def test_resnet18_runs_wholly_on_integers(simulate, tmp_path):
 
 def test_sizes_by_hand(simulate, tmp_path):
     simulated = simulate("w4a8")
-    export_qdq(simulated, tmp_path / "m.onnx")
+    Traced(simulated).write_qdq(tmp_path / "m.onnx")
     found = sizes(simulated, tmp_path / "m.onnx")
     weights = 8 * 9 + 8 * 9 + 8 * 8 + 16 * 4
     biases = 8 + 8 + 8 + 4
@@ -227,14 +229,14 @@ def test_what_onnx_has_not_is_told_in_one_line(images, capfd):
     [note] = quantized.rungs[-1].notes
     assert note.startswith("biases stay float: cannot export this network to ONNX: ")
     with pytest.raises(ExportError, match=r"channel_shuffle") as raised:
-        quantize_biases(quantized.simulated)
+        Traced(quantized.simulated).quantize_biases()
     assert "\n" not in str(raised.value)
     assert capfd.readouterr().out == ""
 
 
 def test_a_folder_that_is_not_there_is_told(simulate, tmp_path):
     with pytest.raises(ExportError, match=r"none/m\.onnx: cannot write"):
-        export_qdq(simulate(8), tmp_path / "none" / "m.onnx")
+        Traced(simulate(8)).write_qdq(tmp_path / "none" / "m.onnx")
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"version": "2.0.0"}'])

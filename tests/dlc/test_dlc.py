@@ -114,8 +114,8 @@ def test_encodings_are_those_of_the_simulation(written):
 
 def test_a_float_network_is_converted_too(network, images, tmp_path):
     quantized = quantize(network, images, 8, RECIPE)
-    deploy.export_float(
-        quantized.simulated, tmp_path / "f.onnx", tmp_path / "f.json", version="2.0.0"
+    deploy.Traced(quantized.simulated).write_float(
+        tmp_path / "f.onnx", tmp_path / "f.json", version="2.0.0"
     )
     model = onnx.load(tmp_path / "f.onnx")
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1

@@ -28,7 +28,7 @@ def artifact(network, images, tmp_path):
     def make(precision):
         quantized = quantize(network, images, precision, RECIPE)
         path = tmp_path / f"{precision}.onnx"
-        deploy.export_qdq(quantized.simulated, path, target="htp")
+        deploy.Traced(quantized.simulated).write_qdq(path, target="htp")
         return path, quantized
 
     return make

@@ -182,6 +182,6 @@ def test_every_pair_of_integers_is_identical(tmp_path_factory, kind, short, seed
 
 def test_a_layer_that_runs_in_float_has_no_integer_arithmetic(network, images, tmp_path):
     quantized = quantize(network, images, "w8a16", RECIPE)
-    deploy.export_qdq(quantized.simulated, tmp_path / "m.onnx")
+    deploy.Traced(quantized.simulated).write_qdq(tmp_path / "m.onnx")
     with pytest.raises(TargetError, match="no integer arithmetic is known for the operation"):
         integer_session(tmp_path / "m.onnx")

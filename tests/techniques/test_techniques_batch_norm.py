@@ -83,7 +83,7 @@ def test_the_folded_network_is_saved_rebuilt_and_exported(network, images, tmp_p
     rebuilt = techniques.rebuild(recipe, network, context)
     rebuilt.restore(tmp_path / "s.safetensors")
     assert torch.equal(outputs(rebuilt.eval(), images), logits)
-    deploy.export_qdq(model, tmp_path / "m.onnx")
+    deploy.Traced(model).write_qdq(tmp_path / "m.onnx")
     session = targets.open_target("onnxruntime", tmp_path / "m.onnx")
     try:
         labels = torch.zeros(len(images), dtype=torch.long)

@@ -25,7 +25,7 @@ def simulated(network, images):
 
 
 def test_training_sees_the_logits_of_the_runtime(simulated, images, tmp_path):
-    from bitladder.deploy import export_qdq
+    from bitladder.deploy import Traced
 
     with torch.no_grad():  # a step of training takes biases off the grid of the integers
         for name, value in simulated.module.named_parameters():
@@ -33,7 +33,7 @@ def test_training_sees_the_logits_of_the_runtime(simulated, images, tmp_path):
                 value.add_(0.02 * torch.arange(len(value)))
     forward = IntegerForward(simulated, targets.integer_logits).train()
     seen = forward(images)
-    export_qdq(simulated, tmp_path / "m.onnx")
+    Traced(simulated).write_qdq(tmp_path / "m.onnx")
     runtime = targets.open_target("onnxruntime", tmp_path / "m.onnx").run(images.numpy())
     assert torch.allclose(seen, torch.from_numpy(runtime), rtol=0, atol=1e-6)
     with torch.no_grad():

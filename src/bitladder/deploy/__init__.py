@@ -1,7 +1,7 @@
 """From a simulated network to files: QDQ ONNX of any precision, float ONNX, encodings, sizes."""
 
 from bitladder.deploy.encodings import Encoding, read_encodings
-from bitladder.deploy.export import INTEGER_BIASES, export_float, export_qdq, quantize_biases
+from bitladder.deploy.export import INTEGER_BIASES, Traced
 from bitladder.deploy.qdq import quantize_graph
 from bitladder.deploy.sizes import Sizes, sizes
 
@@ -9,9 +9,7 @@ __all__ = [
     "INTEGER_BIASES",
     "Encoding",
     "Sizes",
-    "export_float",
-    "export_qdq",
-    "quantize_biases",
+    "Traced",
     "quantize_graph",
     "read_encodings",
     "sizes",

@@ -8,101 +8,125 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from onnx import numpy_helper
+from torch import nn
 
-from bitladder.deploy.encodings import parse_encodings
-from bitladder.deploy.graph import TRACED_BATCH, clean
+from bitladder.deploy.encodings import Encoding, parse_encodings
+from bitladder.deploy.graph import TRACED_BATCH, clean, initializers
 from bitladder.deploy.qdq import integer_biases, quantize_graph
 from bitladder.errors import ExportError
 from bitladder.simulation import SimulatedModel
 
 INPUT, OUTPUT = "image", "logits"
 INTEGER_BIASES = "integer_biases"
-"""Name of the rung that ``quantize_biases`` makes."""
+"""Name of the rung that ``Traced.quantize_biases`` makes."""
 _OPSET = 17
+_VERSION = "2.0.0"  # of the encodings that files are made of
 
 
-def export_float(simulated: SimulatedModel, path: Path, encodings: Path, *, version: str) -> None:
-    """Write the network without its quantizers as ONNX, and their encodings as AIMET's JSON.
-
-    Args:
-        simulated: a calibrated network.
-        path: the ONNX file; its input ``image`` is (N, C, H, W) float32 for any N, its output
-            ``logits`` (N, classes).
-        encodings: the JSON file; its names are those of the ONNX file's tensors.
-        version: of the JSON, ``1.0.0`` or ``2.0.0``.
-
-    Raises:
-        ExportError: PyTorch or AIMET cannot export this network, or a file cannot be written.
-    """
-    model, text = _trace(simulated, version)
-    # AIMET writes quantized values; whoever reads this file quantizes them itself.
-    parameters = dict(simulated.module.named_parameters())
-    for tensor in model.graph.initializer:
-        if tensor.name in parameters:
-            values = parameters[tensor.name].detach().cpu().numpy()
-            tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
-    _write(path, model.SerializeToString())
-    _write(encodings, text.encode())
-
-
-def export_qdq(
-    simulated: SimulatedModel, path: Path, *, target: str = "onnxruntime", int4: bool | None = None
-) -> None:
-    """Write a network as QDQ ONNX that a runtime executes on integers.
+class Traced:
+    """A simulated network as an ONNX graph: traced once, for all files that are made of it.
 
     Args:
-        simulated: a calibrated network at any precision from 2 to 16 bit.
-        path: the ONNX file.
-        target: whose form narrow integers take, ``onnxruntime`` or ``htp``; where none are narrower
-            than their integer type, both are the same.
-        int4: store 4-bit weights with a scale a channel as int4 (opset 21) in place of int8; by
-            default for ``htp``, which computes with them.
+        simulated: a calibrated network at any precision from 2 to 16 bit; what changes in it
+            after this is not in the files.
 
     Raises:
-        ExportError: the network cannot be exported, or the file cannot be written.
+        ExportError: PyTorch or AIMET cannot export this network.
     """
-    model, text = _trace(simulated, "2.0.0")
-    model = quantize_graph(
-        model,
-        parse_encodings(text, str(path)),
-        int4=target == "htp" if int4 is None else int4,
-        one_sign=target == "htp",
-    )
-    model.metadata_props.add(key="bitladder.precision", value=str(simulated.precision))
-    _write(path, model.SerializeToString())
+
+    def __init__(self, simulated: SimulatedModel) -> None:
+        self.simulated = simulated
+        self._graph, self._encodings = _trace(simulated, _VERSION)
+
+    @torch.no_grad()
+    def quantize_biases(self) -> str:
+        """Round biases to the integers that kernels add to their sums: int32 at s_in * s_w.
+
+        Until then the simulation adds float biases, as AIMET does, and at 4 bit a step of
+        s_in * s_w is large enough for other classes (Jacob 2018, 2.4, has the grid). What is
+        exported holds these integers whether or not the simulation does.
+
+        Biases of layers that are not wholly on integers, and those that layers with different
+        grids share, stay float.
+
+        Returns:
+            How many biases lie on such a grid now, in words.
+        """
+        parameters = self._parameters()
+        found = integer_biases(self._graph, self._parsed())
+        known = found.keys() & parameters.keys()
+        for name in known:
+            parameters[name].copy_(torch.from_numpy(found[name]))
+        _put(self._graph, {name: found[name] for name in known})
+        return f"{len(known)} biases are int32"
+
+    def write_float(self, path: Path, encodings: Path, *, version: str = _VERSION) -> None:
+        """Write the network without its quantizers as ONNX, and their encodings as AIMET's JSON.
+
+        Args:
+            path: the ONNX file; its input ``image`` is (N, C, H, W) float32 for any N, its output
+                ``logits`` (N, classes).
+            encodings: the JSON file; its names are those of the ONNX file's tensors.
+            version: of the JSON, ``1.0.0`` or ``2.0.0``.
+
+        Raises:
+            ExportError: a file cannot be written.
+        """
+        text = self._encodings if version == _VERSION else _trace(self.simulated, version)[1]
+        model = onnx.ModelProto()
+        model.CopyFrom(self._graph)
+        # AIMET writes quantized values; whoever reads this file quantizes them itself.
+        parameters = self._parameters()
+        names = parameters.keys() & initializers(model.graph).keys()
+        _put(model, {name: parameters[name].detach().cpu().numpy() for name in names})
+        _write(path, model.SerializeToString())
+        _write(encodings, text.encode())
+
+    def write_qdq(
+        self, path: Path, *, target: str = "onnxruntime", int4: bool | None = None
+    ) -> None:
+        """Write the network as QDQ ONNX that a runtime executes on integers.
+
+        Args:
+            path: the ONNX file.
+            target: whose form narrow integers take, ``onnxruntime`` or ``htp``; where none are
+                narrower than their integer type, both are the same.
+            int4: store 4-bit weights with a scale a channel as int4 (opset 21) in place of int8;
+                by default for ``htp``, which computes with them.
+
+        Raises:
+            ExportError: the network has an encoding that no integer holds, or the file cannot be
+                written.
+        """
+        model = quantize_graph(
+            self._graph,
+            self._parsed(),
+            int4=target == "htp" if int4 is None else int4,
+            one_sign=target == "htp",
+        )
+        model.metadata_props.add(key="bitladder.precision", value=str(self.simulated.precision))
+        _write(path, model.SerializeToString())
+
+    def _parameters(self) -> dict[str, nn.Parameter]:
+        return dict(self.simulated.module.named_parameters())
+
+    def _parsed(self) -> dict[str, Encoding]:
+        return parse_encodings(self._encodings, "encodings")
 
 
-@torch.no_grad()
-def quantize_biases(simulated: SimulatedModel) -> int:
-    """Round biases to the integers that kernels add to their sums: int32 at s_in * s_w.
-
-    Until then the simulation adds float biases, as AIMET does, and at 4 bit a step of s_in * s_w
-    is large enough for other classes (Jacob 2018, 2.4, has the grid). What is exported holds
-    these integers whether or not the simulation does.
-
-    Args:
-        simulated: a calibrated network; its biases are changed.
-
-    Returns:
-        How many biases lie on such a grid now; those of layers that are not wholly on integers,
-        and those that layers with different grids share, stay float.
-
-    Raises:
-        ExportError: the network cannot be exported, so that its grids are not known.
-    """
-    model, text = _trace(simulated, "2.0.0")
-    parameters = dict(simulated.module.named_parameters())
-    found = integer_biases(model, parse_encodings(text, "encodings"))
-    known = found.keys() & parameters.keys()
-    for name in known:
-        parameters[name].copy_(torch.from_numpy(found[name]))
-    return len(known)
+def _put(model: onnx.ModelProto, values: Mapping[str, NDArray[np.float32]]) -> None:
+    """Give these initializers other values."""
+    constants = initializers(model.graph)
+    for name, value in values.items():
+        constants[name].CopyFrom(numpy_helper.from_array(value, name))
 
 
 def _trace(simulated: SimulatedModel, version: str) -> tuple[onnx.ModelProto, str]:

@@ -183,16 +183,17 @@ def _finetune(stage: Stage, bench: Bench, output: Path) -> dict[str, Any]:
 def _export(stage: Stage, bench: Bench, output: Path) -> dict[str, Any]:
     simulated, images = _simulated(stage, bench), _data(stage, bench)
     started = time.perf_counter()
-    notes = [f"{deploy.quantize_biases(simulated)} biases are int32"]
+    traced = deploy.Traced(simulated)
+    notes = [traced.quantize_biases()]
     seconds = time.perf_counter() - started
     accuracy = training.evaluate(simulated, images.validation.batches(_EVALUATION_BATCH))
     rung = _rung(deploy.INTEGER_BIASES, accuracy, seconds, notes)
     options = ExportOptions.model_validate(stage.spec["export"])
     artifact, own = output / "model.onnx", output / "model.htp.onnx"
     floats = output / "float.onnx"
-    deploy.export_float(simulated, floats, output / "encodings.json", version=options.encodings)
-    deploy.export_qdq(simulated, artifact)
-    deploy.export_qdq(simulated, own, target="htp")
+    traced.write_float(floats, output / "encodings.json", version=options.encodings)
+    traced.write_qdq(artifact)
+    traced.write_qdq(own, target="htp")
     save_quantized(
         simulated,
         output / _QUANTIZED,

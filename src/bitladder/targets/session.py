@@ -96,7 +96,7 @@ def integer_arithmetic(simulated: SimulatedModel) -> Session:
     """
     with tempfile.TemporaryDirectory() as folder:
         artifact = Path(folder) / "model.onnx"
-        deploy.export_qdq(simulated, artifact)
+        deploy.Traced(simulated).write_qdq(artifact)
         return integer_session(artifact)
 
 
