@@ -1,6 +1,7 @@
 """The executor against AIMET's own modules: outputs, gradients and states, bit for bit."""
 
 import copy
+from unittest import mock
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch import nn
 
 from bitladder import models
 from bitladder.options import Calibrate, ModelOptions, Precision
-from bitladder.simulation import SimulatedModel, prepare
+from bitladder.simulation import SimulatedModel, outputs, prepare
 from bitladder.simulation.isolate import only
 
 SHAPE = (1, 32, 32)
@@ -116,3 +117,29 @@ def test_hooks_see_what_they_would_see(network, images):
     for pair, wanted in zip(ours, seen, strict=True):
         assert all(torch.equal(a, b) for a, b in zip(pair, wanted, strict=True))
     assert (ours[0][0] >= 0).all()  # the quantizer's input has been rectified
+
+
+def test_held_weights_are_quantized_once_and_forgotten(network, images):
+    model = _simulate(network, "w3a8", (1, 12, 12), images).eval()
+    layers = [m for m in model.module.modules() if getattr(m, "param_quantizers", {})]
+    [first, *_] = [q for m in layers for q in m.param_quantizers.values() if q is not None]
+    before = outputs(model, images)
+    kind = type(first)
+    spied = {"autospec": True, "side_effect": kind.clip_and_quantize}
+    with (
+        mock.patch.object(kind, "clip_and_quantize", **spied) as quantize,
+        torch.no_grad(),
+        model.weights_held(),
+    ):
+        assert torch.equal(model(images), before)
+        assert torch.equal(model(images), before)
+        assert [call.args[0] for call in quantize.call_args_list].count(first) == 1
+    with model.weights_held():
+        ours, _ = _train(model, model, images)  # gradients reach the weights all the same
+    theirs, _ = _train(model, model.module, images)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert not any("held_parameters" in vars(layer) for layer in layers)
+    with torch.no_grad():
+        for parameter in model.module.parameters():
+            parameter.mul_(0.5)
+    assert not torch.equal(outputs(model, images), before)

@@ -21,6 +21,7 @@ from bitladder.simulation.aimet import aimet
 
 _Run: TypeAlias = Callable[..., Any]
 _Watch: TypeAlias = Callable[[Any, list[Any]], None]
+_HELD = "held_parameters"  # a layer's attribute: by name, what its quantizers make of them
 _CEILINGS: dict[type[nn.Module], float] = {nn.ReLU: math.inf, nn.ReLU6: 6.0}
 
 
@@ -58,6 +59,42 @@ class Executor:
                 step.show(values, self._watch)
             step.run(values, images)
         return values[self._steps[-1].node]
+
+
+@contextmanager
+def held_weights(module: nn.Module) -> Iterator[None]:
+    """Quantize every weight once for all that executors run in a block without gradients.
+
+    Args:
+        module: AIMET's simulated network; its weights and their ranges stay as they are within
+            the block. A weight whose range is being found is not held.
+    """
+    layers = [layer for layer in module.modules() if hasattr(layer, "param_quantizers")]
+    try:
+        for layer in layers:
+            layer.__dict__[_HELD] = _quantized_parameters(layer)
+        yield
+    finally:
+        for layer in layers:
+            layer.__dict__.pop(_HELD, None)
+
+
+@torch.no_grad()
+def _quantized_parameters(layer: Any) -> dict[str, Tensor]:
+    return {
+        name: _plain(quantizer(layer._parameters[name]))
+        for name, quantizer in _quantizers(layer, "param_quantizers").items()
+        if quantizer is not None
+        and layer._parameters.get(name) is not None
+        and not _is_watched(quantizer)
+        and quantizer.is_initialized()
+    }
+
+
+def _is_watched(module: nn.Module) -> bool:
+    """Whether a hook sees what the module does, or another forward stands in for its own."""
+    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks)
+    return any(hooks) or "forward" in module.__dict__
 
 
 class _Step:
@@ -127,8 +164,7 @@ def _home(module: fx.GraphModule, node: fx.Node) -> tuple[nn.Module, str]:
 def _run_module(module: Any, args: tuple[Any, ...], settings: dict[str, Any]) -> Any:
     kind: Any = type(module)
     run = _known(kind)
-    observed = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks
-    if run is not None and not settings and not observed and "forward" not in module.__dict__:
+    if run is not None and not settings and not _is_watched(module):
         output = run(module, *args)
         if output is not NotImplemented:
             return output
@@ -186,9 +222,7 @@ def _rectify(module: Any, x: Tensor, *, ceiling: float, original: type[nn.Module
     if (
         hasattr(quantizer, "clip_and_quantize")
         and _quantizers(module, "input_quantizers")["0"] is None
-        and not quantizer._forward_hooks
-        and not quantizer._forward_pre_hooks
-        and "forward" not in quantizer.__dict__
+        and not _is_watched(quantizer)
     ):
         y = quantizer.clip_and_quantize(x, 0.0, ceiling)
         if y is not None:
@@ -227,6 +261,8 @@ def _parameter(module: Any, name: str) -> Any:
     quantizer = _quantizers(module, "param_quantizers").get(name)
     if quantizer is None or value is None:
         return value
+    if name in module.__dict__.get(_HELD, ()) and not torch.is_grad_enabled():
+        return module.__dict__[_HELD][name]
     return _plain(quantizer(value)) if quantizer.is_initialized() else NotImplemented
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -39,4 +40,6 @@ def agreement(reference: Tensor, quantized: Tensor) -> float:
 def outputs(model: torch.nn.Module, images: Tensor, batch_size: int = 250) -> Tensor:
     """A network's logits (N, classes) for images (N, C, H, W), on the CPU."""
     device = next(model.parameters()).device
-    return torch.cat([model(batch.to(device)).cpu() for batch in torch.split(images, batch_size)])
+    batches = torch.split(images, batch_size)
+    with getattr(model, "weights_held", nullcontext)():
+        return torch.cat([model(batch.to(device)).cpu() for batch in batches])

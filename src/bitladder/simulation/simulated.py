@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,7 +24,7 @@ from bitladder.options import Calibrate, Precision
 from bitladder.simulation.aimet import aimet, quiet
 from bitladder.simulation.calibrate import find_ranges
 from bitladder.simulation.config import quantsim_config
-from bitladder.simulation.execute import Executor
+from bitladder.simulation.execute import Executor, held_weights
 from bitladder.simulation.isolate import only
 from bitladder.simulation.kernel import accelerate
 from bitladder.simulation.placement import (
@@ -94,6 +95,13 @@ class SimulatedModel(nn.Module):
         """Map images (N, C, H, W) to quantized logits (N, classes)."""
         logits: Tensor = self._execute(images)
         return logits
+
+    def weights_held(self) -> AbstractContextManager[None]:
+        """Quantize every weight once for all images of a block, in which no weight may change.
+
+        Where gradients are wanted, weights are quantized as ever.
+        """
+        return held_weights(self.module)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> SimulatedModel:
         raise TypeError("a SimulatedModel is not copied: the trained module must be this one")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 from torch import nn
 
@@ -13,16 +15,18 @@ from bitladder.data import Batches
 def evaluate(model: nn.Module, batches: Batches) -> Accuracy:
     """Count the images that ``model`` classifies right, in evaluation mode.
 
-    The modes of its modules are left as they were.
+    The modes of its modules are left as they were. A network with a context ``weights_held``, in
+    which none of its weights changes, is evaluated in it.
     """
     device = next(model.parameters()).device
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     correct = total = 0
-    for images, labels in batches:
-        images = images.to(device, memory_format=torch.channels_last)
-        correct += int((model(images).argmax(1).cpu() == labels).sum())
-        total += len(labels)
+    with getattr(model, "weights_held", nullcontext)():
+        for images, labels in batches:
+            images = images.to(device, memory_format=torch.channels_last)
+            correct += int((model(images).argmax(1).cpu() == labels).sum())
+            total += len(labels)
     for module, mode in modes:
         module.training = mode
     return Accuracy(correct, total)
