@@ -1,7 +1,11 @@
 """The fused kernel against AIMET's own quantizer: values and gradients, on everything it takes."""
 
+import contextlib
 import copy
+import functools
+import itertools
 import math
+from unittest import mock
 
 import pytest
 import torch
@@ -14,6 +18,7 @@ from bitladder.simulation.kernel import (
     KernelUnavailableError,
     accelerate,
     build,
+    compiled,
     cross_entropies,
     library,
 )
@@ -22,6 +27,19 @@ try:
     library()
 except KernelUnavailableError as reason:
     pytest.skip(f"the kernel: {reason}", allow_module_level=True)
+
+
+@contextlib.contextmanager
+def _as_on_a_gpu(compile_=lambda function: function):
+    """What a GPU runs in place of the C++, here on the CPU and by default not compiled."""
+    with (
+        mock.patch("bitladder.simulation.kernel.quantizer._in_cpp", return_value=False),
+        mock.patch.object(compiled, "_compiled", compile_),
+    ):
+        yield
+
+
+WAYS = pytest.mark.parametrize("way", [contextlib.nullcontext, _as_on_a_gpu], ids=["C++", "GPU"])
 
 
 def _pair(shape, bits, symmetric, low, high):
@@ -58,6 +76,7 @@ def _compare(ours, theirs, x):
 SHAPES = [(1,), (17,), (3, 5), (4, 6, 5, 5), (300, 7, 4, 4)]
 
 
+@WAYS
 @settings(max_examples=60)
 @given(
     shape=st.sampled_from(SHAPES),
@@ -67,11 +86,13 @@ SHAPES = [(1,), (17,), (3, 5), (4, 6, 5, 5), (300, 7, 4, 4)]
     high=st.floats(0.01, 3),
     seed=st.integers(0, 1000),
 )
-def test_per_tensor_it_is_aimets(shape, bits, symmetric, low, high, seed):
+def test_per_tensor_it_is_aimets(way, shape, bits, symmetric, low, high, seed):
     x = 2 * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-    _compare(*_pair((), bits, symmetric, low, high), x)
+    with way():
+        _compare(*_pair((), bits, symmetric, low, high), x)
 
 
+@WAYS
 @settings(max_examples=40)
 @given(
     bits=st.sampled_from([2, 4, 8]),
@@ -80,7 +101,7 @@ def test_per_tensor_it_is_aimets(shape, bits, symmetric, low, high, seed):
     last=st.booleans(),
     seed=st.integers(0, 1000),
 )
-def test_per_channel_it_is_aimets(bits, symmetric, axis, last, seed):
+def test_per_channel_it_is_aimets(way, bits, symmetric, axis, last, seed):
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn((6, 5, 3, 3), generator=generator)
     if last:
@@ -90,9 +111,11 @@ def test_per_channel_it_is_aimets(bits, symmetric, axis, last, seed):
     low, high = (torch.rand(shape, generator=generator) + 0.1 for _ in range(2))
     for quantizer in (ours, theirs):
         quantizer.set_range(-low, high)
-    _compare(ours, theirs, x)
+    with way():
+        _compare(ours, theirs, x)
 
 
+@WAYS
 @settings(max_examples=40)
 @given(
     shape=st.sampled_from(SHAPES),
@@ -102,12 +125,13 @@ def test_per_channel_it_is_aimets(bits, symmetric, axis, last, seed):
     six=st.booleans(),
     seed=st.integers(0, 1000),
 )
-def test_with_a_relu_in_front_it_is_aimets_behind_a_relu(shape, bits, low, high, six, seed):
+def test_with_a_relu_in_front_it_is_aimets_behind_a_relu(way, shape, bits, low, high, six, seed):
     ours, theirs = _pair((), bits, False, low, high)
     x = 4 * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
     x.view(-1)[0] = 6.0  # where ReLU6 passes no gradient any more
     ceiling, relu = (6.0, functional.relu6) if six else (math.inf, functional.relu)
-    found = _run(ours, x, torch.ones_like(x), lambda q, x: q.clip_and_quantize(x, 0.0, ceiling))
+    with way():
+        found = _run(ours, x, torch.ones_like(x), lambda q, x: q.clip_and_quantize(x, 0.0, ceiling))
     wanted = _run(theirs, x, torch.ones_like(x), lambda q, x: q(relu(x)))
     assert torch.equal(found[0], wanted[0])
     assert torch.equal(found[1], wanted[1])
@@ -152,6 +176,24 @@ def test_at_the_end_of_its_way_the_offset_gets_the_gradient_of_what_it_clips():
     _, _, low, high = _run(ours, torch.tensor([3.0, 5.0]), torch.tensor([0.5, 0.25]))
     assert float(low) == pytest.approx(0.0, abs=1e-6)
     assert float(high) == pytest.approx(0.75)
+
+
+def test_compiled_for_a_gpu_it_is_aimets():
+    """By the same compiler's back end for the CPU; a few functions serve all of these."""
+    run = functools.cache(functools.partial(torch.compile, dynamic=True, fullgraph=True))
+    torch._dynamo.reset()
+    counters = torch._dynamo.utils.counters
+    counters.clear()
+    generator = torch.Generator().manual_seed(0)
+    with _as_on_a_gpu(run):
+        for bits, shape in itertools.product((2, 4, 8), SHAPES[1:]):
+            x = 2 * torch.randn(shape, generator=generator)
+            _compare(*_pair((), bits, False, -1.0, 1.5), x)
+            channels = (shape[0], *[1] * (len(shape) - 1))
+            _compare(*_pair(channels, bits, True, -1.0, 1.0), x)
+            last = x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
+            _compare(*_pair((), bits, False, -0.5, 1.5), last)
+    assert counters["stats"]["unique_graphs"] <= 8
 
 
 def test_strided_inputs_other_dtypes_and_empty_ones_take_a_way_that_works():

@@ -12,8 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from bitladder.simulation.aimet import aimet
+from bitladder.simulation.kernel import compiled
 from bitladder.simulation.kernel.build import KernelUnavailableError, library
 from bitladder.simulation.kernel.layout import dense, rows_and_channels
+
+_DEVICES = ("cpu", "cuda")
 
 
 def accelerate(quantizer: nn.Module) -> None:
@@ -35,7 +38,7 @@ def is_accelerated(quantizer: nn.Module) -> bool:
 
 
 class FakeQuantize(torch.autograd.Function):
-    """Quantize-dequantize of a dense float32 tensor on the CPU, trainable in its ranges.
+    """Quantize-dequantize of a dense float32 tensor, trainable in its ranges.
 
     With ``s = (high - low) / (qmax - qmin)`` and ``o = round(low / s) - qmin``, or the middle of
     the grid where it is symmetric, ``y = s (clip(round(x / s) - o, qmin, qmax) + o)``. Gradients
@@ -50,7 +53,7 @@ class FakeQuantize(torch.autograd.Function):
         x: Tensor,
         low: Tensor,
         high: Tensor,
-        settings: tuple[Any, ...],
+        settings: compiled.Settings,
     ) -> Tensor:
         """Values on the grid, in the layout of ``x``."""
         ctx.settings = settings
@@ -64,13 +67,21 @@ class FakeQuantize(torch.autograd.Function):
         [dy] = gradients
         if dy.stride() != x.stride():
             dy = torch.empty_like(x).copy_(dy)
+        if not _in_cpp(x):
+            return *compiled.differentiate(x, dy, low, high, ctx.settings), None
         dx, dlow, dhigh = torch.empty_like(x), torch.empty_like(low), torch.empty_like(high)
         tensors = (x, dy, dx, low, high, dlow, dhigh)
         library().fake_quantize_backward(*(tensor.data_ptr() for tensor in tensors), *ctx.settings)
         return dx, dlow, dhigh, None
 
 
-def _quantize(x: Tensor, low: Tensor, high: Tensor, settings: tuple[Any, ...]) -> Tensor:
+def _in_cpp(x: Tensor) -> bool:
+    return x.device.type == "cpu"
+
+
+def _quantize(x: Tensor, low: Tensor, high: Tensor, settings: compiled.Settings) -> Tensor:
+    if not _in_cpp(x):
+        return compiled.quantize(x, low, high, settings)
     y = torch.empty_like(x)
     library().fake_quantize_forward(
         x.data_ptr(), y.data_ptr(), low.data_ptr(), high.data_ptr(), *settings
@@ -85,7 +96,7 @@ def _fused_type() -> Any:
     minimum_scale = functools.cache(package._get_minimum_scale)
 
     class FusedQuantizeDequantize(package.QuantizeDequantize):  # type: ignore[misc,name-defined]
-        """Runs the kernel on float32 on the CPU, AIMET's own path on everything else."""
+        """Runs the kernel on float32 on the CPU and on CUDA, AIMET's path on everything else."""
 
         def forward(self, input: Tensor) -> Tensor:  # noqa: A002
             if type(input) not in (Tensor, nn.Parameter):
@@ -102,7 +113,7 @@ def _fused_type() -> Any:
                 low is None
                 or high is None
                 or not (x.dtype == low.dtype == torch.float32)
-                or not (x.device.type == low.device.type == "cpu")
+                or not (x.device == low.device and x.device.type in _DEVICES)
                 or self.block_size is not None
                 or self.zero_point_shift
                 or not self.is_initialized()
