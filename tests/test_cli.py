@@ -213,6 +213,8 @@ def test_version(folder):
     from importlib.metadata import version
 
     assert _bitladder(folder, "--version").stdout.strip() == version("bitladder")
+    command = [sys.executable, "-m", "bitladder", "--version"]
+    assert subprocess.check_output(command, text=True).strip() == version("bitladder")
 
 
 def test_an_output_folder_that_takes_no_more_is_one_line(folder, ran):

@@ -28,6 +28,7 @@ ORDER = [
     {"runs"},
     {"dlc_commands", "report_command", "store_commands"},
     {"cli"},
+    {"__main__"},
 ]
 LEVELS = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 HEAVY = {"torch", "numpy", "pandas", "aimet_torch", "lightning", "onnx", "distributed"}

@@ -27,6 +27,7 @@ from bitladder.user_code import one_line
 
 _TRAINS = ("train", "finetune")
 _GONE = "the Dask scheduler is gone; run again to continue"
+_BATCHING = 0.001  # seconds in which messages to the scheduler are gathered; Dask has 0.01
 _RECOUNT = 1.0  # seconds after which workers are counted again
 
 
@@ -58,6 +59,7 @@ class DaskCrew:
 
     def __enter__(self) -> Self:
         self.client = self._stack.enter_context(self._connected())
+        self.client.scheduler_comm.interval = _BATCHING
         self.client.subscribe_topic(self._topic, self._heard)
         self.client.subscribe_topic("worker-restart-memory", self._restarted)
         return self
