@@ -113,18 +113,7 @@ def training_step(model: nn.Module, images: Tensor, labels: Tensor) -> Callable[
     return step
 
 
-def forward(model: nn.Module, images: Tensor) -> Callable[[], None]:
-    """One batch in evaluation mode, channels last."""
-    model.eval().to(memory_format=torch.channels_last)
-
-    def run() -> None:
-        with torch.no_grad():
-            model(images)
-
-    return run
-
-
-def interleave(functions: Mapping[_Key, Callable[[], None]], rounds: int) -> dict[_Key, float]:
+def interleave(functions: Mapping[_Key, Callable[[], object]], rounds: int) -> dict[_Key, float]:
     """Smallest seconds of each function, run in turns after one run to warm up.
 
     Seconds are processor time of this thread: other processes on the machine count little.

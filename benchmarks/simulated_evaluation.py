@@ -1,12 +1,14 @@
-"""One batch through the simulated network over one through the float network.
+"""Evaluation of the simulated network over that of the float network, on the same images.
 
-python benchmarks/simulated_evaluation.py [--batch 256] [--models ...] [--quick]
+python benchmarks/simulated_evaluation.py [--images 1000] [--models ...] [--quick]
 """
 
+from collections.abc import Callable
+
+import torch
 from measure import (
     arguments,
     batch,
-    forward,
     interleave,
     machine,
     network,
@@ -15,23 +17,36 @@ from measure import (
     simulated,
     with_aimet,
 )
+from torch import Tensor, nn
+
+from bitladder import training
+
+BATCH = 250  # as a study evaluates
+
+
+def evaluation(model: nn.Module, images: Tensor, labels: Tensor) -> Callable[[], object]:
+    """Count what the network has right of all images, channels last."""
+    model.to(memory_format=torch.channels_last)
+    batches = list(zip(images.split(BATCH), labels.split(BATCH), strict=True))
+    return lambda: training.evaluate(model, batches)
 
 
 def main() -> None:
-    given = arguments(__doc__, batch=256)
-    images, _ = batch(given.batch)
-    print(f"{machine()}; batch {given.batch}, 32x32; smallest of {given.rounds} forwards\n")
-    labels = ("bitladder w8a8", "bitladder w4a4", "AIMET w8a8")
-    print_table(["simulated / float", "float", *labels], [])
+    given = arguments(__doc__, images=1000)
+    images, labels = batch(given.images)
+    print(f"{machine()}; {given.images} images, 32x32; smallest of {given.rounds} evaluations\n")
+    names = ("bitladder w8a8", "bitladder w4a4", "AIMET w8a8")
+    print_table(["simulated / float", "float", *names], [])
     for name in given.models:
-        forwards = {
-            "float": forward(network(name), images),
-            "bitladder w8a8": forward(simulated(network(name), "w8a8", images), images),
-            "bitladder w4a4": forward(simulated(network(name), "w4a4", images), images),
-            "AIMET w8a8": forward(with_aimet(network(name), 8, images), images),
+        networks = {
+            "float": network(name),
+            "bitladder w8a8": simulated(network(name), "w8a8", images),
+            "bitladder w4a4": simulated(network(name), "w4a4", images),
+            "AIMET w8a8": with_aimet(network(name), 8, images),
         }
-        best = interleave(forwards, given.rounds)
-        ratios = [f"{best[label] / best['float']:.2f}" for label in labels]
+        runs = {key: evaluation(model, images, labels) for key, model in networks.items()}
+        best = interleave(runs, given.rounds)
+        ratios = [f"{best[label] / best['float']:.2f}" for label in names]
         print_row([name, f"{1000 * best['float']:.0f} ms", *ratios])
 
 
