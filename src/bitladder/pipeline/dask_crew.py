@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from bitladder.errors import StudyError
 from bitladder.pipeline.crew import Hear
-from bitladder.pipeline.execute import Execution, Outcome, execute
+from bitladder.pipeline.execute import Execution, Outcome, execute, forget_traces
 from bitladder.pipeline.graph import Stage, versions
 from bitladder.pipeline.local_cluster import local_cluster
 from bitladder.progress import Progress
@@ -199,6 +199,7 @@ def _on_worker(*given: Any) -> None:
         OtherOutcome: its output was not made, or not by this worker.
     """
     outcome = _execute(*given)
+    forget_traces()
     if not outcome.produced:
         raise OtherOutcome(outcome)
 
