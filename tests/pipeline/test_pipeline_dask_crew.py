@@ -1,9 +1,7 @@
 """What became of a stage on a Dask worker arrives as it was, the usual outcome and any other."""
 
 import pytest
-import torch
 from distributed import LocalCluster
-from torch import nn
 
 from bitladder.options import LoaderOptions
 from bitladder.pipeline import dask_crew
@@ -55,21 +53,3 @@ def test_an_outcome_arrives_as_it_was(address, tmp_path, monkeypatch, kind):
         assert outcome == Outcome(stage, None, error="train: ValueError: a fault of our own")
     else:
         assert outcome == _outcome(kind, stage, tmp_path)
-
-
-def test_a_worker_forgets_what_a_stage_has_traced(address, tmp_path, monkeypatch):
-    kept = []
-
-    def execute(stage, store, *rest):
-        traced = torch.jit.trace(nn.Linear(2, 3), torch.zeros(1, 2))
-        kept.append(len(torch.jit._recursive.concrete_type_store.type_store))
-        assert traced(torch.ones(1, 2)).shape == (1, 3)
-        return _outcome(MADE, stage, store)
-
-    monkeypatch.setattr(dask_crew, "execute", execute)
-    execution = Execution(tmp_path, LoaderOptions(), scheduler=address)
-    with DaskCrew(execution, tmp_path, 2, lambda label, progress: None) as crew:
-        for stage in CELL.stages[:2]:
-            crew.start(stage, priority=1.0)
-            assert crew.ended(60)[0].produced
-    assert kept[0] == kept[1] > len(torch.jit._recursive.concrete_type_store.type_store)

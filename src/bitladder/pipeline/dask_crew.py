@@ -6,6 +6,7 @@ worker that dies takes nothing with it but the stage it was at.
 
 from __future__ import annotations
 
+import functools
 import queue
 import time
 import uuid
@@ -18,7 +19,7 @@ from typing import Any, Self
 
 from bitladder.errors import StudyError
 from bitladder.pipeline.crew import Hear
-from bitladder.pipeline.execute import Execution, Outcome, execute, forget_traces
+from bitladder.pipeline.execute import Execution, Outcome, execute
 from bitladder.pipeline.graph import Stage, versions
 from bitladder.pipeline.local_cluster import local_cluster
 from bitladder.progress import Progress
@@ -199,9 +200,16 @@ def _on_worker(*given: Any) -> None:
         OtherOutcome: its output was not made, or not by this worker.
     """
     outcome = _execute(*given)
-    forget_traces()
+    _traces().forget()
     if not outcome.produced:
         raise OtherOutcome(outcome)
+
+
+@functools.cache
+def _traces() -> Any:
+    from bitladder.pipeline.traces import Traces
+
+    return Traces()
 
 
 def _execute(

@@ -123,19 +123,6 @@ def execute(
     return Outcome(stage, output.folder, output.produced)
 
 
-def forget_traces() -> None:
-    """Free what PyTorch keeps for good of every network that AIMET or an export has traced.
-
-    That is some 10 MB a stage. It forgets TorchScript classes, too, so it is for processes that
-    only execute stages.
-    """
-    import torch
-
-    torch._C._jit_clear_class_registry()
-    torch.jit._state._clear_class_state()
-    torch.jit._recursive.concrete_type_store = torch.jit._recursive.ConcreteTypeStore()
-
-
 @contextmanager
 def _flushed_denormals() -> Iterator[None]:
     """Have the processor take denormals for zero, which is faster; leave it as it was."""
