@@ -1,6 +1,6 @@
 """A study's time against its cells and its workers: real cells on the embedded images, few steps.
 
-    python benchmarks/study_time.py [--cells 2 4 8 16] [--workers 1 2] [--steps 40]
+    python benchmarks/study_time.py [--cells 2 4 8 16] [--workers 1 2] [--steps 40] [--chart FILE]
 
 Every study begins with an empty store: it trains the float network once, then quantizes,
 fine-tunes, exports and verifies each of its cells, whose precisions differ.
@@ -14,11 +14,14 @@ import tempfile
 import threading
 import time
 
+import altair
+import pandas
 import psutil
 from measure import print_table
 
 import bitladder as bl
 from bitladder import pipeline
+from bitladder.report.palette import LIGHT, chart_config
 from bitladder.study import Study
 
 PRECISIONS = [f"w{weights}a{bits}" for bits in (8, 7, 6, 5) for weights in (8, 7, 6, 5, 4, 3)]
@@ -87,29 +90,51 @@ def main():
         "--steps", type=int, default=40, help="of fine-tuning, 10 or more; training has thrice"
     )
     parser.add_argument("--model", default="shufflenet_v2_x0_5")
+    parser.add_argument("--chart", help="an SVG file to write")
     given = parser.parse_args()
     rows = []
     for workers in given.workers:
         for cells in given.cells:
             seconds, report, peak = measure(cells, workers, given.model, given.steps)
             rows.append(
-                [
-                    str(workers),
-                    str(cells),
-                    f"{seconds:.0f} s",
-                    f"{60 * cells / seconds:.1f}",
-                    f"{peak / _MEBIBYTE:.0f} MiB",
-                    f"{report:.0f} s",
-                ]
+                {
+                    "workers": workers,
+                    "cells": cells,
+                    "minutes": seconds / 60,
+                    "peak": peak / _MEBIBYTE,
+                    "report": report,
+                }
             )
-            print("  ".join(rows[-1]), flush=True)
-    print(
-        f"\n{given.model}, {given.steps} steps; {os.cpu_count()} cores, {platform.machine()}, ",
-        end="",
-    )
-    print(f"load {os.getloadavg()[0]:.1f}; {datetime.date.today()}\n")
+            print(rows[-1], flush=True)
+    where = f"{os.cpu_count()} cores, {platform.machine()}, load {os.getloadavg()[0]:.1f}"
+    print(f"\n{given.model}, {given.steps} steps; {where}; {datetime.date.today()}\n")
     heads = ["workers", "cells", "study", "cells a minute", "peak memory of a worker", "report"]
-    print_table(heads, rows)
+    print_table(heads, [_cells(row) for row in rows])
+    if given.chart:
+        chart(rows).save(given.chart)
+
+
+def _cells(row):
+    return [
+        str(row["workers"]),
+        str(row["cells"]),
+        f"{60 * row['minutes']:.0f} s",
+        f"{row['cells'] / row['minutes']:.1f}",
+        f"{row['peak']:.0f} MiB",
+        f"{row['report']:.0f} s",
+    ]
+
+
+def chart(rows):
+    """Two panels against the number of cells, a line for each number of workers."""
+    lines = (
+        altair.Chart(pandas.DataFrame(rows), width=300, height=180)
+        .mark_line(point=True)
+        .encode(altair.X("cells:Q"), altair.Color("workers:N"))
+    )
+    panels = {"minutes:Q": "study, minutes", "peak:Q": "peak memory of a worker, MiB"}
+    drawn = [lines.encode(altair.Y(name, title=title)) for name, title in panels.items()]
+    return altair.hconcat(*drawn).configure(**chart_config(LIGHT))
 
 
 if __name__ == "__main__":
