@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 
 import torch
-from measure import arguments, batch, machine, network, print_row, print_table
+from measure import arguments, as_in_a_worker, batch, machine, network, print_row, print_table
 from torch import Tensor, nn
 
 from bitladder import simulation
@@ -62,6 +62,7 @@ def aimet_seconds(name: str, images: Tensor) -> float:
 
 
 def main() -> None:
+    as_in_a_worker()
     given = arguments(__doc__, images=1000)
     images = batch(given.images)[0].contiguous()
     print(f"{machine()}; {given.images} images of 32x32, w8a8\n")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import os
 import platform
+import sys
 import time
 import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -16,6 +18,7 @@ from torch import Tensor, nn
 
 from bitladder import models, simulation
 from bitladder.options import Calibrate, ModelOptions, Precision
+from bitladder.pipeline.local_cluster import WORKER_ENVIRONMENT
 from bitladder.simulation.aimet import aimet
 
 NETWORKS = ("mobilenet_v2", "resnet18", "shufflenet_v2_x0_5")
@@ -36,6 +39,12 @@ def arguments(description: str | None, **defaults: object) -> argparse.Namespace
     given.rounds = 2 if given.quick else given.rounds
     torch.set_num_threads(1)
     return given
+
+
+def as_in_a_worker() -> None:
+    """Start this program again in the environment of a study's worker processes, unless it is."""
+    if any(os.environ.get(key) != value for key, value in WORKER_ENVIRONMENT.items()):
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **WORKER_ENVIRONMENT})
 
 
 def machine(threads: str = "one thread") -> str:

@@ -1,4 +1,4 @@
-"""Evaluation of the simulated network over that of the float network, on the same images.
+"""Evaluation of the simulated network over that of the float network, as in a study's worker.
 
 python benchmarks/simulated_evaluation.py [--images 1000] [--models ...] [--quick]
 """
@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from measure import (
     arguments,
+    as_in_a_worker,
     batch,
     interleave,
     machine,
@@ -32,6 +33,7 @@ def evaluation(model: nn.Module, images: Tensor, labels: Tensor) -> Callable[[],
 
 
 def main() -> None:
+    as_in_a_worker()
     given = arguments(__doc__, images=1000)
     images, labels = batch(given.images)
     print(f"{machine()}; {given.images} images, 32x32; smallest of {given.rounds} evaluations\n")
