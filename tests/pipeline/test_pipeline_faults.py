@@ -15,6 +15,25 @@ import pytest
 from study_process import EPOCHS, FINETUNE_EPOCHS, Runs
 
 STAGES = 9
+HOG = """
+import time
+import numpy
+from distributed import get_worker
+from small_nets import net as small
+
+def net(num_classes):
+    kept = []
+    while in_a_worker():
+        kept.append(numpy.ones(2**25))
+        time.sleep(0.05)
+    return small(num_classes)
+
+def in_a_worker():
+    try:
+        return get_worker() is not None
+    except ValueError:
+        return False
+"""
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +128,18 @@ def test_a_disk_that_fills_fails_cells_and_is_no_loss(runs, peace, small_disk):
     assert {row["status"] for row in run.results()[0]} == {"failed"}
     ballast.unlink()
     _went_on(runs.start(small_disk / "store", output="full"), peace)
+
+
+def test_a_worker_over_its_memory_limit_fails_its_own_cells(runs):
+    (runs.folder / "hog.py").write_text(HOG)
+    models = "models=[hog:net,small_nets:net]"
+    limits = ("--jobs", "1", "--memory", "2500MB")
+    run = runs.start(runs.folder / "hog-store", models, "precisions=[8]", *limits, output="hog")
+    assert run.end() == 1, run.text
+    assert "attempt 3 of 3: train embedded hog:net: train: out of memory" in run.text
+    rows = {row["model"]: row for row in run.results()[0]}
+    assert rows["small_nets:net"]["status"] == "complete"
+    assert "raise it with --memory, or run fewer at once with --jobs" in rows["hog:net"]["error"]
 
 
 def test_two_runs_at_once_share_the_work(runs, peace):
