@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 
 import psutil
@@ -37,9 +38,17 @@ class Traces:
         )
         if not needed:
             torch._C._jit_clear_class_registry()
+            _give_back()
         self._limit = self._resident() + self.grown
         return not needed
 
     def _resident(self) -> int:
         bytes_: int = self._process.memory_info().rss
         return bytes_
+
+
+def _give_back() -> None:
+    """Have the system take back what glibc holds free, so that growth is seen again."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
