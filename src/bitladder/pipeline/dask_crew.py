@@ -199,8 +199,11 @@ def _on_worker(*given: Any) -> None:
     Raises:
         OtherOutcome: its output was not made, or not by this worker.
     """
+    from distributed import get_worker
+
     outcome = _execute(*given)
-    _traces().forget()
+    if get_worker().state.nthreads == 1:  # or another stage may be tracing at this moment
+        _traces().forget()
     if not outcome.produced:
         raise OtherOutcome(outcome)
 
