@@ -13,14 +13,14 @@ import psutil
 
 from bitladder.errors import StudyError
 
-_CLOSING = 1.0  # seconds that a cluster may take to close
+_CLOSING = 1.0  # seconds that an interrupted cluster may take to close
 
 
 @contextmanager
 def local_cluster(
     jobs: int | None, memory: str | None, resources: Mapping[str, float], stages: int
 ) -> Iterator[tuple[Any, str]]:
-    """Start worker processes; at the end of the block they are killed, whatever they are at.
+    """Start worker processes; where an error ends the block, kill them.
 
     Args:
         jobs: how many, or None for one a core.
@@ -53,10 +53,12 @@ def local_cluster(
         try:
             name = "worker" if workers == 1 else "workers"
             yield cluster, f"{workers} {name} of one thread and {format_bytes(limit)} memory each"
-        finally:
+        except BaseException:
             _kill(cluster)
             with suppress(Exception):
                 cluster.close(timeout=_CLOSING)
+            raise
+        cluster.close()
 
 
 def dask_setup(worker: Any) -> None:
