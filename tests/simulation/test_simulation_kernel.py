@@ -22,6 +22,7 @@ from bitladder.simulation.kernel import (
     cross_entropies,
     library,
 )
+from bitladder.simulation.kernel import quantizer as quantizer_module
 
 try:
     library()
@@ -194,6 +195,14 @@ def test_compiled_for_a_gpu_it_is_aimets():
             last = x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
             _compare(*_pair((), bits, False, -0.5, 1.5), last)
     assert counters["stats"]["unique_graphs"] <= 8
+
+
+@pytest.mark.parametrize("capable", [True, False])
+def test_a_gpu_that_kernels_cannot_be_compiled_for_runs_aimets_path(capable):
+    with mock.patch.object(compiled, "is_available", return_value=capable):
+        assert quantizer_module._runs_on("cuda") is capable
+        assert quantizer_module._runs_on("cpu")
+        assert not quantizer_module._runs_on("mps")
 
 
 def test_strided_inputs_other_dtypes_and_empty_ones_take_a_way_that_works():

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._triton import has_triton
 
 from bitladder.simulation.kernel.layout import in_memory_order, laid_out_like
 
@@ -35,6 +36,12 @@ def differentiate(
     run = _compiled(_differentiate)
     dx, dlow, dhigh = run(read, _read(dy, read.shape), *rest)
     return laid_out_like(x, dx), dlow.view(low.shape), dhigh.view(high.shape)
+
+
+@functools.cache
+def is_available() -> bool:
+    """Whether ``torch.compile`` can make kernels for the GPU that is here: not for old ones."""
+    return bool(has_triton())
 
 
 @functools.cache

@@ -16,8 +16,6 @@ from bitladder.simulation.kernel import compiled
 from bitladder.simulation.kernel.build import KernelUnavailableError, library
 from bitladder.simulation.kernel.layout import dense, rows_and_channels
 
-_DEVICES = ("cpu", "cuda")
-
 
 def accelerate(quantizer: nn.Module) -> None:
     """Have one of AIMET's quantizers run the kernel wherever it applies; nothing else changes.
@@ -75,6 +73,10 @@ class FakeQuantize(torch.autograd.Function):
         return dx, dlow, dhigh, None
 
 
+def _runs_on(device: str) -> bool:
+    return device == "cpu" or (device == "cuda" and compiled.is_available())
+
+
 def _in_cpp(x: Tensor) -> bool:
     return x.device.type == "cpu"
 
@@ -113,7 +115,8 @@ def _fused_type() -> Any:
                 low is None
                 or high is None
                 or not (x.dtype == low.dtype == torch.float32)
-                or not (x.device == low.device and x.device.type in _DEVICES)
+                or x.device != low.device
+                or not _runs_on(x.device.type)
                 or self.block_size is not None
                 or self.zero_point_shift
                 or not self.is_initialized()
