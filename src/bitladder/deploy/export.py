@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import sys
@@ -61,7 +62,7 @@ class Traced:
             How many biases lie on such a grid now, in words.
         """
         parameters = self._parameters()
-        found = integer_biases(self._graph, self._parsed())
+        found = integer_biases(self._graph, self._grids)
         known = found.keys() & parameters.keys()
         for name in known:
             parameters[name].copy_(torch.from_numpy(found[name]))
@@ -108,7 +109,7 @@ class Traced:
         """
         model = quantize_graph(
             self._graph,
-            self._parsed(),
+            self._grids,
             int4=target == "htp" if int4 is None else int4,
             one_sign=target == "htp",
         )
@@ -118,7 +119,8 @@ class Traced:
     def _parameters(self) -> dict[str, nn.Parameter]:
         return dict(self.simulated.module.named_parameters())
 
-    def _parsed(self) -> dict[str, Encoding]:
+    @functools.cached_property
+    def _grids(self) -> dict[str, Encoding]:
         return parse_encodings(self._encodings, "encodings")
 
 
