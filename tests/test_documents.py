@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bitladder.cli import app
+from bitladder.pipeline.local_cluster import WORKER_ENVIRONMENT
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -138,6 +139,12 @@ def test_at_4_bit_the_loss_is_what_the_documents_claim():
 def test_the_study_reference_is_what_the_options_say():
     script = importlib.import_module("make_study_reference")
     assert (ROOT / "docs" / "studies.md").read_text() == script.page()
+
+
+def test_workers_started_by_hand_get_the_environment_of_local_ones():
+    lines = re.findall(r"^export (.*)$", (ROOT / "docs" / "clusters.md").read_text(), re.MULTILINE)
+    told = dict(word.split("=", 1) for line in lines for word in line.split())
+    assert told == WORKER_ENVIRONMENT
 
 
 def test_links_between_documents_lead_somewhere():
