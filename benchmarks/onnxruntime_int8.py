@@ -2,7 +2,7 @@
 
 The columns of a study's results, for networks with seeded weights.
 
-python benchmarks/onnxruntime_int8.py [--batch 256] [--models ...]
+python benchmarks/onnxruntime_int8.py [--batch 256] [--models ...] [--rounds 8] [--quick]
 """
 
 import tempfile
@@ -17,14 +17,14 @@ from bitladder import deploy, targets
 from bitladder.techniques.fold_batch_norm import fold_batch_norm
 
 
-def measure(name: str, images: Tensor) -> Mapping[str, targets.Speed]:
+def measure(name: str, images: Tensor, rounds: int) -> Mapping[str, targets.Speed]:
     folded, _ = fold_batch_norm(network(name))
     traced = deploy.Traced(simulated(folded, "w8a8", images))
     with tempfile.TemporaryDirectory() as folder:
         files = {"float": Path(folder) / "float.onnx", "int8": Path(folder) / "int8.onnx"}
         traced.write_float(files["float"], Path(folder) / "encodings.json")
         traced.write_qdq(files["int8"])
-        return targets.speeds(files, images.contiguous().numpy())
+        return targets.speeds(files, images.contiguous().numpy(), rounds=rounds)
 
 
 def main() -> None:
@@ -33,7 +33,7 @@ def main() -> None:
     print(f"{machine()}; onnxruntime {onnxruntime.__version__}; 32x32, w8a8\n")
     rows = []
     for name in given.models:
-        found = measure(name, images)
+        found = measure(name, images, given.rounds)
         plain, int8 = found["float"], found["int8"]
         rows.append(
             [

@@ -7,9 +7,7 @@ fine-tunes, exports and verifies each of its cells, whose precisions differ.
 """
 
 import argparse
-import datetime
 import os
-import platform
 import tempfile
 import threading
 import time
@@ -17,7 +15,7 @@ import time
 import altair
 import pandas
 import psutil
-from measure import print_table
+from measure import machine, print_table
 
 import bitladder as bl
 from bitladder import pipeline
@@ -105,9 +103,9 @@ def main():
                     "report": report,
                 }
             )
-            print(rows[-1], flush=True)
-    where = f"{os.cpu_count()} cores, {platform.machine()}, load {os.getloadavg()[0]:.1f}"
-    print(f"\n{given.model}, {given.steps} steps; {where}; {datetime.date.today()}\n")
+            print("  ".join(_cells(rows[-1])), flush=True)
+    where = machine(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    print(f"\n{where}; {given.model}, {given.steps} steps\n")
     heads = ["workers", "cells", "study", "cells a minute", "peak memory of a worker", "report"]
     print_table(heads, [_cells(row) for row in rows])
     if given.chart:

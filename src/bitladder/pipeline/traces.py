@@ -43,8 +43,7 @@ class Traces:
         return not needed
 
     def _resident(self) -> int:
-        bytes_: int = self._process.memory_info().rss
-        return bytes_
+        return int(self._process.memory_info().rss)
 
 
 def _give_back() -> None:

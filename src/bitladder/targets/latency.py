@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from bitladder.targets.onnxruntime_cpu import OnnxRuntimeSession
 
-_ROUNDS = 5
 _SINGLES = 20  # runs of one image in a round
 
 
@@ -30,19 +29,22 @@ class Speed:
     images_per_second: float
 
 
-def speeds(files: Mapping[str, Path], images: NDArray[np.float32]) -> dict[str, Speed]:
+def speeds(
+    files: Mapping[str, Path], images: NDArray[np.float32], *, rounds: int = 5
+) -> dict[str, Speed]:
     """Run files in turns, so that what else the machine does falls on all of them.
 
     Args:
         files: ONNX files by name.
         images: (N, C, H, W), the batch.
+        rounds: of all files; the best of them counts.
 
     Raises:
         TargetError: ONNX Runtime refuses a file.
     """
     sessions = {name: OnnxRuntimeSession(path, threads=1) for name, path in files.items()}
     best = dict.fromkeys(itertools.product(files, (False, True)), float("inf"))
-    for _ in range(_ROUNDS):
+    for _ in range(rounds):
         for name, session in sessions.items():
             for whole, given in ((False, images[:1]), (True, images)):
                 for _ in range(1 if whole else _SINGLES):
