@@ -5,25 +5,10 @@ python benchmarks/allocator.py [--models ...] [--rounds 3]
 
 from __future__ import annotations
 
-import json
-import os
-import resource
-import subprocess
-import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
-from measure import (
-    arguments,
-    batch,
-    interleave,
-    machine,
-    network,
-    print_row,
-    print_table,
-    simulated,
-    training_step,
-)
+from measure import alone, arguments, machine, print_row, print_table, steps
 
 from bitladder.pipeline.local_cluster import WORKER_ENVIRONMENT
 
@@ -34,41 +19,24 @@ _ENVIRONMENTS = {
 }
 
 
-def steps(name: str) -> None:
-    """Print seconds of a float and of a quantized step, and the process's peak memory."""
-    torch.set_flush_denormal(True)
-    images, labels = batch(256)
-    runs = {
-        "float": training_step(network(name), images, labels),
-        "quantized": training_step(simulated(network(name), "w8a8", images), images, labels),
-    }
-    found = interleave(runs, _STEPS)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(json.dumps({**found, "gigabytes": peak}))
-
-
 def measure(name: str, rounds: int) -> dict[str, dict[str, float]]:
     """The smallest figures of processes in both environments, which run in turns."""
     best: dict[str, dict[str, float]] = {}
     for _ in range(rounds):
         for kind, environment in _ENVIRONMENTS.items():
-            command = [sys.executable, __file__, "--models", name, "--steps"]
-            environment = {**os.environ, **environment}
-            text = subprocess.run(
-                command, env=environment, capture_output=True, text=True, check=True
-            ).stdout
-            found = json.loads(text.splitlines()[-1])
+            found = alone(as_a_worker_does, name, **environment)
             before = best.get(kind, found)
             best[kind] = {key: min(value, before[key]) for key, value in found.items()}
     return best
 
 
+def as_a_worker_does(name: str) -> dict[str, float]:
+    """Both steps, not on the main thread of the process."""
+    with ThreadPoolExecutor(1, initializer=torch.set_flush_denormal, initargs=(True,)) as thread:
+        return thread.submit(steps, name, "w8a8", 256, 32, _STEPS).result()
+
+
 def main() -> None:
-    if sys.argv[-1] == "--steps":  # as in a worker, not on the process's main thread
-        thread = threading.Thread(target=steps, args=(sys.argv[-2],))
-        thread.start()
-        thread.join()
-        return
     given = arguments(__doc__)
     print(f"{machine()}; batch 256, 32x32; smallest of {given.rounds} processes\n")
     heads = ["", "float step", "in a worker", "ratio", "QAT step", "in a worker", "ratio"]

@@ -8,13 +8,12 @@ python benchmarks/fast_path_accuracy.py [--seeds 5] [--steps 60] [--models ...] 
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import tempfile
 from pathlib import Path
 
 import torch
-from measure import arguments, machine, print_row, print_table
+from measure import alone, arguments, machine, print_row, print_table
 from scipy import stats
 
 from bitladder import data, models, simulation, training
@@ -30,15 +29,12 @@ from bitladder.options import (
 from bitladder.techniques.fold_batch_norm import fold_batch_norm
 
 _FLOAT_STEPS = 100
-_PATHS = ("fast", "own")
-_Work = tuple[str, str, str, int, int]
+_PATHS: tuple[dict[str, str], ...] = ({}, {"BITLADDER_KERNEL": "0"})  # whether there is a kernel
 
 
-def rungs(path: str, dataset: str, name: str, seed: int, steps: int) -> list[Accuracy]:
+def rungs(dataset: str, name: str, seed: int, steps: int) -> list[Accuracy]:
     """Accuracy of the float network, calibrated at w4a4, and trained at w4a4."""
     torch.set_num_threads(1)
-    if path == "own":
-        os.environ["BITLADDER_KERNEL"] = "0"
     loaded = data.load(DatasetOptions(name=dataset), LoaderOptions(), seed=seed)
     model = models.build(
         ModelOptions(name=name), classes=loaded.classes, shape=loaded.shape, seed=seed
@@ -52,7 +48,7 @@ def rungs(path: str, dataset: str, name: str, seed: int, steps: int) -> list[Acc
         shape=loaded.shape,
         options=Calibrate(images=500),
     )
-    trained = quantized.module if path == "own" else quantized
+    trained = quantized.module if os.environ.get("BITLADDER_KERNEL") == "0" else quantized
     quantized.calibrate(data.calibration_images(loaded, 500))
     found.append(accuracy(trained, loaded))
     fit(trained, loaded, seed, steps, 1e-3)
@@ -84,18 +80,13 @@ def main() -> None:
     for name in given.models:
         differences = []
         for seed in range(given.seeds):
-            fast, own = (alone((path, given.dataset, name, seed, given.steps)) for path in _PATHS)
+            work = (given.dataset, name, seed, given.steps)
+            fast, own = (alone(rungs, *work, **path) for path in _PATHS)
             assert fast[0] == own[0]  # the same float network
             cells = [fast[0], fast[1], own[1], fast[2], own[2]]
             print_row([name, str(seed), *map(str, cells)])
             differences.append(fast[2].value - own[2].value)
         print(f"\n{name}: fast - own {mean_with_interval(differences)}\n", flush=True)
-
-
-def alone(work: _Work) -> list[Accuracy]:
-    """The rungs, in a process of its own: whether the kernel runs is settled once for each."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(rungs, work)
 
 
 def mean_with_interval(differences: list[float]) -> str:

@@ -5,14 +5,11 @@ python benchmarks/growth.py [--chart docs/figures/growth.svg] [--quick]
 
 from __future__ import annotations
 
-import multiprocessing
-import resource
 from typing import Any
 
 import altair
 import pandas
-from measure import arguments, batch, interleave, machine, network, print_table, simulated
-from measure import training_step as step
+from measure import alone, arguments, machine, print_table, steps
 
 from bitladder.report.palette import LIGHT, chart_config
 
@@ -38,21 +35,11 @@ def cases() -> list[tuple[str, dict[str, object]]]:
     return found
 
 
-def measure(case: dict[str, object], rounds: int) -> dict[str, object]:
+def measure(case: dict[str, Any], rounds: int) -> dict[str, Any]:
     """Both steps and the peak memory of a process that does only this."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return {**case, **pool.apply(_steps, (case, rounds))}
-
-
-def _steps(case: dict[str, object], rounds: int) -> dict[str, float]:
-    arguments_of = (str(case["model"]), int(str(case["resolution"])))
-    images, labels = batch(int(str(case["batch"])), arguments_of[1])
-    steps = {"float": step(network(*arguments_of), images, labels)}
-    quantized = simulated(network(*arguments_of), str(case["precision"]), images)
-    steps["quantized"] = step(quantized, images, labels)
-    best = interleave(steps, rounds)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    return {**best, "ratio": best["quantized"] / best["float"], "gigabytes": peak}
+    given = (case["model"], case["precision"], case["batch"], case["resolution"], rounds)
+    found = alone(steps, *given)
+    return {**case, **found, "ratio": found["quantized"] / found["float"]}
 
 
 def main() -> None:

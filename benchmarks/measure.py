@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import multiprocessing
 import os
 import platform
+import resource
 import sys
 import time
 import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +27,7 @@ from bitladder.simulation.aimet import aimet
 NETWORKS = ("mobilenet_v2", "resnet18", "shufflenet_v2_x0_5")
 CLASSES = 10
 _Key = TypeVar("_Key", bound=Hashable)
+_Found = TypeVar("_Found")
 
 
 def arguments(description: str | None, **defaults: object) -> argparse.Namespace:
@@ -120,6 +124,30 @@ def training_step(model: nn.Module, images: Tensor, labels: Tensor) -> Callable[
         optimizer.step()
 
     return step
+
+
+def steps(model: str, precision: str, size: int, resolution: int, rounds: int) -> dict[str, float]:
+    """Seconds of a float and of a quantized step, and the peak memory of this process.
+
+    In a process that does only this, both networks are what the memory is for.
+    """
+    torch.set_num_threads(1)
+    images, labels = batch(size, resolution)
+    runs = {"float": training_step(network(model, resolution), images, labels)}
+    quantized = simulated(network(model, resolution), precision, images)
+    runs["quantized"] = training_step(quantized, images, labels)
+    best = interleave(runs, rounds)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return {**best, "gigabytes": peak}
+
+
+def alone(function: Callable[..., _Found], *given: object, **environment: str) -> _Found:
+    """Call a function in a process of its own, with these variables in its environment."""
+    with (
+        mock.patch.dict(os.environ, environment),
+        multiprocessing.get_context("spawn").Pool(1) as pool,
+    ):
+        return pool.apply(function, given)
 
 
 def interleave(functions: Mapping[_Key, Callable[[], object]], rounds: int) -> dict[_Key, float]:
