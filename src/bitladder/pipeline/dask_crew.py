@@ -113,7 +113,7 @@ class DaskCrew:
         )
         self._futures[future] = stage
         future.add_done_callback(self._done.put)
-        # Letting go of a future sends a message, and Dask sends one in 10 ms: the stage goes first.
+        # Letting go of a future sends a message; the stage's own goes first.
         self._ended.clear()
 
     def ended(self, timeout: float) -> list[Outcome]:
