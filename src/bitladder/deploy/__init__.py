@@ -2,7 +2,6 @@
 
 from bitladder.deploy.encodings import Encoding, read_encodings
 from bitladder.deploy.export import INTEGER_BIASES, Traced
-from bitladder.deploy.qdq import quantize_graph
 from bitladder.deploy.sizes import Sizes, sizes
 
 __all__ = [
@@ -10,7 +9,6 @@ __all__ = [
     "Encoding",
     "Sizes",
     "Traced",
-    "quantize_graph",
     "read_encodings",
     "sizes",
 ]

@@ -1,11 +1,12 @@
-"""Encodings of tensors: AIMET's JSON (version 2.0.0) as typed values, and their grids."""
+"""Encodings of tensors: grids as typed values, from quantizers, and from and to AIMET's JSON."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,82 @@ class Encoding:
         integers = np.rint(values / scale).astype(np.int64) + zero_point
         clipped: NDArray[np.int64] = np.clip(integers, self.integer_min, self.integer_max)
         return clipped
+
+
+def encoding_of(name: str, quantizer: Any) -> Encoding:
+    """The grid of a quantizer of the simulation that has a range.
+
+    Args:
+        name: of the tensor.
+        quantizer: AIMET's; one range, or one a channel along one axis.
+
+    Raises:
+        ExportError: it has ranges along several axes.
+    """
+    scale = quantizer.get_scale().detach().cpu().numpy().astype(np.float32)
+    zero_point = -np.rint(quantizer.get_offset().detach().cpu().numpy()).astype(np.int64)
+    channels = [axis for axis, length in enumerate(scale.shape) if length > 1]
+    if len(channels) > 1:
+        raise ExportError(f"'{name}': ranges along {len(channels)} axes; one is supported")
+    shape = (-1,) if channels else ()
+    return Encoding(
+        name=name,
+        bits=int(quantizer.bitwidth),
+        signed=quantizer.qmin < 0,
+        scale=scale.reshape(shape),
+        zero_point=np.broadcast_to(zero_point, scale.shape).reshape(shape),
+        axis=channels[0] if channels else None,
+    )
+
+
+def dump_encodings(grids: Mapping[str, Encoding], parameters: Collection[str], version: str) -> str:
+    """Encodings as AIMET's JSON.
+
+    Args:
+        grids: by the names of the float file's tensors.
+        parameters: which of them are constants of that file.
+        version: ``1.0.0`` or ``2.0.0``.
+    """
+    producer = {"package": "bitladder", "version": package_version("bitladder")}
+    if version == "2.0.0":
+        entries = [_entry(name, grids[name]) for name in sorted(grids)]
+        content: dict[str, Any] = {"producer": producer, "version": version, "encodings": entries}
+    else:
+        old = {name: _old_entry(name, grid) for name, grid in sorted(grids.items())}
+        content = {
+            "producer": producer,
+            "version": version,
+            "activation_encodings": [e for name, e in old.items() if name not in parameters],
+            "param_encodings": [e for name, e in old.items() if name in parameters],
+        }
+    return json.dumps(content, indent=1)
+
+
+def _entry(name: str, grid: Encoding) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "name": name,
+        "output_dtype": f"{'' if grid.signed else 'u'}int{grid.bits}",
+        "y_scale": grid.scale.astype(np.float64).tolist(),
+    }
+    if grid.zero_point.any():
+        entry["y_zero_point"] = grid.zero_point.tolist()
+    if grid.axis is not None:
+        entry["axis"] = grid.axis
+    return entry
+
+
+def _old_entry(name: str, grid: Encoding) -> dict[str, Any]:
+    """Version 1.0.0: an offset that counts from the smallest of unsigned integers."""
+    lowest = -(1 << (grid.bits - 1)) if grid.signed else 0
+    return {
+        "name": name,
+        "dtype": "INT",
+        "bw": grid.bits,
+        "is_sym": bool(grid.signed and not grid.zero_point.any()),
+        "enc_type": "PER_TENSOR" if grid.axis is None else "PER_CHANNEL",
+        "scale": np.atleast_1d(grid.scale).astype(np.float64).tolist(),
+        "offset": np.atleast_1d(lowest - grid.zero_point).tolist(),
+    }
 
 
 def read_encodings(path: Path) -> dict[str, Encoding]:

@@ -1,73 +1,105 @@
-"""Make a traced ONNX graph plain: constants folded, any batch size, nothing left that is unread."""
+"""An ONNX graph while it is written: nodes in order, constants by name, names that are new."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import onnx
-import onnx_ir
-from onnx import numpy_helper
-from onnxscript import optimizer
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
 
-TRACED_BATCH = 5
-"""Images a network is traced with: a number that is unlikely to be anything but the batch."""
+OPSET = 21
+"""The first with 4-bit and 16-bit integers in QuantizeLinear."""
+_IR_VERSION = 10
+INPUT, OUTPUT = "image", "logits"
 
 
-def clean(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the graph with constants folded and its batch size free.
+class Graph:
+    """Nodes and constants of an ONNX model to be."""
 
-    Shapes that tracing wrote out (``x.view(batch, groups, ...)``) are folded at ``TRACED_BATCH``
-    images; a Reshape to that batch then copies its input's instead (ONNX: a 0 in the shape). The
-    names of all tensors that stay are kept, since encodings refer to them.
-    """
-    intermediate = onnx_ir.from_proto(model)
-    optimizer.fold_constants(intermediate, onnx_shape_inference=True)
-    optimizer.remove_unused_nodes(intermediate)
-    folded = onnx_ir.to_proto(intermediate)
-    _constants_to_initializers(folded.graph)
-    _free_batch(folded.graph)
-    del folded.graph.value_info[:]
-    return folded
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.tensors: dict[str, onnx.TensorProto] = {}
+        self.names: set[str] = {INPUT, OUTPUT}
+
+    def new_name(self, wanted: str) -> str:
+        """The name, or one with a number behind it where it is taken."""
+        name, count = wanted, 1
+        while name in self.names or name in self.tensors:
+            count += 1
+            name = f"{wanted}_{count}"
+        self.names.add(name)
+        return name
+
+    def is_made(self, name: str) -> bool:
+        """Whether a tensor of that name is there."""
+        return name in self.tensors or any(name in node.output for node in self.nodes)
+
+    def add(
+        self, kind: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any
+    ) -> None:
+        """Add a node."""
+        self.nodes.append(helper.make_node(kind, list(inputs), list(outputs), **attributes))
+
+    def tensor(self, name: str, values: NDArray[Any]) -> str:
+        """Add a constant under a name, which is its own."""
+        self.tensors[name] = numpy_helper.from_array(np.asarray(values), name)
+        return name
+
+    def nibbles(self, name: str, values: NDArray[np.int64], *, signed: bool = True) -> str:
+        """Add a constant of 4-bit integers, two in a byte."""
+        packed = values.ravel().astype(np.uint8) & 0xF
+        packed = np.append(packed, np.zeros(packed.size % 2, np.uint8))
+        content = (packed[::2] | packed[1::2] << 4).tobytes()
+        kind = TensorProto.INT4 if signed else TensorProto.UINT4
+        self.tensors[name] = helper.make_tensor(name, kind, values.shape, content, raw=True)
+        return name
+
+    def rename(self, old: str, new: str, since: int) -> None:
+        """Give a tensor another name in all nodes from number ``since`` on."""
+        for node in self.nodes[since:]:
+            for names in (node.input, node.output):
+                for place, name in enumerate(names):
+                    if name == old:
+                        names[place] = new
+
+    def model(
+        self, given: Sequence[onnx.ValueInfoProto], made: Sequence[onnx.ValueInfoProto]
+    ) -> onnx.ModelProto:
+        """The whole model, without nodes that nothing reads."""
+        nodes = _needed(self.nodes, {value.name for value in made})
+        read = {name for node in nodes for name in node.input}
+        graph = helper.make_graph(
+            nodes,
+            "bitladder",
+            list(given),
+            list(made),
+            [self.tensors[name] for name in sorted(self.tensors.keys() & read)],
+        )
+        opset = helper.make_opsetid("", OPSET)
+        model = helper.make_model(graph, opset_imports=[opset], ir_version=_IR_VERSION)
+        model.producer_name = "bitladder"
+        onnx.checker.check_model(model)
+        return model
+
+
+def _needed(nodes: Sequence[onnx.NodeProto], wanted: set[str]) -> list[onnx.NodeProto]:
+    kept = []
+    for node in reversed(nodes):
+        if wanted & set(node.output):
+            kept.append(node)
+            wanted |= set(node.input)
+    return kept[::-1]
+
+
+def described(name: str, sizes: Sequence[int], free: Sequence[bool]) -> onnx.ValueInfoProto:
+    """A float tensor of the graph's border, with ``batch`` for a dimension of the batch's."""
+    shape = ["batch" if grows else size for size, grows in zip(sizes, free, strict=True)]
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
 
 def initializers(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
     """The graph's constants by name."""
     return {tensor.name: tensor for tensor in graph.initializer}
-
-
-def _constants_to_initializers(graph: onnx.GraphProto) -> None:
-    """Turn Constant nodes, and identities of constants, into initializers of their names."""
-    constants = initializers(graph)
-    kept = []
-    for node in graph.node:
-        if node.op_type == "Constant":
-            value = onnx.TensorProto()
-            value.CopyFrom(node.attribute[0].t)
-        elif node.op_type == "Identity" and node.input[0] in constants:
-            value = onnx.TensorProto()
-            value.CopyFrom(constants[node.input[0]])
-        else:
-            kept.append(node)
-            continue
-        value.name = node.output[0]
-        constants[value.name] = value
-    del graph.node[:]
-    graph.node.extend(kept)
-    read = {name for node in kept for name in node.input}
-    del graph.initializer[:]
-    graph.initializer.extend(tensor for name, tensor in constants.items() if name in read)
-
-
-def _free_batch(graph: onnx.GraphProto) -> None:
-    constants = initializers(graph)
-    for node in graph.node:
-        if node.op_type != "Reshape" or node.input[1] not in constants:
-            continue
-        shape = numpy_helper.to_array(constants[node.input[1]]).copy()
-        if len(shape) and shape[0] == TRACED_BATCH:
-            shape[0] = 0
-            name = f"{node.output[0]}_shape"  # the constant may have other readers
-            graph.initializer.append(numpy_helper.from_array(shape.astype(np.int64), name))
-            node.input[1] = name
-            del node.attribute[:]  # allowzero would read the 0 as a size
-    for value in (*graph.input, *graph.output):
-        value.type.tensor_type.shape.dim[0].dim_param = "batch"

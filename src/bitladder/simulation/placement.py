@@ -1,48 +1,167 @@
-"""Where quantizers stand: none between a layer and its activation, wider ones at the edges."""
+"""Where quantizers stand: one rule from the operator table, for simulation and files alike.
+
+What an operator computes is rounded once, to a grid of its own. A batch norm behind a layer, and
+an activation that only clamps, are computed with what stands before them, so that rounding comes
+after them. What only moves values stays on the grid that they are on. What an operator on integers
+reads without a grid is rounded as it enters.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from torch.nn.modules.conv import _ConvNd as Convolution
 
+from bitladder.operators import Grid, grid_of, of_node
+
 _IMAGE_CHANNELS = 3
 _Layer: TypeAlias = Convolution | nn.Linear
+_Make: TypeAlias = Callable[[], nn.Module]
 
 
-def fuse_operations(module: fx.GraphModule) -> None:
-    """Round once after a convolution or linear layer, the batch norm behind it and its ReLU.
+def place(module: fx.GraphModule, make: _Make) -> None:
+    """Put quantizers where the operator table has them, and take all others off.
 
-    Targets compute the three as one operation. AIMET's configs say so for convolutions, but its
-    graph does not match them on depthwise ones, which would then be rounded twice, in two ranges
-    where the activation is ReLU6.
+    Those that AIMET made stay where one belongs, with what its config says of them.
+
+    Args:
+        module: AIMET's simulated network.
+        make: makes an activation quantizer where AIMET has none.
     """
     modules = dict(module.named_modules())
-    for node in module.graph.nodes:
-        if node.op != "call_module" or not isinstance(modules[node.target], _Layer):
+    for node in module.graph.find_nodes(op="call_module"):
+        called = modules[str(node.target)]
+        if not hasattr(called, "output_quantizers"):
             continue
-        last = _only_reader(node, modules, BatchNorm)
-        if last is not None:
-            modules[node.target].output_quantizers[0] = None
-            norm = modules[str(last.target)]
-            for name in norm.param_quantizers:
-                norm.param_quantizers[name] = None
-        activation = _only_reader(last or node, modules, nn.ReLU, nn.ReLU6)
-        if activation is not None and any(_output_quantizers(modules[str(activation.target)])):
-            modules[str((last or node).target)].output_quantizers[0] = None
+        _place_parameters(node, called)
+        rounded = grid_of(node, called) is Grid.OWN and _fused_with(node, modules) is None
+        _set(called.output_quantizers, 0, make if rounded else None)
+    entering: dict[fx.Node, nn.Module] = {}
+    for node in module.graph.find_nodes(op="call_module"):
+        called = modules[str(node.target)]
+        if hasattr(called, "input_quantizers"):
+            _place_inputs(node, called, modules, make, entering)
 
 
-def _only_reader(
-    node: fx.Node, modules: dict[str, nn.Module], *kinds: type[nn.Module]
-) -> fx.Node | None:
-    """The one operation that reads a node's output, if it is of one of these kinds."""
-    readers = list(node.users)
-    if len(readers) != 1 or not isinstance(modules.get(str(readers[0].target)), kinds):
+def _place_parameters(node: fx.Node, called: Any) -> None:
+    operator = of_node(node, called)
+    weights = operator.weights if operator is not None else ()
+    for name in called.param_quantizers:
+        if name not in weights:
+            called.param_quantizers[name] = None
+
+
+def _set(places: Any, place: int, make: _Make | None) -> None:
+    if place >= len(places):
+        return
+    if make is None:
+        places[place] = None
+    elif places[place] is None:
+        places[place] = make()
+
+
+def _place_inputs(
+    node: fx.Node,
+    called: Any,
+    modules: dict[str, nn.Module],
+    make: _Make,
+    entering: dict[fx.Node, nn.Module],
+) -> None:
+    """Round what an operator reads and nobody has rounded; readers of one tensor share a grid."""
+    on_integers = grid_of(node, called) is Grid.OWN
+    for place in range(len(called.input_quantizers)):
+        source = node.args[place] if place < len(node.args) else None
+        wanted = (
+            on_integers
+            and isinstance(source, fx.Node)
+            and not _is_fused(source, node, modules)
+            and quantizer_of(source, modules) is None
+            and _is_tensor(source, modules)
+        )
+        if not wanted:
+            called.input_quantizers[place] = None
+            continue
+        assert isinstance(source, fx.Node)
+        origin = _origin(source, modules)
+        if origin not in entering:
+            own = called.input_quantizers[place]
+            entering[origin] = make() if own is None else own
+        called.input_quantizers[place] = entering[origin]
+
+
+def _is_fused(source: fx.Node, reader: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    """Whether a node is computed with the one that reads it."""
+    return _fused_with(source, modules) is reader
+
+
+def _fused_with(node: fx.Node, modules: dict[str, nn.Module]) -> fx.Node | None:
+    """The operator behind a node that is computed with it, and rounded in its place."""
+    called = modules.get(str(node.target)) if node.op == "call_module" else None
+    if called is None or grid_of(node, called) is not Grid.OWN:
         return None
-    return readers[0]
+    reader = _only_reader(node, modules)
+    if reader is None:
+        return None
+    behind = modules[str(reader.target)]
+    if isinstance(called, _Layer) and isinstance(behind, BatchNorm):
+        return reader
+    operator, own = of_node(reader, behind), of_node(node, called)
+    clamps = operator is not None and operator.bounds is not None
+    return reader if clamps and own is not None and own.bounds is None else None
+
+
+def _only_reader(node: fx.Node, modules: dict[str, nn.Module]) -> fx.Node | None:
+    """The one operator that reads a node's output."""
+    readers = list(node.users)
+    if len(readers) != 1 or readers[0].op != "call_module" or node not in readers[0].args:
+        return None
+    return readers[0] if str(readers[0].target) in modules else None
+
+
+def quantizer_of(source: Any, modules: dict[str, nn.Module]) -> Any | None:
+    """The quantizer whose grid a node's output lies on, or None."""
+    while isinstance(source, fx.Node) and source.op.startswith("call_"):
+        called = modules.get(str(source.target)) if source.op == "call_module" else None
+        found = next(_output_quantizers(called), None)
+        if found is not None:
+            return found
+        if grid_of(source, called) is not Grid.INPUT or not source.args:
+            return None
+        own = next(iter(getattr(called, "input_quantizers", ())), None)
+        if own is not None:
+            return own
+        source = source.args[0]
+    return None
+
+
+def _origin(source: fx.Node, modules: dict[str, nn.Module]) -> fx.Node:
+    """The node whose values a node only moves."""
+    while source.op.startswith("call_") and source.args and isinstance(source.args[0], fx.Node):
+        called = modules.get(str(source.target)) if source.op == "call_module" else None
+        if grid_of(source, called) is not Grid.INPUT:
+            break
+        source = source.args[0]
+    return source
+
+
+def _is_tensor(source: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    """Whether a node gives real numbers in a tensor that a grid can hold."""
+    if source.op in ("placeholder", "get_attr"):
+        return True
+    called = modules.get(str(source.target)) if source.op == "call_module" else None
+    if called is not None:
+        return grid_of(source, called) is not Grid.NONE
+    return "tensor" in source.meta.get("kind", "tensor")
+
+
+def input_grid(module: fx.GraphModule, node: fx.Node) -> Any | None:
+    """The quantizer of what a layer reads first: its own, or that of where it comes from."""
+    modules = dict(module.named_modules())
+    own = next(iter(getattr(modules[str(node.target)], "input_quantizers", ())), None)
+    return own if own is not None else quantizer_of(node.args[0], modules)
 
 
 def rectified_quantizers(module: fx.GraphModule) -> Iterator[Any]:
@@ -66,41 +185,27 @@ def edge_quantizers(module: fx.GraphModule) -> Iterator[Any]:
         if node.op == "call_module" and isinstance(modules[node.target], _Layer)
     ]
     for node in layers:
-        layer = modules[node.target]
+        layer: Any = modules[node.target]
         if node is not layers[-1] and getattr(layer, "in_channels", None) not in range(
             1, _IMAGE_CHANNELS + 1
         ):
             continue
-        yield layer.param_quantizers["weight"]
-        yield from _input_quantizers(node, modules)
+        if layer.param_quantizers["weight"] is not None:
+            yield layer.param_quantizers["weight"]
+        given = input_grid(module, node)
+        if given is not None:
+            yield given
     if layers:
         yield from _output_quantizers(modules[layers[-1].target])
 
 
 def logits_quantizer(module: fx.GraphModule) -> Any | None:
     """The quantizer that the network's output comes from, or None."""
-    modules = dict(module.named_modules())
-    [output] = [node for node in module.graph.nodes if node.op == "output"]
-    return next(_made_by(output.args[0], modules), None)
+    [output] = module.graph.find_nodes(op="output")
+    return quantizer_of(output.args[0], dict(module.named_modules()))
 
 
-def _input_quantizers(node: fx.Node, modules: dict[str, nn.Module]) -> Iterator[Any]:
-    """The quantizer of a layer's input: its own, or that of the operation it comes from."""
-    layer = modules[str(node.target)]
-    own = [quantizer for quantizer in getattr(layer, "input_quantizers", ()) if quantizer]
-    yield from own or _made_by(node.args[0], modules)
-
-
-def _made_by(source: Any, modules: dict[str, nn.Module]) -> Iterator[Any]:
-    """Quantizers of the last operation before ``source``, itself included, that has any."""
-    found: list[Any] = []
-    while not found and isinstance(source, fx.Node) and source.op == "call_module":
-        found = list(_output_quantizers(modules[str(source.target)]))
-        source = source.args[0] if source.args else None
-    yield from found
-
-
-def _output_quantizers(module: nn.Module) -> Iterator[Any]:
+def _output_quantizers(module: nn.Module | None) -> Iterator[Any]:
     for quantizer in getattr(module, "output_quantizers", ()):
         if quantizer is not None:
             yield quantizer

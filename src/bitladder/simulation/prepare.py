@@ -12,11 +12,12 @@ import torch
 from torch import Tensor, fx, nn
 
 from bitladder.errors import ModelError
-from bitladder.simulation.aimet import aimet, quiet
+from bitladder.simulation.aimet import quiet
+from bitladder.simulation.plain import make_plain
 from bitladder.simulation.rewrite import rewrite
 from bitladder.user_code import one_line
 
-_PREPARED = "bitladder_prepared"
+_PREPARED, _NOTES = "bitladder_prepared", "bitladder_notes"
 _TOLERANCE = 1e-3  # of the largest logit
 
 
@@ -33,20 +34,27 @@ def prepare(model: nn.Module) -> fx.GraphModule:
     model = copy.deepcopy(model).eval()
     if isinstance(model, fx.GraphModule) and _PREPARED in model.meta:
         return model
+    notes = make_plain(model)
     try:
         with quiet():
-            prepared: fx.GraphModule = aimet("model_preparer").prepare_model(
-                model, concrete_args=_defaults(model)
-            )
+            graph = fx.Tracer().trace(model, concrete_args=_defaults(model))
+            prepared = fx.GraphModule(model, graph)
     except Exception as error:  # tracing runs the user's forward, which can raise anything
         raise ModelError(
             f"torch.fx cannot trace {type(model).__name__}: {_first_line(error)}"
             f"{_place(error)}; write that line without looking at values or sizes, or move it "
             "into a function and register that with torch.fx.wrap, which is then taken as it is"
         ) from error
-    rewrite(prepared, model)
+    notes += rewrite(prepared, model)
     prepared.meta[_PREPARED] = True
+    prepared.meta[_NOTES] = tuple(notes)
     return prepared.eval()
+
+
+def notes_of(module: nn.Module) -> tuple[str, ...]:
+    """What a person should know of how a network was traced, a line each."""
+    found: tuple[str, ...] = getattr(module, "meta", {}).get(_NOTES, ())
+    return found
 
 
 @torch.no_grad()

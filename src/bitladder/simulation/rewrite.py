@@ -1,203 +1,224 @@
 """Make a traced network plain: every operation that computes a module, nothing that only checks.
 
-AIMET's preparing knows functions by their names and leaves what it does not know as it is, without
-a quantizer. What people write besides is brought here into the forms that techniques look for.
+Which function becomes which module stands in the operator table. What the table does not know stays
+as it is and runs in float.
 """
 
 from __future__ import annotations
 
-import inspect
+import copy
 import operator
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
-from torch import Tensor, fx, nn
-from torch.nn import functional
+from torch import fx, nn
 
+from bitladder.operators import conversions, function_name, of_node
 from bitladder.simulation.aimet import aimet
+from bitladder.simulation.conversions import CUSTOM, SPECIAL, Made, converted
 
-_Made: TypeAlias = tuple[nn.Module, tuple[Any, ...]]
-_Rule: TypeAlias = Callable[[fx.Node, fx.GraphModule], _Made | None]
-_CUSTOM = "_base.nn.modules.custom"  # AIMET's modules for functions
-_BATCH_NORMS = (nn.BatchNorm2d, nn.BatchNorm1d, nn.BatchNorm3d)
-# Operations that hand values on, or tell sizes: none of them needs a quantizer of its own.
-_MOVEMENT = {
-    "chunk", "contiguous", "detach", "dim", "dropout", "expand", "expand_as", "flatten", "float",
-    "getattr", "getitem", "movedim", "narrow", "permute", "repeat", "reshape", "reshape_as",
-    "select", "size", "split", "squeeze", "stochastic_depth", "swapaxes", "t", "tensor_split", "to",
-    "transpose", "unbind", "unflatten", "unsqueeze", "view",
-}  # fmt: skip
+# Functions and methods that tell a size or a type and compute no tensor.
+_NUMBERS = {"size", "dim", "ndimension", "numel", "len", "stride", "get_device", "is_floating_point",
+            "element_size"}  # fmt: skip
+_NUMBER_ATTRIBUTES = {"shape", "ndim", "device", "dtype", "is_cuda", "requires_grad", "layout"}
 
 
-def rewrite(graph_module: fx.GraphModule, original: nn.Module) -> None:
-    """Rewrite a prepared network in place; its function is kept.
+def rewrite(graph_module: fx.GraphModule, original: nn.Module) -> list[str]:
+    """Rewrite a traced network in place; its function is kept.
 
     Args:
-        graph_module: as AIMET has prepared it.
+        graph_module: as torch.fx traced it.
         original: the network it was traced from.
+
+    Returns:
+        What a person should know of it, a line each.
     """
-    changed = _drop_checks(graph_module)
+    notes: list[str] = []
+    _drop_checks(graph_module)
+    _tell_numbers(graph_module)
+    notes += _separate(graph_module)
     for node in list(graph_module.graph.nodes):
         made = _module_for(node, graph_module, original)
         if made is not None and not (_in_place(node) and _shares_memory(node)):
-            _replace(graph_module, node, *made)
-            changed = True
-    if changed:
-        graph_module.graph.eliminate_dead_code(_has_effect)
-        _drop_unread(graph_module)
-        graph_module.graph.lint()
-        graph_module.recompile()
+            _replace(graph_module, node, made)
+    _out_of_place(graph_module)
+    graph_module.graph.eliminate_dead_code(_has_effect)
+    _drop_unread(graph_module)
+    _tell_numbers(graph_module)
+    graph_module.graph.lint()
+    graph_module.recompile()
+    return notes
 
 
 def unquantized(graph_module: fx.GraphModule) -> list[str]:
     """Names of the operations that compute and are no modules, so that they stay in float."""
-    names = (_name(node) for node in graph_module.graph.nodes if _is_function(node))
-    return sorted({name for name in names if name not in _MOVEMENT and name not in dir(operator)})
+    found = set()
+    for node in graph_module.graph.nodes:
+        if node.op not in ("call_function", "call_method") or node.meta.get("kind") == "number":
+            continue
+        known = of_node(node, None)
+        if known is None and function_name(node) not in ("getitem", "getattr"):
+            found.add(function_name(node))
+        elif known is not None and known.why:
+            found.add(function_name(node))
+    return sorted(found)
 
 
-def _drop_checks(graph_module: fx.GraphModule) -> bool:
+def _drop_checks(graph_module: fx.GraphModule) -> None:
     """Take out assertions, arguments that keep their defaults, and modules that do nothing."""
     _, *others = graph_module.graph.find_nodes(op="placeholder")
-    dropped = False
     for node in list(graph_module.graph.nodes):
-        if _is_function(node) and _name(node) in ("_assert", "_assert_is_none"):
+        if _is_function(node) and function_name(node) in ("_assert", "_assert_is_none"):
             graph_module.graph.erase_node(node)
         elif node.op == "call_module" and type(_module(graph_module, node)) is nn.Identity:
             node.replace_all_uses_with(node.args[0])
             graph_module.graph.erase_node(node)
-        else:
-            continue
-        dropped = True
-    if dropped:
-        graph_module.graph.eliminate_dead_code(_has_effect)
+    graph_module.graph.eliminate_dead_code(_has_effect)
     for node in others:
         if not node.users:
             graph_module.graph.erase_node(node)
-            dropped = True
-    return dropped
 
 
-def _module_for(node: fx.Node, graph_module: fx.GraphModule, original: nn.Module) -> _Made | None:
-    """The module that computes what a node does, and its arguments, or None to leave it."""
+def _tell_numbers(graph_module: fx.GraphModule) -> None:
+    """Mark each node by whether it gives a tensor or a number, such as a size."""
+    for node in graph_module.graph.nodes:
+        node.meta["kind"] = "number" if _is_number(node) else "tensor"
+
+
+def _is_number(node: fx.Node) -> bool:
+    if not _is_function(node):
+        return False
+    name = function_name(node)
+    if name in _NUMBERS or (name == "getattr" and node.args[1] in _NUMBER_ATTRIBUTES):
+        return True
+    given = node.all_input_nodes
+    by_numbers = name in dir(operator) or name in ("getitem", "getattr", "int", "float", "round")
+    return by_numbers and bool(given) and all(one.meta.get("kind") == "number" for one in given)
+
+
+def _separate(graph_module: fx.GraphModule) -> list[str]:
+    """Give each call a module of its own, and each module its own parameters.
+
+    A module that is called twice would have one grid for two places. Weights that are shared are
+    copied; training then moves the copies apart, which the note says.
+    """
+    called: set[str] = set()
+    shared = 0
+    for node in graph_module.graph.find_nodes(op="call_module"):
+        name = str(node.target)
+        if name in called:
+            again = copy.deepcopy(_module(graph_module, node))
+            shared += any(True for _ in again.parameters())
+            parent, _, child = name.rpartition(".")
+            number = node.name.rpartition("_")[2]
+            node.target = _free_name(graph_module, parent, f"module_{child}_{number}")
+            graph_module.add_submodule(str(node.target), again)
+        called.add(str(node.target))
+    seen: set[int] = set()
+    for module in graph_module.modules():
+        for key, parameter in module._parameters.items():
+            if parameter is None:
+                continue
+            if id(parameter) in seen:
+                own = nn.Parameter(parameter.detach().clone(), parameter.requires_grad)
+                module._parameters[key] = own
+                shared += 1
+            seen.add(id(parameter))
+    if not shared:
+        return []
+    return [f"{shared} layers that share weights with others have copies of their own"]
+
+
+def _module_for(node: fx.Node, graph_module: fx.GraphModule, original: nn.Module) -> Made | None:
+    """The modules that compute what a node does, or None to leave it."""
     if node.op == "call_module":
         module = _module(graph_module, node)
-        if isinstance(module, nn.Softmax | nn.LogSoftmax) and len(node.args) == 2:
-            dim: Any = node.args[1]
-            return type(module)(dim), node.args[:1]
-        if isinstance(module, aimet(_CUSTOM).BatchNorm):
-            return _batch_norm(node, graph_module, original)
+        if isinstance(module, nn.SiLU):
+            return _silu(node)
         return None
-    return _BY_NAME[_name(node)](node, graph_module) if _name(node) in _BY_NAME else None
-
-
-def _batch_norm(node: fx.Node, graph_module: fx.GraphModule, original: nn.Module) -> _Made | None:
-    """A batch norm for the function, where its statistics are those of a batch norm's subclass."""
-    bound = _bind(functional.batch_norm, node)
-    source = bound["running_mean"]
-    if not _is_attribute(source):
+    name = function_name(node)
+    if not _is_function(node) or node.meta["kind"] == "number":
         return None
-    owner = original.get_submodule(source.target.rpartition(".")[0])
-    kind = next((k for k in _BATCH_NORMS if isinstance(owner, k)), None)
-    if kind is None:
-        return None
-    own = {
-        name: _attribute(graph_module, bound[name])
-        for name in ("running_mean", "running_var", "weight", "bias")
-        if _is_attribute(bound[name])
-    }
-    norm = kind(len(own["running_mean"]), eps=bound["eps"], momentum=bound["momentum"],
-                affine="weight" in own)  # fmt: skip
-    for name, value in own.items():
-        setattr(norm, name, value)
-    return norm.eval(), (bound["input"],)
+    if name == "silu":
+        return _silu(node)
+    if name in SPECIAL:
+        return SPECIAL[name](node, graph_module, original)
+    known = conversions().get(name)
+    return None if known is None else converted(node, known)
 
 
-def _linear(node: fx.Node, graph_module: fx.GraphModule) -> _Made | None:
-    given, bias = _argument(node, 1, "weight"), _argument(node, 2, "bias")
-    if not _is_attribute(given) or not (bias is None or _is_attribute(bias)):
-        return None
-    weight = _attribute(graph_module, given)
-    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
-    layer.weight = nn.Parameter(weight.detach())
-    if bias is not None:
-        layer.bias = nn.Parameter(_attribute(graph_module, bias).detach())
-    return layer, node.args[:1]
+def _silu(node: fx.Node) -> Made:
+    """``x sigmoid(x)`` as two operations, each with an integer kernel."""
+    return Made(
+        [
+            ("sigmoid", nn.Sigmoid(), (node.args[0],), {}),
+            ("", aimet(CUSTOM).Multiply(), (node.args[0], "sigmoid"), {}),
+        ]
+    )
 
 
-def _layer_norm(node: fx.Node, graph_module: fx.GraphModule) -> _Made | None:
-    bound = _bind(functional.layer_norm, node)
-    if not _is_attribute(bound["weight"]) or not _is_attribute(bound["bias"]):
-        return None
-    norm = nn.LayerNorm(bound["normalized_shape"], eps=bound["eps"])
-    norm.weight = nn.Parameter(_attribute(graph_module, bound["weight"]).detach())
-    norm.bias = nn.Parameter(_attribute(graph_module, bound["bias"]).detach())
-    return norm, (bound["input"],)
-
-
-def _rectified(node: fx.Node, graph_module: fx.GraphModule) -> _Made:
-    return nn.ReLU(), node.args[:1]
-
-
-def _clamped(node: fx.Node, graph_module: fx.GraphModule) -> _Made | None:
-    low, high = _argument(node, 1, "min"), _argument(node, 2, "max")
-    if low == 0 and high is None:
-        return nn.ReLU(), node.args[:1]
-    if low == 0 and high == 6:
-        return nn.ReLU6(), node.args[:1]
-    if isinstance(low, int | float) and isinstance(high, int | float):
-        return nn.Hardtanh(low, high), node.args[:1]
-    return None
-
-
-def _concatenated(node: fx.Node, graph_module: fx.GraphModule) -> _Made | None:
-    tensors, dim = node.args[0], _argument(node, 1, "dim", 0)
-    if not isinstance(tensors, list | tuple):
-        return None
-    return aimet(_CUSTOM).Concat(dim), tuple(tensors)
-
-
-def _calculated(module: str) -> _Rule:
-    """AIMET's module for an operation of two values."""
-
-    def make(node: fx.Node, graph_module: fx.GraphModule) -> _Made | None:
-        if len(node.args) != 2 or node.kwargs:
-            return None
-        return getattr(aimet(_CUSTOM), module)(), node.args
-
-    return make
-
-
-_BY_NAME: dict[str, _Rule] = {
-    "add_": _calculated("Add"),
-    "clamp": _clamped,
-    "clamp_": _clamped,
-    "clip": _clamped,
-    "concat": _concatenated,
-    "concatenate": _concatenated,
-    "div_": _calculated("Divide"),
-    "layer_norm": _layer_norm,
-    "linear": _linear,
-    "mul_": _calculated("Multiply"),
-    "relu_": _rectified,
-    "sub_": _calculated("Subtract"),
-}
-
-
-def _replace(
-    graph_module: fx.GraphModule, node: fx.Node, module: nn.Module, arguments: tuple[Any, ...]
-) -> None:
-    """Let a module take the place of a node, under the node's own name if that is a module."""
-    name = str(node.target) if node.op == "call_module" else f"module_{node.name}"
-    graph_module.add_submodule(name, module)
-    with graph_module.graph.inserting_after(node):
-        new = graph_module.graph.call_module(name, arguments)
-    node.replace_all_uses_with(new)
+def _replace(graph_module: fx.GraphModule, node: fx.Node, made: Made) -> None:
+    """Let modules take the place of a node, in the module whose forward it stands in."""
+    results: dict[str, fx.Node] = {}
+    before: fx.Node = node
+    parent = _place(graph_module, node)
+    for suffix, module, args, kwargs in made.steps:
+        if suffix == "" and node.op == "call_module":
+            name = str(node.target)
+        else:
+            wanted = f"module_{node.name}{'_' if suffix else ''}{suffix}"
+            name = _free_name(graph_module, parent, wanted)
+        given = tuple(results.get(a, a) if isinstance(a, str) else a for a in args)
+        with graph_module.graph.inserting_after(before):
+            if isinstance(module, nn.Module):
+                graph_module.add_submodule(name, module)
+                new = graph_module.graph.call_module(name, given, dict(kwargs))
+            else:
+                new = graph_module.graph.call_function(module, given, dict(kwargs))
+        new.meta = {**node.meta, "kind": "tensor"}
+        results[suffix] = before = new
+    last = before
+    node.replace_all_uses_with(last, delete_user_cb=lambda user: user not in results.values())
     if _in_place(node):
-        changed = node.args[0]
-        assert isinstance(changed, fx.Node)
-        for reader in [reader for reader in changed.users if reader > new]:
-            reader.replace_input_with(changed, new)
+        _read_instead(node.args[0], last)
     graph_module.graph.erase_node(node)
+
+
+def _place(graph_module: fx.GraphModule, node: fx.Node) -> str:
+    """Path of the module whose forward a node stands in."""
+    if node.op == "call_module":
+        return str(node.target).rpartition(".")[0]
+    stack = list((node.meta.get("nn_module_stack") or {}).values())
+    path = str(stack[-1][0]) if stack else ""
+    try:
+        graph_module.get_submodule(path)
+    except AttributeError:
+        return ""
+    return path
+
+
+def _free_name(graph_module: fx.GraphModule, parent: str, wanted: str) -> str:
+    owner, count, name = graph_module.get_submodule(parent), 1, wanted
+    while hasattr(owner, name):
+        count += 1
+        name = f"{wanted}_{count}"
+    return f"{parent}.{name}" if parent else name
+
+
+def _out_of_place(graph_module: fx.GraphModule) -> None:
+    """Have modules that change their input return a new value, read where the input was."""
+    for node in graph_module.graph.find_nodes(op="call_module"):
+        module: Any = _module(graph_module, node)
+        if getattr(module, "inplace", False) and not isinstance(module, nn.modules.dropout._DropoutNd):
+            _read_instead(node.args[0], node)
+            module.inplace = False
+
+
+def _read_instead(changed: Any, new: fx.Node) -> None:
+    """Let what comes after a change in place read the changed value."""
+    if not isinstance(changed, fx.Node):
+        return
+    for reader in [reader for reader in changed.users if reader > new]:
+        reader.replace_input_with(changed, new)
 
 
 def _drop_unread(graph_module: fx.GraphModule) -> None:
@@ -214,7 +235,15 @@ def _drop_unread(graph_module: fx.GraphModule) -> None:
 
 
 def _in_place(node: fx.Node) -> bool:
-    return _is_function(node) and _name(node).endswith("_") and isinstance(node.args[0], fx.Node)
+    return _is_function(node) and _changes(node) and isinstance(node.args[0], fx.Node)
+
+
+def _changes(node: fx.Node) -> bool:
+    """Whether a function or method changes its first argument."""
+    name = function_name(node)
+    by_name = name.endswith("_") and not name.endswith("__")
+    augmented = name in ("iadd", "isub", "imul", "itruediv", "ipow")
+    return by_name or augmented or node.kwargs.get("inplace") is True
 
 
 def _shares_memory(node: fx.Node) -> bool:
@@ -230,35 +259,9 @@ def _has_effect(node: fx.Node) -> bool:
     return bool(node.is_impure()) or _in_place(node)
 
 
-def _argument(node: fx.Node, place: int, name: str, default: Any = None) -> Any:
-    """An argument that was given by its place or by its name."""
-    return node.args[place] if len(node.args) > place else node.kwargs.get(name, default)
-
-
-def _bind(function: Callable[..., Any], node: fx.Node) -> dict[str, Any]:
-    """A node's arguments by the names that a function gives them, defaults included."""
-    bound = inspect.signature(function).bind(*node.args, **node.kwargs)
-    bound.apply_defaults()
-    return bound.arguments
-
-
 def _is_function(node: fx.Node) -> bool:
     return node.op in ("call_function", "call_method")
 
 
-def _name(node: fx.Node) -> str:
-    """What a function or method is called; of a module its path."""
-    return str(getattr(node.target, "__name__", node.target))
-
-
 def _module(graph_module: fx.GraphModule, node: fx.Node) -> nn.Module:
     return graph_module.get_submodule(str(node.target))
-
-
-def _is_attribute(value: Any) -> bool:
-    return isinstance(value, fx.Node) and value.op == "get_attr"
-
-
-def _attribute(graph_module: fx.GraphModule, node: fx.Node) -> Tensor:
-    value: Tensor = operator.attrgetter(str(node.target))(graph_module)
-    return value

@@ -8,7 +8,7 @@ and targets read it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,8 +29,8 @@ from bitladder.simulation.isolate import only
 from bitladder.simulation.kernel import accelerate
 from bitladder.simulation.placement import (
     edge_quantizers,
-    fuse_operations,
     logits_quantizer,
+    place,
     rectified_quantizers,
 )
 from bitladder.simulation.quality import outputs
@@ -184,7 +184,7 @@ def _build(
         raise QuantizationError(
             f"cannot simulate at {precision} with quantsim config '{options.config}': {reason}"
         ) from error
-    fuse_operations(sim.model)
+    place(sim.model, _maker(sim, max(precision.activations, _AIMET_MIN_BITS)))
     for name, quantizer in sim.named_quantizers():
         set_analyzer(quantizer, options, weight=_kind(name) == "weight")
         accelerate(quantizer)
@@ -193,6 +193,19 @@ def _build(
             quantizer.min.requires_grad_(False)  # training would move zero off the grid's end
     _apply_bits(sim, precision, options.edges or precision.edges)
     return sim
+
+
+def _maker(sim: Any, bits: int) -> Callable[[], nn.Module]:
+    """Makes activation quantizers like those that AIMET made, as its config says."""
+    kind = aimet("quantization.affine.quantizer").QuantizeDequantize
+    like = next((q for name, q in sim.named_quantizers() if _kind(name) != "weight"), None)
+    symmetric = like is not None and like.symmetric
+
+    def make() -> nn.Module:
+        made: nn.Module = kind(shape=(), bitwidth=bits, symmetric=symmetric)
+        return made.to(next(sim.model.parameters()).device)
+
+    return make
 
 
 def _apply_bits(sim: Any, precision: Precision, edges: int | None) -> None:

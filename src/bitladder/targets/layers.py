@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from bitladder.deploy.qdq import MOVEMENT
+MOVEMENT: set[str] = set()
 from bitladder.errors import TargetError
 from bitladder.simulation import Activation, SimulatedModel, activations
 from bitladder.targets.session import Session, open_target, open_unfused

@@ -1,0 +1,170 @@
+"""Arithmetic of values at the same place: of two tensors, of a tensor and a number, of one tensor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from bitladder.operators.record import Emit, Grid, Operator, register
+from bitladder.operators.writing import Call, CannotWriteError, Value, Writer
+
+FAMILY = "elementwise"
+
+
+def _operand(w: Writer, c: Call, value: Any) -> Any:
+    if isinstance(value, Value):
+        return value
+    if isinstance(value, bool | int | float):
+        return w.number(c, float(value))
+    raise CannotWriteError(f"an operand of type {type(value).__name__}")
+
+
+def _pair(c: Call) -> tuple[Any, Any]:
+    first = c.get(0, "input")
+    second = c.get(1, "other")
+    if any(c.kwargs.get(name) not in (None, 1) for name in ("alpha", "rounding_mode", "out")):
+        raise CannotWriteError(", ".join(sorted(set(c.kwargs) - {"input", "other"})))
+    return first, second
+
+
+def _binary(kind: str) -> Emit:
+    def emit(w: Writer, c: Call) -> str:
+        return w.one(kind, [_operand(w, c, value) for value in _pair(c)])
+
+    return emit
+
+
+def _float_number(w: Writer, value: Any) -> Any:
+    """An operand that no integer kernel reads, so that a number stays float."""
+    return value if isinstance(value, Value) else w.constant(float(value))
+
+
+def _float_binary(kind: str, **attributes: Any) -> Emit:
+    def emit(w: Writer, c: Call) -> str:
+        return w.one(kind, [_float_number(w, value) for value in _pair(c)], **attributes)
+
+    return emit
+
+
+def _unary(kind: str) -> Emit:
+    def emit(w: Writer, c: Call) -> str:
+        return w.one(kind, [c.x])
+
+    return emit
+
+
+def _rooted(w: Writer, c: Call) -> str:
+    return w.one("Reciprocal", [w.one("Sqrt", [c.x])])
+
+
+def _squared(w: Writer, c: Call) -> str:
+    return w.one("Mul", [c.x, c.x])
+
+
+def _power(w: Writer, c: Call) -> str:
+    base, exponent = c.get(0, "input"), c.get(1, "exponent")
+    if exponent == 2 and isinstance(base, Value):
+        return w.one("Mul", [base, base])
+    return w.one("Pow", [_float_number(w, base), _float_number(w, exponent)])
+
+
+def _floor_divided(w: Writer, c: Call) -> str:
+    return w.one("Floor", [w.one("Div", [_float_number(w, value) for value in _pair(c)])])
+
+
+def _remainder(w: Writer, c: Call) -> str:
+    """``a - b floor(a / b)``: it has the divisor's sign."""
+    a, b = (_float_number(w, value) for value in _pair(c))
+    whole = w.one("Floor", [w.one("Div", [a, b])])
+    return w.one("Sub", [a, w.one("Mul", [b, whole])])
+
+
+def _where(w: Writer, c: Call) -> str:
+    condition, first, second = (c.args[i] for i in range(3))
+    return w.one("Where", [condition, _float_number(w, first), _float_number(w, second)])
+
+
+def _filled(w: Writer, c: Call) -> str:
+    mask, value = c.get(1, "mask"), c.get(2, "value")
+    return w.one("Where", [mask, _float_number(w, value), c.x])
+
+
+def _compared(kind: str, *, negated: bool = False) -> Emit:
+    def emit(w: Writer, c: Call) -> str:
+        found = w.one(kind, [_float_number(w, value) for value in _pair(c)])
+        return w.one("Not", [found]) if negated else found
+
+    return emit
+
+
+def _logical(kind: str) -> Emit:
+    def emit(w: Writer, c: Call) -> str:
+        return w.one(kind, list(c.args))
+
+    return emit
+
+
+def _summed_up(w: Writer, c: Call) -> str:
+    axis = int(c.get(1, "dim"))
+    return w.one("CumSum", [c.x, w.constant(np.asarray(axis), "int64")])
+
+
+def _one(name: str, kind: str | Emit, *becomes: str, modules: tuple[str, ...] = ()) -> Operator:
+    emit = _unary(kind) if isinstance(kind, str) else kind
+    return Operator(name, FAMILY, emit, modules=modules or (f"aimet.{name}",), becomes=becomes)
+
+
+def _two(name: str, emit: Emit, *becomes: str) -> Operator:
+    return Operator(name, FAMILY, emit, modules=(f"aimet.{name}",), becomes=becomes)
+
+
+def _boolean(name: str, emit: Emit, *functions: str) -> Operator:
+    return Operator(name, FAMILY, emit, functions=functions, grid=Grid.NONE)
+
+
+register(
+    _two("Add", _binary("Add"), "add", "iadd", "add_", "radd"),
+    _two("Subtract", _binary("Sub"), "sub", "subtract", "isub", "sub_"),
+    _two("Multiply", _binary("Mul"), "mul", "multiply", "imul", "mul_"),
+    _two("Divide", _float_binary("Div"), "div", "divide", "true_divide", "truediv", "itruediv",
+         "div_"),
+    _two("FloorDivide", _floor_divided, "floordiv", "floor_divide"),
+    _two("Maximum", _float_binary("Max"), "maximum"),
+    _two("Minimum", _float_binary("Min"), "minimum"),
+    _two("Remainder", _remainder, "remainder", "mod"),
+    _two("Fmod", _float_binary("Mod", fmod=1), "fmod"),
+    _two("Pow", _power, "pow", "pow_", "ipow"),
+    _two("CumSum", _summed_up, "cumsum"),
+    _two("Where", _where),
+    Operator("where", FAMILY, _where, functions=("where",)),
+    _two("MaskedFill", _filled),
+    Operator("masked_fill", FAMILY, _filled, functions=("masked_fill",)),
+    _one("Abs", "Abs", "abs", "absolute", "abs_"),
+    _one("Neg", "Neg", "neg", "negative", "neg_"),
+    _one("Exponential", "Exp", "exp", "exp_"),
+    _one("Log", "Log", "log"),
+    _one("Sqrt", "Sqrt", "sqrt", "sqrt_"),
+    _one("RSqrt", _rooted, "rsqrt"),
+    _one("Square", _squared, "square"),
+    _one("Erf", "Erf", "erf"),
+    _one("Sin", "Sin", "sin"),
+    _one("Cos", "Cos", "cos"),
+    _one("Asin", "Asin", "asin"),
+    _one("Atan", "Atan", "atan"),
+    _one("Round", "Round", "round"),
+    _one("ElementwiseCeil", "Ceil", "ceil"),
+    _one("ElementwiseFloor", "Floor", "floor"),
+    _one("ElementwiseUnarySign", "Sign"),
+    Operator("sign", FAMILY, _unary("Sign"), functions=("sign", "sgn")),
+    Operator("reciprocal", FAMILY, _unary("Reciprocal"), functions=("reciprocal",)),
+    _boolean("greater", _compared("Greater"), "gt", "greater"),
+    _boolean("less", _compared("Less"), "lt", "less"),
+    _boolean("greater or equal", _compared("GreaterOrEqual"), "ge", "greater_equal"),
+    _boolean("less or equal", _compared("LessOrEqual"), "le", "less_equal"),
+    _boolean("equal", _compared("Equal"), "eq"),
+    _boolean("not equal", _compared("Equal", negated=True), "ne", "not_equal"),
+    _boolean("and", _logical("And"), "logical_and", "and_"),
+    _boolean("or", _logical("Or"), "logical_or", "or_"),
+    _boolean("not", _logical("Not"), "logical_not", "invert"),
+)  # fmt: skip

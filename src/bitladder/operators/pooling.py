@@ -1,0 +1,229 @@
+"""Pools: a maximum only moves values; an average makes new ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from bitladder.operators.record import Grid, Operator, register
+from bitladder.operators.writing import Call, CannotWriteError, Writer
+
+FAMILY = "pooling"
+
+
+def _many(value: Any, count: int) -> list[int]:
+    return [int(v) for v in value] if isinstance(value, list | tuple) else [int(value)] * count
+
+
+def _settings(c: Call, names: tuple[str, ...], defaults: dict[str, Any]) -> dict[str, Any]:
+    """What a pool was given: attributes of its module, or arguments of the function."""
+    found = {}
+    for place, name in enumerate(names, 1):
+        value = c.get(place, name)
+        if value is None and c.module is not None:
+            value = getattr(c.module, name, None)
+        found[name] = defaults.get(name) if value is None else value
+    return found
+
+
+_WINDOW = {"padding": 0, "dilation": 1, "ceil_mode": False, "return_indices": False}
+
+
+def _maximum(w: Writer, c: Call) -> str:
+    names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode", "return_indices")
+    given, count = _settings(c, names, _WINDOW), c.x.rank - 2
+    if given["return_indices"]:
+        raise CannotWriteError("return_indices")
+    window = _many(given["kernel_size"], count)
+    strides, dilations = (
+        _many(given["stride"] or window, count),
+        _many(given["dilation"], count),
+    )
+    pads = _many(given["padding"], count)
+    reach = [d * (k - 1) + 1 for d, k in zip(dilations, window, strict=True)]
+    ends = _ends(c, reach, strides, pads)
+    # What ceil_mode adds is written as padding, which every runtime reads alike.
+    return w.one(
+        "MaxPool",
+        [c.x],
+        kernel_shape=window,
+        strides=strides,
+        pads=pads + [max(end, 0) for end in ends],
+        dilations=dilations,
+    )
+
+
+def _ends(c: Call, reach: list[int], strides: list[int], pads: list[int]) -> list[int]:
+    """How far the last window of each dimension reaches over the image's end."""
+    given = zip(c.result.sizes[2:], strides, reach, c.x.sizes[2:], pads, strict=True)
+    return [(out - 1) * s + k - size - p for out, s, k, size, p in given]
+
+
+def _average(w: Writer, c: Call) -> str:
+    names = ("kernel_size", "stride", "padding", "ceil_mode", "count_include_pad",
+             "divisor_override")  # fmt: skip
+    given = _settings(c, names, {"padding": 0, "ceil_mode": False, "count_include_pad": True})
+    count = c.x.rank - 2
+    window = _many(given["kernel_size"], count)
+    strides = _many(given["stride"] or window, count)
+    pads = _many(given["padding"], count)
+    sizes = [c.x.sizes[2 + i] for i in range(count)]
+    ends = _ends(c, window, strides, pads)
+    partial = any(end > pad for end, pad in zip(ends, pads, strict=True))
+    divisor = given["divisor_override"]
+    if not partial and divisor is None:
+        return w.one(
+            "AveragePool",
+            [c.x],
+            kernel_shape=window,
+            strides=strides,
+            pads=pads * 2,
+            count_include_pad=int(given["count_include_pad"]),
+        )
+    # Windows that reach over the border: the kernels of runtimes count them differently. Sums of
+    # whole windows over zeros are counted alike by all, and the divisors are known here.
+    around = [0, 0, *pads, 0, 0, *(max(end, 0) for end in ends)]
+    padded = w.one("Pad", [c.x, w.constant(around, "int64")], mode="constant")
+    means = w.one("AveragePool", [padded], kernel_shape=window, strides=strides)
+    whole = int(np.prod(window))
+    if divisor is not None:
+        counts = np.full(c.result.sizes[2:], divisor)
+    else:
+        counts = _counts(sizes, c.result.sizes[2:], window, strides, pads, given)
+    factors = (whole / counts).astype(np.float32)[None, None]
+    return w.one("Mul", [means, w.constant(factors)])
+
+
+def _counts(
+    sizes: list[int],
+    out: tuple[int, ...],
+    window: list[int],
+    strides: list[int],
+    pads: list[int],
+    given: dict[str, Any],
+) -> Any:
+    """What PyTorch divides each window by."""
+    lines = []
+    for size, length, k, s, p in zip(sizes, out, window, strides, pads, strict=True):
+        starts = np.arange(length) * s - p
+        ends = np.minimum(starts + k, size + p)
+        if not given["count_include_pad"]:
+            starts, ends = np.maximum(starts, 0), np.minimum(ends, size)
+        lines.append(ends - starts)
+    counts = lines[0].astype(np.float64)
+    for line in lines[1:]:
+        counts = counts[..., None] * line
+    return counts
+
+
+def _adaptive_sizes(c: Call) -> list[int]:
+    return list(c.result.sizes[2:])
+
+
+def _adaptive_average(w: Writer, c: Call) -> str:
+    out, sizes = _adaptive_sizes(c), list(c.x.sizes[2:])
+    if all(size == 1 for size in out):
+        return w.one("GlobalAveragePool", [c.x])
+    if all(size % length == 0 for size, length in zip(sizes, out, strict=True)):
+        window = [size // length for size, length in zip(sizes, out, strict=True)]
+        return w.one("AveragePool", [c.x], kernel_shape=window, strides=window)
+    # Windows of unequal sizes are a matrix for each dimension.
+    made: Any = c.x
+    for axis, (size, length) in enumerate(zip(sizes, out, strict=True)):
+        matrix = np.zeros((length, size))
+        for i in range(length):
+            low, high = i * size // length, -(-(i + 1) * size // length)
+            matrix[i, low:high] = 1 / (high - low)
+        made = _along(w, made, axis, len(sizes), matrix.astype(np.float32))
+    return str(made)
+
+
+def _along(w: Writer, made: Any, axis: int, count: int, matrix: Any) -> str:
+    """Multiply a matrix to one dimension of an image."""
+    if axis == count - 1:
+        return w.one("MatMul", [made, w.constant(matrix.T.copy())])
+    if axis == count - 2:
+        return w.one("MatMul", [w.constant(matrix), made])
+    order = [*range(2 + count)]
+    order[2 + axis], order[-1] = order[-1], order[2 + axis]
+    turned = w.one("Transpose", [made], perm=order)
+    return w.one("Transpose", [w.one("MatMul", [turned, w.constant(matrix.T.copy())])], perm=order)
+
+
+def _adaptive_maximum(w: Writer, c: Call) -> str:
+    out, sizes = _adaptive_sizes(c), list(c.x.sizes[2:])
+    if getattr(c.module, "return_indices", False) or c.get(2, "return_indices", False):
+        raise CannotWriteError("return_indices")
+    if all(size == 1 for size in out):
+        return w.one("GlobalMaxPool", [c.x])
+    if all(size % length == 0 for size, length in zip(sizes, out, strict=True)):
+        window = [size // length for size, length in zip(sizes, out, strict=True)]
+        return w.one("MaxPool", [c.x], kernel_shape=window, strides=window)
+    made: Any = c.x
+    for axis, (size, length) in enumerate(zip(sizes, out, strict=True), 2):
+        parts = []
+        for i in range(length):
+            low, high = i * size // length, -(-(i + 1) * size // length)
+            ends = [w.constant([v], "int64") for v in (low, high, axis)]
+            part = w.one("Slice", [made, *ends])
+            parts.append(w.one("ReduceMax", [part, w.constant([axis], "int64")], keepdims=1))
+        made = w.one("Concat", parts, axis=axis)
+    return str(made)
+
+
+def _power_average(w: Writer, c: Call) -> str:
+    """``(sum x^p)^(1/p)`` over windows, as PyTorch takes it: the sign stays outside of the root."""
+    given = _settings(c, ("norm_type", "kernel_size", "stride", "ceil_mode"), {"ceil_mode": False})
+    if given["ceil_mode"]:
+        raise CannotWriteError("ceil_mode of an lp pool")
+    count = c.x.rank - 2
+    window, power = _many(given["kernel_size"], count), float(given["norm_type"])
+    strides = _many(given["stride"] or window, count)
+    powers = w.one("Pow", [c.x, w.constant(power)])
+    means = w.one("AveragePool", [powers], kernel_shape=window, strides=strides)
+    whole = w.constant(float(np.prod(window)))
+    rectified = w.one("Relu", [w.one("Abs", [means])])
+    sums = w.one("Mul", [w.one("Mul", [w.one("Sign", [means]), rectified]), whole])
+    return w.one("Pow", [sums, w.constant(1 / power)])
+
+
+_DIMENSIONS = (1, 2, 3)
+register(
+    Operator(
+        "MaxPool",
+        FAMILY,
+        _maximum,
+        modules=(*(f"nn.MaxPool{n}d" for n in _DIMENSIONS), "aimet.MaxPool2d"),
+        functions=("max_pool1d", "max_pool3d"),
+        becomes=("max_pool2d",),
+        grid=Grid.INPUT,
+    ),
+    Operator(
+        "AvgPool",
+        FAMILY,
+        _average,
+        modules=("aimet.AvgPool2d", *(f"nn.AvgPool{n}d" for n in _DIMENSIONS)),
+        becomes=("avg_pool2d",),
+    ),
+    Operator(
+        "AdaptiveAvgPool",
+        FAMILY,
+        _adaptive_average,
+        modules=("aimet.AdaptiveAvgPool2d", *(f"nn.AdaptiveAvgPool{n}d" for n in _DIMENSIONS)),
+        becomes=("adaptive_avg_pool2d",),
+    ),
+    Operator(
+        "AdaptiveMaxPool",
+        FAMILY,
+        _adaptive_maximum,
+        modules=tuple(f"nn.AdaptiveMaxPool{n}d" for n in _DIMENSIONS),
+        functions=("adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d"),
+        grid=Grid.INPUT,
+    ),
+    Operator(
+        "LPPool",
+        FAMILY,
+        _power_average,
+        modules=tuple(f"nn.LPPool{n}d" for n in _DIMENSIONS),
+    ),
+)

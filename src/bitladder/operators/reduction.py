@@ -1,0 +1,108 @@
+"""Reductions over dimensions: means and sums are new values, largest and smallest are not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bitladder.operators.record import Emit, Grid, Operator, register
+from bitladder.operators.writing import Call, CannotWriteError, Writer
+
+FAMILY = "reduction"
+
+
+def _axes(c: Call, place: int = 1) -> list[int]:
+    given = c.get(place, "dim", c.kwargs.get("axis"))
+    if given is None:
+        raise CannotWriteError("over all dimensions, images of a batch together")
+    axes = [int(a) % c.x.rank for a in (given if isinstance(given, list | tuple) else [given])]
+    if any(c.x.free[axis] for axis in axes):
+        raise CannotWriteError("over the images of a batch together")
+    return axes
+
+
+def _kept(c: Call) -> int:
+    return int(c.result.rank == c.x.rank)
+
+
+def _reduced(kind: str) -> Emit:
+    def emit(w: Writer, c: Call) -> str:
+        return w.one(kind, [c.x, w.constant(_axes(c), "int64")], keepdims=_kept(c))
+
+    return emit
+
+
+def _mean(w: Writer, c: Call) -> str:
+    """A mean over a whole image is its global average, which runs on integers."""
+    axes = _axes(c)
+    if sorted(axes) != list(range(2, c.x.rank)) or c.x.rank not in (3, 4, 5):
+        return w.one("ReduceMean", [c.x, w.constant(axes, "int64")], keepdims=_kept(c))
+    if c.x.rank != 4:
+        return w.one("ReduceMean", [c.x, w.constant(axes, "int64")], keepdims=_kept(c))
+    made = w.one("GlobalAveragePool", [c.x])
+    if _kept(c):
+        return made
+    made = w.rounded(c, made)
+    return w.one("Squeeze", [made, w.constant(axes, "int64")])
+
+
+def _extreme(kind: str) -> Emit:
+    """The largest or smallest values, without their places."""
+
+    def emit(w: Writer, c: Call) -> list[str]:
+        if len(c.args) < 2 and not c.kwargs:
+            raise CannotWriteError("over all dimensions, images of a batch together")
+        axes = w.constant(_axes(c), "int64")
+        made = w.one(kind, [c.x, axes], keepdims=_kept(c))
+        return [made] * len(c.results) if len(c.results) > 1 else [made]
+
+    return emit
+
+
+def _norm(w: Writer, c: Call) -> str:
+    p = c.get(1, "p", "fro")
+    kinds: dict[Any, str] = {"fro": "ReduceL2", 2: "ReduceL2", 2.0: "ReduceL2", 1: "ReduceL1"}
+    if p not in kinds:
+        raise CannotWriteError(f"a norm of order {p}")
+    return w.one(kinds[p], [c.x, w.constant(_axes(c, 2), "int64")], keepdims=_kept(c))
+
+
+def _place(kind: str) -> Emit:
+    def emit(w: Writer, c: Call) -> str:
+        [axis] = _axes(c)
+        return w.one(kind, [c.x], axis=axis, keepdims=_kept(c))
+
+    return emit
+
+
+def _variance(w: Writer, c: Call) -> str:
+    """``sum((x - mean)^2) / (n - correction)``, and its root for the deviation."""
+    axes = _axes(c)
+    count = 1
+    for axis in axes:
+        count *= c.x.sizes[axis]
+    correction = c.kwargs.get("correction", int(bool(c.get(2, "unbiased", True))))
+    over = w.constant(axes, "int64")
+    centred = w.one("Sub", [c.x, w.one("ReduceMean", [c.x, over], keepdims=1)])
+    squares = w.one("ReduceSum", [w.one("Mul", [centred, centred]), over], keepdims=_kept(c))
+    made = w.one("Div", [squares, w.constant(float(count - correction))])
+    return w.one("Sqrt", [made]) if c.function == "std" else made
+
+
+register(
+    Operator("Mean", FAMILY, _mean, modules=("aimet.Mean",), becomes=("mean",)),
+    Operator("Sum", FAMILY, _reduced("ReduceSum"), modules=("aimet.Sum",), becomes=("sum",)),
+    Operator("Prod", FAMILY, _reduced("ReduceProd"), modules=("aimet.Prod",), becomes=("prod",)),
+    Operator("AMax", FAMILY, _extreme("ReduceMax"), modules=("aimet.AMax",), becomes=("amax",),
+             grid=Grid.INPUT),
+    Operator("AMin", FAMILY, _extreme("ReduceMin"), modules=("aimet.AMin",), becomes=("amin",),
+             grid=Grid.INPUT),
+    Operator("max", FAMILY, _extreme("ReduceMax"), functions=("max",), grid=Grid.INPUT),
+    Operator("min", FAMILY, _extreme("ReduceMin"), functions=("min",), grid=Grid.INPUT),
+    Operator("Norm", FAMILY, _norm, modules=("aimet.Norm",), becomes=("norm",)),
+    Operator("argmax", FAMILY, _place("ArgMax"), modules=("aimet.Argmax",), functions=("argmax",),
+             grid=Grid.NONE),
+    Operator("argmin", FAMILY, _place("ArgMin"), modules=("aimet.Argmin",), functions=("argmin",),
+             grid=Grid.NONE),
+    Operator("variance", FAMILY, _variance, functions=("var", "std"), grid=Grid.FLOAT,
+             why="a difference of two sums, which grids between them would spoil"),
+)  # fmt: skip

@@ -1,0 +1,96 @@
+"""Resizes: nearest neighbours only move values; all others compute new ones."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from torch import fx, nn
+
+from bitladder.operators.record import Grid, Operator, register
+from bitladder.operators.writing import Call, CannotWriteError, Writer
+
+FAMILY = "resize"
+_NAMES = ("size", "scale_factor", "mode", "align_corners", "recompute_scale_factor", "antialias")
+_ONNX = {"nearest": "nearest", "linear": "linear", "bilinear": "linear", "trilinear": "linear",
+         "bicubic": "cubic", "nearest-exact": "nearest"}  # fmt: skip
+
+
+def _settings(module: nn.Module | None, args: Any, kwargs: Any) -> dict[str, Any]:
+    given = {
+        name: args[place] if len(args) > place else kwargs.get(name)
+        for place, name in enumerate(_NAMES, 1)
+    }
+    for name in _NAMES:
+        if given[name] is None and module is not None:
+            given[name] = getattr(module, name, None)
+    given["mode"] = given["mode"] or "nearest"
+    return given
+
+
+def _resized(w: Writer, c: Call) -> str:
+    given = _settings(c.module, c.args, c.kwargs)
+    if given["antialias"]:
+        raise CannotWriteError("antialias")
+    if given["mode"] not in _ONNX:
+        return _area(w, c, given["mode"])
+    scales = [1.0, 1.0, *_scales(c, given)]
+    empty = w.constant(np.zeros(0, np.float32))
+    attributes: dict[str, Any] = {"mode": _ONNX[given["mode"]]}
+    if given["mode"] == "nearest":
+        attributes |= {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    elif given["mode"] == "nearest-exact":
+        attributes |= {
+            "coordinate_transformation_mode": "half_pixel",
+            "nearest_mode": "round_prefer_ceil",
+        }
+    elif given["align_corners"]:
+        attributes["coordinate_transformation_mode"] = "align_corners"
+    else:
+        attributes["coordinate_transformation_mode"] = "pytorch_half_pixel"
+    if given["mode"] == "bicubic":
+        attributes["cubic_coeff_a"] = -0.75
+    return w.one("Resize", [c.x, empty, w.constant(np.asarray(scales, np.float32))], **attributes)
+
+
+def _scales(c: Call, given: dict[str, Any]) -> list[float]:
+    """What sizes are multiplied by, so that rounding down gives just the sizes of the result."""
+    factors = given["scale_factor"]
+    many = isinstance(factors, list | tuple)
+    found = []
+    for place, (size, wanted) in enumerate(zip(c.x.sizes[2:], c.result.sizes[2:], strict=True)):
+        scale = wanted / size
+        if factors is not None and not given["recompute_scale_factor"]:
+            scale = float(factors[place] if many else factors)
+        scale = float(np.float32(scale))
+        while math.floor(np.float32(scale) * np.float32(size)) < wanted:
+            scale = float(np.nextafter(np.float32(scale), np.float32(np.inf)))
+        found.append(scale)
+    return found
+
+
+def _area(w: Writer, c: Call, mode: str) -> str:
+    sizes, wanted = c.x.sizes[2:], c.result.sizes[2:]
+    if mode != "area" or any(size % out for size, out in zip(sizes, wanted, strict=True)):
+        raise CannotWriteError(f"mode {mode} from {list(sizes)} to {list(wanted)}")
+    window = [size // out for size, out in zip(sizes, wanted, strict=True)]
+    return w.one("AveragePool", [c.x], kernel_shape=window, strides=window)
+
+
+def _grid(module: nn.Module | None, node: fx.Node) -> Grid:
+    mode = _settings(module, node.args, node.kwargs)["mode"]
+    return Grid.INPUT if mode in ("nearest", "nearest-exact") else Grid.OWN
+
+
+register(
+    Operator(
+        "Resize",
+        FAMILY,
+        _resized,
+        modules=("aimet.Interpolate", "nn.Upsample", "nn.UpsamplingNearest2d",
+                 "nn.UpsamplingBilinear2d"),
+        becomes=("interpolate", "upsample"),
+        depends=_grid,
+    ),
+)  # fmt: skip

@@ -1,0 +1,116 @@
+"""Modules made plain before a network is traced, on the copy: weights that are weights, attention
+that is linear layers and products.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize, prune
+
+_HOOKS = ("WeightNorm", "SpectralNorm")
+
+
+def make_plain(model: nn.Module) -> list[str]:
+    """Take parametrizations off and open what is one module and many operations, in place.
+
+    Returns:
+        What a person should know of it, a line each.
+    """
+    freed = 0
+    for module in model.modules():
+        freed += _free_weights(module)
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.MultiheadAttention):
+                setattr(parent, name, Attention(child))
+    if not freed:
+        return []
+    return [f"{freed} parametrized weights became plain ones, which training does not constrain"]
+
+
+def _free_weights(module: nn.Module) -> int:
+    """Turn what computes a weight at every call (weight or spectral norm, pruning) into the weight."""
+    freed = 0
+    if parametrize.is_parametrized(module):
+        parametrizations: Any = module.parametrizations
+        for name in list(parametrizations):
+            parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+            freed += 1
+    for key, hook in list(module._forward_pre_hooks.items()):
+        if isinstance(hook, prune.BasePruningMethod):
+            prune.remove(module, hook._tensor_name)
+            freed += 1
+        elif type(hook).__name__ in _HOOKS:
+            hook.remove(module)
+            del module._forward_pre_hooks[key]
+            freed += 1
+    return freed
+
+
+class Attention(nn.Module):
+    """Multi-head attention as linear layers and products (Vaswani et al. 2017, arXiv 1706.03762).
+
+    Args:
+        source: whose weights it takes.
+    """
+
+    def __init__(self, source: nn.MultiheadAttention) -> None:
+        super().__init__()
+        self.heads, self.batch_first = source.num_heads, source.batch_first
+        width = source.embed_dim
+        if source.in_proj_weight is not None:
+            weights = source.in_proj_weight.detach().chunk(3)
+        else:
+            weights = tuple(
+                weight.detach()
+                for weight in (source.q_proj_weight, source.k_proj_weight, source.v_proj_weight)
+            )
+        biases: Any = [None] * 3
+        if source.in_proj_bias is not None:
+            biases = source.in_proj_bias.detach().chunk(3)
+        self.query, self.key, self.value = (
+            _linear(weight, bias) for weight, bias in zip(weights, biases, strict=True)
+        )
+        self.out = nn.Linear(width, width, bias=source.out_proj.bias is not None)
+        self.out.load_state_dict(source.out_proj.state_dict())
+        self.scale = 1 / math.sqrt(width // source.num_heads)
+
+    def forward(
+        self, query: Tensor, key: Tensor, value: Tensor, need_weights: bool = True, **others: Any
+    ) -> tuple[Tensor, Tensor | None]:
+        """Attend; masks are not supported.
+
+        Args:
+            query: (N, L, E), or (L, N, E) where the batch is not first.
+            key: (N, S, E) likewise.
+            value: (N, S, E) likewise.
+            need_weights: return the mean weights of all heads, too.
+            **others: masks, which must be None.
+        """
+        if any(value is not None for name, value in others.items() if "mask" in name):
+            raise NotImplementedError("attention with a mask")
+        parts = [self.query(query), self.key(key), self.value(value)]
+        if not self.batch_first:
+            parts = [part.transpose(0, 1) for part in parts]
+        q, k, v = (
+            part.unflatten(-1, (self.heads, part.shape[-1] // self.heads)).transpose(1, 2)
+            for part in parts
+        )
+        weights = (torch.matmul(q, k.transpose(-2, -1)) * self.scale).softmax(-1)
+        made = torch.matmul(weights, v).transpose(1, 2).flatten(2)
+        if not self.batch_first:
+            made = made.transpose(0, 1)
+        return self.out(made), weights.mean(1) if need_weights else None
+
+
+def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
+    with torch.no_grad():
+        layer.weight.copy_(weight)
+        if bias is not None:
+            layer.bias.copy_(bias)
+    return layer
