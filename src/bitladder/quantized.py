@@ -5,7 +5,6 @@ The rooms below do the work; here a network, images and a recipe's name come tog
 
 from __future__ import annotations
 
-import copy
 import json
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -78,7 +77,7 @@ def quantize(
     context = techniques.Context(
         precision=width,
         calibration=gather(calibration, wanted),
-        reference=copy.deepcopy(model).eval(),
+        reference=simulation.copy_of(model),
         integer_logits=targets.integer_logits,
         seed=seed,
     )
@@ -122,7 +121,7 @@ class QuantizedModel:
         context = techniques.Context(
             precision=Precision.parse(described["precision"]),
             calibration=torch.zeros(0, *shape),
-            reference=copy.deepcopy(model).eval(),
+            reference=simulation.copy_of(model),
             integer_logits=targets.integer_logits,
             seed=described["seed"],
         )

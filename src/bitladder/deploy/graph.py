@@ -10,8 +10,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-OPSET = 21
-"""The first with 4-bit and 16-bit integers in QuantizeLinear."""
+_OPSET, _OPSET_INT16 = 20, 21  # the second is the first with 4-bit and 16-bit integers
+_WIDE = {TensorProto.INT4, TensorProto.UINT4, TensorProto.INT16, TensorProto.UINT16}
 _IR_VERSION = 10
 INPUT, OUTPUT = "image", "logits"
 
@@ -78,7 +78,8 @@ class Graph:
             list(made),
             [self.tensors[name] for name in sorted(self.tensors.keys() & read)],
         )
-        opset = helper.make_opsetid("", OPSET)
+        wide = any(tensor.data_type in _WIDE for tensor in graph.initializer)
+        opset = helper.make_opsetid("", _OPSET_INT16 if wide else _OPSET)
         model = helper.make_model(graph, opset_imports=[opset], ir_version=_IR_VERSION)
         model.producer_name = "bitladder"
         onnx.checker.check_model(model)

@@ -14,9 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
-from bitladder.operators import CannotWriteError, Value
+from bitladder.operators import CannotWriteError, Value, function_name
 
 _FEW, _MORE = 2, 3
+# Functions that take only the size of a tensor, and fill one with a number.
+_FILLED = {"zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,8 +94,11 @@ class _Recorder(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
+        filled = function_name(n) in _FILLED and n.op != "call_module"
         if n.op == "placeholder" or (
-            _has_tensor(result) and any(source in self.live for source in n.all_input_nodes)
+            _has_tensor(result)
+            and not filled
+            and any(source in self.live for source in n.all_input_nodes)
         ):
             self.live.add(n)
         self.seen[n] = _described(result, keep=n not in self.live)

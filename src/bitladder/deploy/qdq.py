@@ -62,6 +62,8 @@ class QdqWriter(FileWriter):
         self.int4, self.one_sign, self.unsigned_weights = int4, one_sign, unsigned_weights
         self.reads: dict[str, str] = {}  # what a reader of a value reads
         self.narrow: dict[str, int] = {}  # readers so far of values in a larger container
+        self._turning: set[str] = set()  # tensors that come right from unsigned integers
+        self._last = ""
 
     def write(self) -> onnx.ModelProto:
         """Walk the network and return the model."""
@@ -168,7 +170,9 @@ class QdqWriter(FileWriter):
     def _pair_up(self, name: str, source: str, encoding: Encoding) -> None:
         """Write the quantizer of a value, or the first of two."""
         self.grids[name] = encoding
-        dtype = _TYPES[encoding.container_bits, encoding.signed]
+        # ONNX Runtime merges two pairs of one type in a row into a grid that is neither's.
+        turned = not encoding.narrow and not self.one_sign and source in self._turning
+        dtype = _TYPES[encoding.container_bits, encoding.signed != turned]
         zero_point = encoding.zero_point - encoding.integer_min + np.iinfo(dtype).min
         if not encoding.narrow:
             self.reads[name] = f"{name}_dequantized"
@@ -196,6 +200,8 @@ class QdqWriter(FileWriter):
         self.graph.add("QuantizeLinear", [source, *grid], [integers])
         self.graph.add("DequantizeLinear", [integers, *grid], [result])
         self.graph.names |= {integers, result}
+        if zero_point.dtype.kind == "u":
+            self._turning.add(result)
 
     def _parameter(self, name: str, values: Any, encoding: Encoding | None) -> str:
         if encoding is None:

@@ -84,7 +84,7 @@ def _grouped(w: Writer, c: Call, groups: int, eps: float) -> str:
     if any(c.x.free[1:]):
         raise CannotWriteError("an image whose size grows with the batch")
     shape = w.constant([0, groups, -1], "int64")
-    flat = w.one("Reshape", [c.x, shape])
+    flat = w.moved(c, c.x, w.one("Reshape", [c.x, shape]))
     ones, zeros = (w.constant(np.full(groups, v, np.float32)) for v in (1.0, 0.0))
     made = w.one("InstanceNormalization", [flat, ones, zeros], epsilon=eps)
     return w.one("Reshape", [made, w.constant([-1, *c.x.sizes[1:]], "int64")])

@@ -165,8 +165,9 @@ def _adaptive_maximum(w: Writer, c: Call) -> str:
         for i in range(length):
             low, high = i * size // length, -(-(i + 1) * size // length)
             ends = [w.constant([v], "int64") for v in (low, high, axis)]
-            part = w.one("Slice", [made, *ends])
-            parts.append(w.one("ReduceMax", [part, w.constant([axis], "int64")], keepdims=1))
+            part = w.moved(c, c.x, w.one("Slice", [made, *ends]))
+            most = w.one("ReduceMax", [part, w.constant([axis], "int64")], keepdims=1)
+            parts.append(w.moved(c, c.x, most))
         made = w.one("Concat", parts, axis=axis)
     return str(made)
 
@@ -193,37 +194,35 @@ register(
         "MaxPool",
         FAMILY,
         _maximum,
-        modules=(*(f"nn.MaxPool{n}d" for n in _DIMENSIONS), "aimet.MaxPool2d"),
+        modules=("aimet.MaxPool2d", *(f"nn.MaxPool{n}d" for n in _DIMENSIONS)),
         functions=("max_pool1d", "max_pool3d"),
         becomes=("max_pool2d",),
         grid=Grid.INPUT,
     ),
-    Operator(
-        "AvgPool",
-        FAMILY,
-        _average,
-        modules=("aimet.AvgPool2d", *(f"nn.AvgPool{n}d" for n in _DIMENSIONS)),
-        becomes=("avg_pool2d",),
-    ),
-    Operator(
-        "AdaptiveAvgPool",
-        FAMILY,
-        _adaptive_average,
-        modules=("aimet.AdaptiveAvgPool2d", *(f"nn.AdaptiveAvgPool{n}d" for n in _DIMENSIONS)),
-        becomes=("adaptive_avg_pool2d",),
+    Operator("AvgPool", FAMILY, _average, modules=("aimet.AvgPool2d", "nn.AvgPool2d"),
+             becomes=("avg_pool2d",)),
+    Operator("AdaptiveAvgPool", FAMILY, _adaptive_average,
+             modules=("aimet.AdaptiveAvgPool2d", "nn.AdaptiveAvgPool2d"),
+             becomes=("adaptive_avg_pool2d",)),
+    *(
+        Operator(f"{kind}{n}d", FAMILY, emit, modules=(f"nn.{kind}{n}d",), becomes=(f"{name}{n}d",))
+        for n in (1, 3)
+        for kind, name, emit in (
+            ("AvgPool", "avg_pool", _average),
+            ("AdaptiveAvgPool", "adaptive_avg_pool", _adaptive_average),
+        )
     ),
     Operator(
         "AdaptiveMaxPool",
         FAMILY,
         _adaptive_maximum,
         modules=tuple(f"nn.AdaptiveMaxPool{n}d" for n in _DIMENSIONS),
-        functions=("adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d"),
+        functions=tuple(f"adaptive_max_pool{n}d" for n in _DIMENSIONS),
         grid=Grid.INPUT,
     ),
-    Operator(
-        "LPPool",
-        FAMILY,
-        _power_average,
-        modules=tuple(f"nn.LPPool{n}d" for n in _DIMENSIONS),
+    *(
+        Operator(f"LPPool{n}d", FAMILY, _power_average, modules=(f"nn.LPPool{n}d",),
+                 becomes=(f"lp_pool{n}d",))
+        for n in _DIMENSIONS
     ),
-)
+)  # fmt: skip

@@ -29,7 +29,7 @@ def _recurrent(kind: str) -> Emit:
         states = _states(c, kind)
         made: Any = c.x
         if layer.batch_first:
-            made = w.one("Transpose", [made], perm=[1, 0, 2])
+            made = w.moved(c, c.x, w.one("Transpose", [made], perm=[1, 0, 2]))
         ends: list[list[str]] = []
         for level in range(layer.num_layers):
             made, last = _level(w, c, kind, level, made, states)

@@ -8,7 +8,8 @@ from bitladder.simulation.analysis import (
     layers,
     sensitivity,
 )
-from bitladder.simulation.prepare import check, prepare
+from bitladder.simulation.plain import copy_of
+from bitladder.simulation.prepare import check, notes_of, prepare
 from bitladder.simulation.quality import agreement, outputs, sqnr
 from bitladder.simulation.simulated import QuantizerInfo, SimulatedModel
 
@@ -21,7 +22,9 @@ __all__ = [
     "activations",
     "agreement",
     "check",
+    "copy_of",
     "layers",
+    "notes_of",
     "outputs",
     "prepare",
     "sensitivity",

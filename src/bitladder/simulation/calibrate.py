@@ -116,7 +116,8 @@ def _set_weight_ranges(layer: Any) -> None:
 def _keep_from_overflow(layer: Any, producer: Any) -> None:
     """Widen a weight's scale where the bias or the requantization would not fit its integers.
 
-    What ``_compute_encodings_with_overflow_protection`` does when it ends.
+    What ``_compute_encodings_with_overflow_protection`` does when it ends. That leaves out layers
+    whose output an activation rounds; here their biases have to fit, too.
 
     Args:
         layer: a convolution or linear layer of AIMET's.
@@ -129,19 +130,30 @@ def _keep_from_overflow(layer: Any, producer: Any) -> None:
     if read is None or kept is None or sum(length > 1 for length in kept.scale.shape) > 1:
         return
     written = None if output is None else output.get_encodings()
-    if written is None or not (
-        weight.is_overwrite_allowed("min") and weight.is_overwrite_allowed("max")
-    ):
+    if not (weight.is_overwrite_allowed("min") and weight.is_overwrite_allowed("max")):
         return
     utils = aimet("common.quantsim")
     scale = kept.scale
-    bias = layer.bias.detach() if layer.bias is not None else torch.zeros_like(scale).flatten()
+    bias = torch.zeros_like(scale).flatten()
+    if layer.bias is not None:
+        bias = _largest(layer.bias.detach(), scale.numel())
     if scale.ndim == 0:
         bias = bias.abs().amax()
     fit = functools.partial(utils._adjust_weight_scale_against_bias_overflow, num_steps=_BIAS_STEPS)
     wide = fit(bias, read.scale, scale.flatten().squeeze()).reshape(scale.shape)
-    wide = utils._adjust_weight_scale_against_scale_underflow(read.scale, wide, written.scale)
-    step = (read.scale * wide).flatten().squeeze()
-    sums = torch.round(bias / step) + torch.round(written.offset * written.scale / step)
-    wide = fit(sums * step, read.scale, wide)
+    if written is not None:
+        wide = utils._adjust_weight_scale_against_scale_underflow(read.scale, wide, written.scale)
+        step = (read.scale * wide).flatten().squeeze()
+        sums = torch.round(bias / step) + torch.round(written.offset * written.scale / step)
+        wide = fit(sums * step, read.scale, wide.flatten().squeeze()).reshape(scale.shape)
+    elif torch.equal(wide, scale):  # an activation behind the layer has the output's grid
+        return
     weight.set_range((kept.offset + kept.qmin) * wide, (kept.offset + kept.qmax) * wide)
+
+
+def _largest(bias: torch.Tensor, ranges: int) -> torch.Tensor:
+    """The bias of largest size for each range; groups of a transposed convolution share theirs."""
+    if ranges in (1, bias.numel()):
+        return bias
+    grouped = bias.reshape(-1, ranges)
+    return grouped.gather(0, grouped.abs().argmax(0, keepdim=True))[0]

@@ -92,8 +92,19 @@ def _place_inputs(
         called.input_quantizers[place] = entering[origin]
 
 
+def _does_nothing(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    """Whether a node hands a tensor on as it is when the network runs, as dropout does."""
+    operator = of_node(node, modules[str(node.target)])
+    return operator is not None and operator.name == "identity"
+
+
 def _is_fused(source: fx.Node, reader: fx.Node, modules: dict[str, nn.Module]) -> bool:
     """Whether a node is computed with the one that reads it."""
+    while source.op == "call_module" and _does_nothing(source, modules):
+        before = source.args[0]
+        if not isinstance(before, fx.Node):
+            return False
+        source = before
     return _fused_with(source, modules) is reader
 
 
@@ -103,6 +114,8 @@ def _fused_with(node: fx.Node, modules: dict[str, nn.Module]) -> fx.Node | None:
     if called is None or grid_of(node, called) is not Grid.OWN:
         return None
     reader = _only_reader(node, modules)
+    while reader is not None and _does_nothing(reader, modules):
+        reader = _only_reader(reader, modules)
     if reader is None:
         return None
     behind = modules[str(reader.target)]

@@ -4,6 +4,7 @@ that is linear layers and products.
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -12,6 +13,17 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune
 
 _HOOKS = ("WeightNorm", "SpectralNorm")
+
+
+def copy_of(model: nn.Module) -> nn.Module:
+    """A copy in evaluation mode, also of a network whose hooks compute weights at every call."""
+    for module in model.modules():
+        for hook in module._forward_pre_hooks.values():
+            name = getattr(hook, "_tensor_name", None) or getattr(hook, "name", None)
+            held = module.__dict__.get(name) if isinstance(name, str) else None
+            if isinstance(held, Tensor):  # computed anew before it is used
+                module.__dict__[name] = held.detach()
+    return copy.deepcopy(model).eval()
 
 
 def make_plain(model: nn.Module) -> list[str]:
@@ -36,6 +48,9 @@ def _free_weights(module: nn.Module) -> int:
     """Turn what computes a weight at every call (weight or spectral norm, pruning) into the weight."""
     freed = 0
     if parametrize.is_parametrized(module):
+        # PyTorch takes the weight off the class, which the copied network would share.
+        kind = type(module)
+        module.__class__ = type(kind.__name__, kind.__bases__, dict(kind.__dict__))
         parametrizations: Any = module.parametrizations
         for name in list(parametrizations):
             parametrize.remove_parametrizations(module, name, leave_parametrized=True)

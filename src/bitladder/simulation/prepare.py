@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import traceback
 from pathlib import Path
@@ -13,7 +12,7 @@ from torch import Tensor, fx, nn
 
 from bitladder.errors import ModelError
 from bitladder.simulation.aimet import quiet
-from bitladder.simulation.plain import make_plain
+from bitladder.simulation.plain import copy_of, make_plain
 from bitladder.simulation.rewrite import rewrite
 from bitladder.user_code import one_line
 
@@ -31,7 +30,7 @@ def prepare(model: nn.Module) -> fx.GraphModule:
     Raises:
         ModelError: torch.fx cannot trace the model; the message names the line that stops it.
     """
-    model = copy.deepcopy(model).eval()
+    model = copy_of(model)
     if isinstance(model, fx.GraphModule) and _PREPARED in model.meta:
         return model
     notes = make_plain(model)

@@ -13,6 +13,7 @@ from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
+from bitladder.operators import of_node
 from bitladder.options import FoldBatchNorm
 from bitladder.simulation import SimulatedModel, prepare
 from bitladder.techniques.pairs import Statistics, record
@@ -39,7 +40,8 @@ def fold_batch_norm(model: nn.Module) -> tuple[fx.GraphModule, int]:
     folded = 0
     for node in list(graph_module.graph.nodes):
         norm = _module(graph_module, node)
-        if isinstance(norm, BatchNorm) and _used_once(graph_module, node):
+        if _has_statistics(norm) and _used_once(graph_module, node):
+            assert isinstance(norm, BatchNorm)
             folded += _fold_one(graph_module, node, norm)
     graph_module.graph.lint()
     graph_module.recompile()
@@ -60,13 +62,15 @@ def fold_simulated(model: SimulatedModel) -> int:
     assert isinstance(graph_module, fx.GraphModule)
     folded = 0
     for node in list(graph_module.graph.nodes):
-        norm, source = _module(graph_module, node), node.args[0] if node.args else None
-        if not isinstance(norm, BatchNorm) or not isinstance(source, fx.Node):
+        norm = _module(graph_module, node)
+        if not _has_statistics(norm):
             continue
-        layer = _module(graph_module, source)
-        fits = isinstance(layer, _Foldable) and len(source.users) == 1
-        if fits and _used_once(graph_module, source) and _used_once(graph_module, node):
-            assert isinstance(layer, _Foldable)
+        assert isinstance(norm, BatchNorm)
+        source = _before(graph_module, node)
+        layer = None if source is None else _module(graph_module, source)
+        if source is None or not isinstance(layer, _Foldable):
+            continue
+        if _used_once(graph_module, source) and _used_once(graph_module, node):
             _fold_ranges(layer, norm)
             folded += _remove(graph_module, node)
     graph_module.graph.lint()
@@ -80,6 +84,7 @@ def _fold_ranges(layer: _Foldable, norm: BatchNorm) -> None:
     weight = quantizers["weight"]
     assert norm.running_var is not None
     scale = (_affine(norm)[0] * torch.rsqrt(norm.running_var + norm.eps)).abs()
+    scale = torch.where(scale > 0, scale, torch.ones_like(scale))  # weights of zero fit any range
     _fold_into_previous(layer, norm)
     before: Any = layer._param_pre_quantizers
     quantizers["bias"] = before["bias"] = None  # the bias may be new to AIMET
@@ -103,9 +108,14 @@ def _apply(options: FoldBatchNorm, model: nn.Module, context: Context) -> nn.Mod
     return graph_module
 
 
+def _has_statistics(norm: nn.Module | None) -> bool:
+    """Whether a module is a batch norm that does not take its statistics from each batch."""
+    return isinstance(norm, BatchNorm) and norm.running_mean is not None
+
+
 def _fold_one(graph_module: fx.GraphModule, node: fx.Node, norm: BatchNorm) -> int:
-    source = node.args[0]
-    if isinstance(source, fx.Node) and len(source.users) == 1:
+    source = _before(graph_module, node)
+    if source is not None:
         layer = _module(graph_module, source)
         if isinstance(layer, _Foldable) and _used_once(graph_module, source):
             _fold_into_previous(layer, norm)
@@ -119,6 +129,17 @@ def _fold_one(graph_module: fx.GraphModule, node: fx.Node, norm: BatchNorm) -> i
             _fold_into_next(layer, norm)
             return _remove(graph_module, node)
     return 0
+
+
+def _before(graph_module: fx.GraphModule, node: fx.Node) -> fx.Node | None:
+    """What a node alone reads, past modules that do nothing when the network runs."""
+    source = node.args[0]
+    while isinstance(source, fx.Node) and len(source.users) == 1:
+        operator = of_node(source, _module(graph_module, source))
+        if operator is None or operator.name != "identity" or source.op != "call_module":
+            return source
+        source = source.args[0]
+    return None
 
 
 def _module(graph_module: fx.GraphModule, node: fx.Node) -> nn.Module | None:
