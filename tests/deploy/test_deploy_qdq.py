@@ -4,10 +4,10 @@ import numpy as np
 import onnxruntime
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper, numpy_helper
 
-from bitladder.deploy import Encoding, quantize_graph
-from bitladder.deploy.qdq import integer_biases
+from bitladder.deploy import Encoding
+from bitladder.deploy.graph import INPUT, OUTPUT, Graph, described
+from bitladder.deploy.pairs import Pairs
 
 
 @st.composite
@@ -20,53 +20,44 @@ def encodings(draw):
     return Encoding("x", bits, signed, scale, np.asarray(zero_point, np.int64), None)
 
 
+def _integers(encoding, values):
+    found = np.rint(values / encoding.scale) + encoding.zero_point
+    return np.clip(found, encoding.integer_min, encoding.integer_max)
+
+
+def _real(encoding, values):
+    return ((_integers(encoding, values) - encoding.zero_point) * encoding.scale).astype(np.float32)
+
+
+def _run(grids, values):
+    """Values through one grid after the other, as the optimised runtime has them."""
+    graph = Graph()
+    pairs = Pairs(graph)
+    source = INPUT
+    for place, encoding in enumerate(grids):
+        pairs.put(f"v{place}", source, encoding)
+        source = pairs.read(f"v{place}")
+    graph.rename(source, OUTPUT, 0)
+    model = graph.model([described(INPUT, [1], [True])], [described(OUTPUT, [1], [True])])
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    return session.run(None, {INPUT: values})[0]
+
+
 @settings(max_examples=60, deadline=None)
 @given(encodings(), st.integers(0, 2**32 - 1))
 def test_an_activation_of_any_width_is_its_grid_in_the_optimised_runtime(encoding, seed):
-    graph = helper.make_graph(
-        [helper.make_node("Identity", ["x"], ["y"])],
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n"])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n"])],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    written = quantize_graph(model, {"x": encoding})
-    session = onnxruntime.InferenceSession(
-        written.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
     reach = float(encoding.scale) * 2**encoding.bits
     values = np.random.default_rng(seed).uniform(-reach, reach, 500).astype(np.float32)
-    [found] = session.run(None, {"x": values})
-    integers = np.clip(
-        np.rint(values / encoding.scale) + encoding.zero_point,
-        encoding.integer_min,
-        encoding.integer_max,
-    )
-    expected = (integers - encoding.zero_point).astype(np.float32) * encoding.scale
-    assert np.array_equal(found, expected)
+    assert np.array_equal(_run([encoding], values), _real(encoding, values))
 
 
-def test_a_bias_stands_for_integers_unless_layers_with_other_grids_share_it():
-    names = ("first", "second", "third")
-    layers = [
-        helper.make_node("Gemm", ["x", weight, bias], [f"{weight}_out"])
-        for weight, bias in zip(names, ("own", "shared", "shared"), strict=True)
-    ]
-    values = {name: np.eye(2, dtype=np.float32) for name in names}
-    values |= {name: np.array([0.3, -0.07], np.float32) for name in ("own", "shared")}
-    graph = helper.make_graph(
-        [*layers, helper.make_node("Sum", [f"{name}_out" for name in names], ["y"])],
-        "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 2])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 2])],
-        [numpy_helper.from_array(value, name) for name, value in values.items()],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    scales = {"x": 0.5, "first": 0.25, "second": 0.25, "third": 0.125}
-    grids = {
-        name: Encoding(name, 8, True, np.float32(scale), np.zeros((), np.int64), None)
-        for name, scale in scales.items()
-    }
-    found = integer_biases(model, grids)
-    assert found.keys() == {"own"}
-    assert found["own"].tolist() == [0.25, -0.125]  # of 0.5 * 0.25
+@settings(max_examples=60, deadline=None)
+@given(encodings(), st.floats(0.3, 3), st.integers(0, 2**32 - 1))
+def test_two_grids_in_a_row_are_both_there_in_the_optimised_runtime(first, factor, seed):
+    scale = np.float32(first.scale * np.float32(factor))
+    second = Encoding("y", first.bits, first.signed, scale, first.zero_point, None)
+    reach = float(first.scale) * 2**first.bits
+    values = np.random.default_rng(seed).uniform(-reach, reach, 500).astype(np.float32)
+    assert np.array_equal(_run([first, second], values), _real(second, _real(first, values)))

@@ -6,11 +6,14 @@ import functools
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from torch import fx
 
 from bitladder.deploy.biases import fit_scales, round_biases
+from bitladder.deploy.check import run_at_two_sizes
 from bitladder.deploy.encodings import dump_encodings
 from bitladder.deploy.observe import Observed
 from bitladder.deploy.qdq import QdqWriter
@@ -75,6 +78,7 @@ class Traced:
         model = writer.write()
         constants = {tensor.name for tensor in model.graph.initializer}
         text = dump_encodings(writer.grids, constants, version)
+        self._check(model)
         _write(path, model.SerializeToString(deterministic=True))
         _write(encodings, text.encode())
 
@@ -97,9 +101,11 @@ class Traced:
             weights: ``int8``, or ``uint8`` for integers around 128.
 
         Raises:
-            ExportError: an operator has no form in ONNX, or the file cannot be written.
+            ExportError: an operator has no form in ONNX, the file does not run on any number of
+                images, or it cannot be written.
         """
         model = self.qdq(target=target, int4=int4, weights=weights)
+        self._check(model)
         _write(path, model.SerializeToString(deterministic=True))
 
     def qdq(
@@ -117,6 +123,17 @@ class Traced:
         precision = str(self.simulated.precision)
         model.metadata_props.add(key="bitladder.precision", value=precision)
         return model
+
+    def _check(self, model: onnx.ModelProto) -> None:
+        run_at_two_sizes(model, self.simulated.shape, self._simulate)
+
+    @torch.no_grad()
+    def _simulate(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        device = next(self.simulated.parameters()).device
+        made: NDArray[np.float32] = (
+            self.simulated(torch.from_numpy(images).to(device)).cpu().numpy()
+        )
+        return made
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -1,9 +1,7 @@
 """Write a simulated network as QDQ ONNX, which runtimes execute on integers, at any width.
 
-Integers of a width that ONNX has no type for are stored in the next larger type, exactly: narrow
-weights are 8 or 16-bit integers that use a part of the range. A narrow activation passes two
-quantizers of one scale: the first saturates at the bottom of its grid and the second, of the other
-signedness, at the top. A bias is int32 at the scale of input times weight, which is what integer
+Weights of a width that ONNX has no type for are 8 or 16-bit integers that use a part of the range;
+activations see ``pairs``. A bias is int32 at the scale of input times weight, which is what integer
 kernels add to their sums.
 """
 
@@ -21,6 +19,7 @@ from torch import fx
 from bitladder.deploy.encodings import Encoding, encoding_of
 from bitladder.deploy.graph import INPUT, OUTPUT
 from bitladder.deploy.observe import Observed
+from bitladder.deploy.pairs import TYPES, Pairs
 from bitladder.deploy.writer import FileWriter, parameter_quantizer, renamed
 from bitladder.operators import Call, Operator, Value
 from bitladder.operators.writing import Input
@@ -28,12 +27,6 @@ from bitladder.simulation import SimulatedModel
 
 QUANTIZERS = "bitladder.quantizers"
 """Key of the file's metadata: which tensor holds what each quantizer of the simulation made."""
-_TYPES: dict[tuple[int, bool], np.dtype[Any]] = {
-    (8, False): np.dtype(np.uint8),
-    (8, True): np.dtype(np.int8),
-    (16, False): np.dtype(np.uint16),
-    (16, True): np.dtype(np.int16),
-}
 INT32_MAX = 2**31 - 1
 
 
@@ -59,10 +52,8 @@ class QdqWriter(FileWriter):
         unsigned_weights: bool = False,
     ) -> None:
         super().__init__(simulated, seen)
-        self.int4, self.one_sign, self.unsigned_weights = int4, one_sign, unsigned_weights
-        self.reads: dict[str, str] = {}  # what a reader of a value reads
-        self.narrow: dict[str, int] = {}  # readers so far of values in a larger container
-        self._turning: set[str] = set()  # tensors that come right from unsigned integers
+        self.int4, self.unsigned_weights = int4, unsigned_weights
+        self.pairs = Pairs(self.graph, one_sign=one_sign)
         self._last = ""
 
     def write(self) -> onnx.ModelProto:
@@ -76,9 +67,7 @@ class QdqWriter(FileWriter):
 
     def _holder(self, value: str) -> str:
         """The tensor that holds a value after its grid."""
-        read = self.reads.get(value, value)
-        if value in self.narrow:
-            read = f"{value}_dequantized_1"
+        read = self.pairs.holder(value)
         return OUTPUT if read == self._last else read
 
     def number(self, call: Call, value: float) -> str:
@@ -90,7 +79,7 @@ class QdqWriter(FileWriter):
             return super().number(call, value)
         scale = np.asarray(abs(value) or 1.0, np.float32)
         name = self.graph.new_name(f"{call.name}_number")
-        dtype = _TYPES[grid.container_bits, False]
+        dtype = TYPES[grid.container_bits, False]
         zero = np.asarray(value < 0, dtype)
         integer = np.asarray(value > 0, dtype)
         inputs = [
@@ -132,33 +121,26 @@ class QdqWriter(FileWriter):
         if value.constant is not None:
             written = self._parameter(fresh, value.constant.astype(np.float32), encoding)
             self.grids[fresh] = encoding
-            self.reads[fresh] = written
+            self.pairs.hold(fresh, written)
         else:
-            self._pair_up(fresh, self._read(value), encoding)
+            self._put(fresh, self._read(value), encoding)
         self.passed[name] = fresh
         return renamed(value, fresh)
 
     def _leaving(self, value: Value, source: str, encoding: Encoding) -> None:
-        self._pair_up(value.name, source, encoding)
+        self._put(value.name, source, encoding)
 
     def _regridded(self, name: str, encoding: Encoding) -> str:
-        self._pair_up(name, name, encoding)
+        self._put(name, name, encoding)
         return self._read(name)
 
     def _read(self, value: Input | None) -> str:
-        """What a reader reads: of a narrow value a saturated copy of its own.
-
-        ONNX Runtime turns int8 into the uint8 of its kernels only where there is one reader.
-        """
         name = value if isinstance(value, str) else value.name if value is not None else ""
-        if name in self.narrow:
-            self.narrow[name] += 1
-            result = f"{name}_dequantized_{self.narrow[name]}"
-            self._saturate(name, result)
-            return result
-        if name in self.reads:
-            return self.reads[name]
-        return super()._read(value)
+        return self.pairs.read(name) or super()._read(value)
+
+    def _put(self, name: str, source: str, encoding: Encoding) -> None:
+        self.grids[name] = encoding
+        self.pairs.put(name, source, encoding)
 
     def _finish(self, result: Value) -> None:
         self._last = self._read(result)
@@ -167,48 +149,12 @@ class QdqWriter(FileWriter):
         else:
             self.graph.rename(self._last, OUTPUT, 0)
 
-    def _pair_up(self, name: str, source: str, encoding: Encoding) -> None:
-        """Write the quantizer of a value, or the first of two."""
-        self.grids[name] = encoding
-        # ONNX Runtime merges two pairs of one type in a row into a grid that is neither's.
-        turned = not encoding.narrow and not self.one_sign and source in self._turning
-        dtype = _TYPES[encoding.container_bits, encoding.signed != turned]
-        zero_point = encoding.zero_point - encoding.integer_min + np.iinfo(dtype).min
-        if not encoding.narrow:
-            self.reads[name] = f"{name}_dequantized"
-            self._pair(source, self.reads[name], encoding, zero_point.astype(dtype))
-            return
-        self.reads[name] = f"{name}_bottom"
-        self._pair(source, self.reads[name], encoding, zero_point.astype(dtype))
-        self.narrow[name] = 0
-
-    def _saturate(self, name: str, result: str) -> None:
-        """The second quantizer of a narrow activation, which saturates at the top of its grid."""
-        encoding = self.grids[name]
-        dtype = _TYPES[encoding.container_bits, encoding.signed == self.one_sign]
-        zero_point = encoding.zero_point + (np.iinfo(dtype).max - encoding.integer_max)
-        self._pair(self.reads[name], result, encoding, zero_point.astype(dtype))
-
-    def _pair(
-        self, source: str, result: str, encoding: Encoding, zero_point: NDArray[np.generic]
-    ) -> None:
-        grid = [
-            self.graph.tensor(f"{result}_scale", encoding.scale),
-            self.graph.tensor(f"{result}_zero_point", zero_point),
-        ]
-        integers = f"{result}_integers"
-        self.graph.add("QuantizeLinear", [source, *grid], [integers])
-        self.graph.add("DequantizeLinear", [integers, *grid], [result])
-        self.graph.names |= {integers, result}
-        if zero_point.dtype.kind == "u":
-            self._turning.add(result)
-
     def _parameter(self, name: str, values: Any, encoding: Encoding | None) -> str:
         if encoding is None:
             return super()._parameter(name, values, None)
         integers = encoding.quantize(values)
         narrow = self.int4 and encoding.bits == 4 and encoding.signed and encoding.axis is not None
-        dtype = None if narrow else _TYPES[encoding.container_bits, encoding.signed]
+        dtype = None if narrow else TYPES[encoding.container_bits, encoding.signed]
         zero_point = encoding.zero_point
         if self.unsigned_weights and dtype == np.int8:
             dtype, integers, zero_point = np.dtype(np.uint8), integers + 128, zero_point + 128

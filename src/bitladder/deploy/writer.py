@@ -19,8 +19,16 @@ from bitladder.deploy.encodings import Encoding, encoding_of
 from bitladder.deploy.graph import INPUT, OUTPUT, Graph, described
 from bitladder.deploy.observe import Observed, leaves, observe, replaced
 from bitladder.errors import ExportError
-from bitladder.operators import Call, CannotWriteError, Grid, Operator, Value, function_name
-from bitladder.operators import grid_of, of_node
+from bitladder.operators import (
+    Call,
+    CannotWriteError,
+    Grid,
+    Operator,
+    Value,
+    function_name,
+    grid_of,
+    of_node,
+)
 from bitladder.operators.writing import Input
 from bitladder.simulation import SimulatedModel
 
@@ -171,7 +179,7 @@ class FileWriter:
         self.env[node] = self._called(node, seen)
 
     def _constants(self, node: fx.Node, seen: Observed) -> Any:
-        """What does not depend on images: numbers, and tensors that stand in the file as they are."""
+        """What does not depend on images: numbers, and tensors that stand in the file."""
 
         def held(value: Value) -> Value:
             if any(value.free):
@@ -205,16 +213,14 @@ class FileWriter:
         source = node.args[0]
         if not isinstance(source, fx.Node):
             return None
-        owner = self.env.get(source)
+        owner, key = self.env.get(source), node.args[1]
         if isinstance(owner, dict):
-            return owner[node.args[1]]
-        if isinstance(owner, list | tuple) and not isinstance(node.args[1], str):
-            return owner[node.args[1]]
-        if isinstance(owner, tuple) and node.args[1] == "values":
-            return owner[0]
-        if isinstance(owner, tuple) and node.args[1] == "indices":
-            return owner[1]
-        return None
+            return owner[key]
+        if not isinstance(owner, list | tuple):
+            return None
+        named = {"values": 0, "indices": 1}  # of a maximum over a dimension
+        place: Any = named.get(key) if isinstance(key, str) else key
+        return None if place is None else owner[place]
 
     def _operator(self, node: fx.Node) -> Operator | None:
         return of_node(node, self._module(node))
@@ -358,6 +364,7 @@ class FileWriter:
 
 
 def renamed(value: Value, name: str) -> Value:
+    """The value under another name."""
     return Value(name, value.sizes, value.free, value.constant, value.floating)
 
 
@@ -375,8 +382,9 @@ def _output_quantizer(module: nn.Module | None) -> Any | None:
 
 
 def parameter_quantizer(module: Any, name: str) -> Any | None:
+    """The quantizer of a module's parameter, where it has one with a range."""
     quantizers: Any = getattr(module, "param_quantizers", {})
-    found = quantizers[name] if name in quantizers else None
+    found = quantizers[name] if name in quantizers else None  # noqa: SIM401 - no dict
     return found if found is not None and found.is_initialized() else None
 
 

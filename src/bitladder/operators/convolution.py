@@ -104,7 +104,9 @@ register(
         for n in (1, 2, 3)
     ),
     *(
-        Operator(f"ConvTranspose{n}d", emit=_transposed, modules=(f"nn.ConvTranspose{n}d",), **_LAYER)
+        Operator(
+            f"ConvTranspose{n}d", emit=_transposed, modules=(f"nn.ConvTranspose{n}d",), **_LAYER
+        )
         for n in (1, 2, 3)
     ),
     Operator(

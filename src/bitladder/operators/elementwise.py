@@ -1,4 +1,4 @@
-"""Arithmetic of values at the same place: of two tensors, of a tensor and a number, of one tensor."""
+"""Arithmetic of values at the same place: of two tensors, a tensor and a number, one tensor."""
 
 from __future__ import annotations
 

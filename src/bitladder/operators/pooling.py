@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+
 from bitladder.operators.record import Grid, Operator, register
 from bitladder.operators.writing import Call, CannotWriteError, Writer
 

@@ -60,7 +60,7 @@ def _extreme(kind: str) -> Emit:
 
 def _norm(w: Writer, c: Call) -> str:
     p = c.get(1, "p", "fro")
-    kinds: dict[Any, str] = {"fro": "ReduceL2", 2: "ReduceL2", 2.0: "ReduceL2", 1: "ReduceL1"}
+    kinds: dict[Any, str] = {"fro": "ReduceL2", 2: "ReduceL2", 1: "ReduceL1"}
     if p not in kinds:
         raise CannotWriteError(f"a norm of order {p}")
     return w.one(kinds[p], [c.x, w.constant(_axes(c, 2), "int64")], keepdims=_kept(c))

@@ -35,7 +35,7 @@ def _same(w: Writer, c: Call) -> str:
 
 def _permuted(w: Writer, c: Call) -> str:
     order = c.args[1] if len(c.args) == 2 and isinstance(c.args[1], list | tuple) else c.args[1:]
-    order = c.kwargs.get("dims", getattr(c.module, "dims", order)) if not order else order
+    order = order or c.kwargs.get("dims", getattr(c.module, "dims", order))
     return _turned(w, c, [int(axis) % c.x.rank for axis in order])
 
 
@@ -368,8 +368,9 @@ _PADS = tuple(
     for n in (1, 2, 3)
 )
 register(
-    _moves("identity", _same, "contiguous", "detach", "clone", "float", "to", "dropout", "dropout2d",
-           "alpha_dropout", "feature_dropout", "stochastic_depth", "type_as", "alias", "requires_grad_",
+    _moves("identity", _same, "contiguous", "detach", "clone", "float", "to", "dropout",
+           "dropout2d", "alpha_dropout", "feature_dropout", "stochastic_depth", "type_as", "alias",
+           "requires_grad_",
            modules=("nn.Identity", *(f"nn.{name}" for name in _DROPOUTS),
                     "torchvision.StochasticDepth")),
     _moves("reshape", _reshaped, "view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze",

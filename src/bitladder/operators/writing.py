@@ -115,7 +115,6 @@ class Writer(Protocol):
     def moved(self, call: Call, source: Value, name: str) -> str:
         """Put an intermediate value that only moved back on the grid of where it comes from."""
 
-
     def rounded(self, call: Call, name: str) -> str:
         """Put an intermediate value on the grid of the call's output, after which it only moves."""
 

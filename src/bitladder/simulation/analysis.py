@@ -65,10 +65,12 @@ class Activation:
     """What one quantizer handed on.
 
     Attributes:
+        quantizer: its name in the simulated network.
         scale: step of its grid.
         values: on that grid, of the operation's own shape.
     """
 
+    quantizer: str
     scale: float
     values: Tensor
 
@@ -82,9 +84,11 @@ def activations(simulated: SimulatedModel, images: Tensor) -> list[Activation]:
         images: (N, C, H, W), run as one batch.
     """
     found: list[Activation] = []
+    names = {id(quantizer): info.name for info, quantizer in simulated.quantizers()}
 
     def seen(quantizer: Any, given: Any, result: Tensor) -> None:
-        found.append(Activation(float(quantizer.get_scale()), result.as_subclass(Tensor).cpu()))
+        values = result.as_subclass(Tensor).cpu()
+        found.append(Activation(names[id(quantizer)], float(quantizer.get_scale()), values))
 
     with _hooked(simulated, seen):
         simulated(images.to(next(simulated.parameters()).device))

@@ -1,4 +1,4 @@
-"""The modules that stand for functions: by the operator table, or by a rule where more is needed."""
+"""The modules that stand for functions: by the operator table, or by rules of their own."""
 
 from __future__ import annotations
 
@@ -268,9 +268,7 @@ SPECIAL: dict[str, _Rule] = {
     **dict.fromkeys(("cat", "concat", "concatenate"), _concatenated),
     **dict.fromkeys(("div", "divide", "true_divide", "truediv", "itruediv", "div_"), _divided),
     **dict.fromkeys(("pow", "pow_", "ipow"), _power),
-    **{
-        f"conv{kind}{n}d": _convolved for kind in ("", "_transpose") for n in (1, 2, 3)
-    },
+    **{f"conv{kind}{n}d": _convolved for kind in ("", "_transpose") for n in (1, 2, 3)},
     "batch_norm": _batch_norm,
     "group_norm": _group_norm,
     "layer_norm": _layer_norm,

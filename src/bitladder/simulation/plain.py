@@ -20,7 +20,9 @@ def copy_of(model: nn.Module) -> nn.Module:
     for module in model.modules():
         for hook in module._forward_pre_hooks.values():
             name = getattr(hook, "_tensor_name", None) or getattr(hook, "name", None)
-            held = module.__dict__.get(name) if isinstance(name, str) else None
+            if not isinstance(name, str):
+                continue
+            held = module.__dict__.get(name)
             if isinstance(held, Tensor):  # computed anew before it is used
                 module.__dict__[name] = held.detach()
     return copy.deepcopy(model).eval()
@@ -45,7 +47,7 @@ def make_plain(model: nn.Module) -> list[str]:
 
 
 def _free_weights(module: nn.Module) -> int:
-    """Turn what computes a weight at every call (weight or spectral norm, pruning) into the weight."""
+    """Turn what computes a weight at every call, such as weight norm or pruning, into it."""
     freed = 0
     if parametrize.is_parametrized(module):
         # PyTorch takes the weight off the class, which the copied network would share.
@@ -55,11 +57,9 @@ def _free_weights(module: nn.Module) -> int:
         for name in list(parametrizations):
             parametrize.remove_parametrizations(module, name, leave_parametrized=True)
             freed += 1
+    hook: Any
     for key, hook in list(module._forward_pre_hooks.items()):
-        if isinstance(hook, prune.BasePruningMethod):
-            prune.remove(module, hook._tensor_name)
-            freed += 1
-        elif type(hook).__name__ in _HOOKS:
+        if isinstance(hook, prune.BasePruningMethod) or type(hook).__name__ in _HOOKS:
             hook.remove(module)
             del module._forward_pre_hooks[key]
             freed += 1

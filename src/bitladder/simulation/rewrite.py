@@ -17,8 +17,8 @@ from bitladder.simulation.aimet import aimet
 from bitladder.simulation.conversions import CUSTOM, SPECIAL, Made, converted
 
 # Functions and methods that tell a size or a type and compute no tensor.
-_NUMBERS = {"size", "dim", "ndimension", "numel", "len", "stride", "get_device", "is_floating_point",
-            "element_size"}  # fmt: skip
+_NUMBERS = {"size", "dim", "ndimension", "numel", "len", "stride", "get_device",
+            "is_floating_point", "element_size"}  # fmt: skip
 _NUMBER_ATTRIBUTES = {"shape", "ndim", "device", "dtype", "is_cuda", "requires_grad", "layout"}
 
 
@@ -56,9 +56,7 @@ def unquantized(graph_module: fx.GraphModule) -> list[str]:
         if node.op not in ("call_function", "call_method") or node.meta.get("kind") == "number":
             continue
         known = of_node(node, None)
-        if known is None and function_name(node) not in ("getitem", "getattr"):
-            found.add(function_name(node))
-        elif known is not None and known.why:
+        if (known is None and function_name(node) != "getattr") or (known and known.why):
             found.add(function_name(node))
     return sorted(found)
 
@@ -208,7 +206,9 @@ def _out_of_place(graph_module: fx.GraphModule) -> None:
     """Have modules that change their input return a new value, read where the input was."""
     for node in graph_module.graph.find_nodes(op="call_module"):
         module: Any = _module(graph_module, node)
-        if getattr(module, "inplace", False) and not isinstance(module, nn.modules.dropout._DropoutNd):
+        if getattr(module, "inplace", False) and not isinstance(
+            module, nn.modules.dropout._DropoutNd
+        ):
             _read_instead(node.args[0], node)
             module.inplace = False
 

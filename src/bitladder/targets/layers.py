@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-MOVEMENT: set[str] = set()
+from bitladder.deploy.qdq import QUANTIZERS
 from bitladder.errors import TargetError
 from bitladder.simulation import Activation, SimulatedModel, activations
 from bitladder.targets.session import Session, open_target, open_unfused
@@ -44,8 +45,9 @@ def layer_differences(
     """Every layer of a QDQ graph whose integers differ, in the order of the graph.
 
     The target runs the graph with all activations as outputs. They are compared with those of the
-    simulation, whose quantizers are found by their scale and shape; without one, with the graph's
-    own where every operation runs by itself, in float between its quantizers.
+    simulation's quantizers; the file says which tensor holds what each of them made. Without a
+    simulation, or for a file that does not say so, they are compared with the graph's own where
+    every operation runs by itself, in float between its quantizers.
 
     Args:
         artifact: a QDQ ONNX file.
@@ -59,12 +61,15 @@ def layer_differences(
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "layers.onnx"
-        grids, names = _expose(artifact, path)
+        model = _loaded(artifact)
+        held = _held(model)
+        grids = _grids(model.graph, set(held) or None)
+        names = _expose(model, grids, path)
         given = _outputs(open_target(target, path, version=version), names, images)
-        if simulation is None:
+        if simulation is None or not held:
             intended = _outputs(open_unfused(path), names, images)
         else:
-            intended = _matched(grids, given, activations(simulation, torch.from_numpy(images)))
+            intended = _simulated(held, activations(simulation, torch.from_numpy(images)))
     differences = []
     for grid in grids:
         if grid.values not in intended:
@@ -103,30 +108,36 @@ def _outputs(
         session.close()
 
 
-def _matched(
-    grids: list[_Grid], given: dict[str, NDArray[np.float32]], activations: list[Activation]
+def _loaded(artifact: Path) -> onnx.ModelProto:
+    try:
+        return onnx.load(artifact)
+    except Exception as error:  # protobuf raises its own, and OSError
+        raise TargetError(f"{artifact}: not an ONNX file: {' '.join(str(error).split())}") from None
+
+
+def _held(model: onnx.ModelProto) -> dict[str, str]:
+    """The quantizer whose values a tensor holds, by the tensor, as the file says."""
+    told = {entry.key: entry.value for entry in model.metadata_props}
+    found: dict[str, str] = json.loads(told.get(QUANTIZERS, "{}"))
+    return {tensor: quantizer for quantizer, tensor in found.items()}
+
+
+def _simulated(
+    held: dict[str, str], activations: list[Activation]
 ) -> dict[str, NDArray[np.float32]]:
-    """Each activation of the simulation, by the name of the first tensor on its grid."""
-    found = {}
-    for grid in grids:
-        like = grid.scale, given[grid.values].shape
-        for place, activation in enumerate(activations):
-            if (activation.scale, activation.values.shape) == like:
-                found[grid.values] = activations.pop(place).values.numpy()
-                break
-    return found
+    """What the simulation made of each tensor."""
+    made: dict[str, NDArray[np.float32]] = {}
+    for activation in activations:
+        made.setdefault(activation.quantizer, activation.values.numpy())
+    return {tensor: made[quantizer] for tensor, quantizer in held.items() if quantizer in made}
 
 
-def _expose(artifact: Path, path: Path) -> tuple[list[_Grid], list[str]]:
-    """Write the graph with its activations as further outputs; their grids, all outputs' names.
+def _expose(model: onnx.ModelProto, grids: list[_Grid], path: Path) -> list[str]:
+    """Write the graph with its activations as further outputs, and return all outputs' names.
 
     They are outputs as they are dequantized: integers as outputs the HTP refuses in places.
     """
-    try:
-        model = onnx.load(artifact)
-    except Exception as error:  # protobuf raises its own, and OSError
-        raise TargetError(f"{artifact}: not an ONNX file: {' '.join(str(error).split())}") from None
-    grids, outputs = _grids(model.graph), model.graph.output
+    outputs = model.graph.output
     there = {output.name for output in outputs}
     outputs.extend(
         helper.make_tensor_value_info(grid.values, TensorProto.FLOAT, None)
@@ -134,34 +145,20 @@ def _expose(artifact: Path, path: Path) -> tuple[list[_Grid], list[str]]:
         if grid.values not in there
     )
     onnx.save(model, path)
-    return grids, [output.name for output in outputs]
+    return [output.name for output in outputs]
 
 
-def _grids(graph: onnx.GraphProto) -> list[_Grid]:
-    """The activations of a graph, each once.
-
-    Copies are left out: what only moves values keeps their integers. Of two quantizers in a row at
-    one scale, which saturate at the bottom and the top of a narrow grid, the second counts; each
-    reader has one of its own.
-    """
+def _grids(graph: onnx.GraphProto, wanted: set[str] | None) -> list[_Grid]:
+    """The activations of a graph in its order, all of them or those that are wanted."""
     scales = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
-    makers = {node.output[0]: node for node in graph.node}
-    values = {n.input[0]: n.output[0] for n in graph.node if n.op_type == "DequantizeLinear"}
-    found: dict[str, _Grid] = {}
-    left_out: set[str] = set()
+    integers = {node.output[0] for node in graph.node if node.op_type == "QuantizeLinear"}
+    found = []
     for node in graph.node:
-        scale = scales.get(node.input[1]) if node.op_type == "QuantizeLinear" else None
-        name, before = node.output[0], makers.get(node.input[0] if node.input else "")
-        if scale is None or scale.size != 1 or name not in values:
+        if node.op_type != "DequantizeLinear" or node.input[0] not in integers:
             continue
-        found[name] = _Grid(values[name], float(scale))
-        if before is None:
+        scale = scales.get(node.input[1])
+        if scale is None or scale.size != 1 or node.output[0].endswith("_bottom"):
             continue
-        if before.op_type in MOVEMENT:
-            left_out.add(name)
-        source = before.input[0] if before.op_type == "DequantizeLinear" else ""
-        if source in found and found[source].scale == found[name].scale:
-            if source in left_out:  # a copy, or saturated for another reader already
-                left_out.add(name)
-            left_out.add(source)
-    return [grid for name, grid in found.items() if name not in left_out]
+        if wanted is None or node.output[0] in wanted:
+            found.append(_Grid(node.output[0], float(scale)))
+    return found

@@ -96,7 +96,7 @@ def integer_arithmetic(simulated: SimulatedModel) -> Session:
     """
     with tempfile.TemporaryDirectory() as folder:
         artifact = Path(folder) / "model.onnx"
-        deploy.Traced(simulated).write_qdq(artifact)
+        artifact.write_bytes(deploy.Traced(simulated).qdq().SerializeToString())
         return integer_session(artifact)
 
 

@@ -21,6 +21,10 @@ from bitladder.techniques.registry import Context, register, register_rebuild
 
 _Convolution: TypeAlias = nn.Conv1d | nn.Conv2d | nn.Conv3d
 _Transposed: TypeAlias = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
+_POINTWISE: dict[type[nn.Module], type[nn.Conv2d] | type[nn.Conv3d]] = {
+    nn.BatchNorm2d: nn.Conv2d,
+    nn.BatchNorm3d: nn.Conv3d,
+}
 _Foldable: TypeAlias = _Convolution | _Transposed | nn.Linear
 
 
@@ -46,6 +50,37 @@ def fold_batch_norm(model: nn.Module) -> tuple[fx.GraphModule, int]:
     graph_module.graph.lint()
     graph_module.recompile()
     return graph_module, folded
+
+
+def to_depthwise(graph_module: fx.GraphModule) -> int:
+    """Turn batch norms of images that are left into depthwise convolutions of one pixel, in place.
+
+    ``y = s x + t`` a channel is such a convolution, which targets run on integers; a batch norm
+    alone runs in float. A single weight a channel lies on its grid exactly.
+
+    Returns:
+        How many were turned.
+    """
+    turned = 0
+    for node in graph_module.graph.find_nodes(op="call_module"):
+        norm = _module(graph_module, node)
+        kind = next((k for k, own in _POINTWISE.items() if isinstance(norm, k)), None)
+        if kind is None or not _has_statistics(norm):
+            continue
+        assert isinstance(norm, BatchNorm)
+        channels = norm.num_features
+        layer = _POINTWISE[kind](channels, channels, 1, groups=channels).to(norm.running_var)
+        gamma, beta = _affine(norm)
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        scale = gamma * torch.rsqrt(norm.running_var + norm.eps)
+        with torch.no_grad():
+            layer.weight.copy_(scale.view_as(layer.weight))
+            assert layer.bias is not None
+            layer.bias.copy_(beta - norm.running_mean * scale)
+        graph_module.add_submodule(str(node.target), layer)
+        turned += 1
+    return turned
 
 
 def fold_simulated(model: SimulatedModel) -> int:
@@ -103,6 +138,8 @@ def _fold_ranges(layer: _Foldable, norm: BatchNorm) -> None:
 def _apply(options: FoldBatchNorm, model: nn.Module, context: Context) -> nn.Module:
     graph_module, folded = fold_batch_norm(model)
     context.notes.append(f"{folded} batch norms folded")
+    if turned := to_depthwise(graph_module):
+        context.notes.append(f"{turned} batch norms without a layer became depthwise convolutions")
     if left := sum(isinstance(module, BatchNorm) for module in graph_module.modules()):
         context.notes.append(f"{left} batch norms stay: no layer beside them could take them")
     return graph_module

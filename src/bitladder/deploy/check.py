@@ -1,0 +1,60 @@
+"""A file is run on one image and on three before it is called written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+
+from bitladder.deploy.graph import INPUT
+from bitladder.errors import ExportError
+
+_IMAGES = 3
+_ERRORS_ONLY = 3
+_NOISE = 0.05  # of the outputs' size: a rounding that falls to the other side is far below
+
+Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+def run_at_two_sizes(model: onnx.ModelProto, shape: tuple[int, ...], simulation: Run) -> None:
+    """Refuse a file whose answer for an image depends on how many images come with it.
+
+    Args:
+        model: the file.
+        shape: of one image.
+        simulation: the network itself; one whose own answers depend on the batch may.
+
+    Raises:
+        ExportError: the file cannot be run, or its outputs are of other images.
+    """
+    images = np.random.default_rng(0).random((_IMAGES, *shape), np.float32)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = _ERRORS_ONLY
+    options.intra_op_num_threads = 1
+    try:
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        together, alone = _both(lambda given: session.run(None, {INPUT: given})[0], images)
+    except Exception as error:  # the runtime raises its own, of no common type
+        reason = " ".join(str(error).split())
+        raise ExportError(f"the file that was written does not run: {reason}") from None
+    if together.shape != alone.shape:
+        raise ExportError(
+            f"the file that was written gives {together.shape[0]} rows for {_IMAGES} images"
+        )
+    if _apart(together, alone) and not _apart(*_both(simulation, images)):
+        raise ExportError("the file that was written answers by the number of images it is given")
+
+
+def _both(run: Run, images: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
+    return run(images), np.concatenate([run(images[i : i + 1]) for i in range(len(images))])
+
+
+def _apart(first: NDArray[np.float32], second: NDArray[np.float32]) -> bool:
+    difference = np.abs(first.astype(np.float64) - second).mean()
+    return bool(difference > _NOISE * (np.abs(first).mean() + 1e-30))

@@ -1,0 +1,95 @@
+"""Pairs of QuantizeLinear and DequantizeLinear that put activations on a grid of any width.
+
+Integers of a width that ONNX has no type for are stored in the next larger type, exactly: a narrow
+activation passes two quantizers of one scale, of which the first saturates at the bottom of its
+grid and the second, of the other signedness, at the top.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitladder.deploy.encodings import Encoding
+from bitladder.deploy.graph import Graph
+
+TYPES: dict[tuple[int, bool], np.dtype[Any]] = {
+    (8, False): np.dtype(np.uint8),
+    (8, True): np.dtype(np.int8),
+    (16, False): np.dtype(np.uint16),
+    (16, True): np.dtype(np.int16),
+}
+"""Integer types by the width of the container and whether they are signed."""
+
+
+class Pairs:
+    """Writes pairs into a graph, and tells what a reader of a value reads.
+
+    Args:
+        graph: that is being written.
+        one_sign: give both quantizers of a narrow activation one type. The HTP refuses two, where
+            ONNX Runtime on the CPU merges two pairs of one type into a grid that is neither's.
+    """
+
+    def __init__(self, graph: Graph, *, one_sign: bool = False) -> None:
+        self.graph, self.one_sign = graph, one_sign
+        self._grids: dict[str, Encoding] = {}
+        self._reads: dict[str, str] = {}
+        self._readers: dict[str, int] = {}  # so far, of values in a larger container
+        self._unsigned: set[str] = set()  # tensors that come right from unsigned integers
+
+    def put(self, name: str, source: str, encoding: Encoding) -> None:
+        """Put a tensor on a grid; for readers the result is the value ``name``."""
+        self._grids[name] = encoding
+        # Two pairs of one type in a row would be merged.
+        turned = not encoding.narrow and not self.one_sign and source in self._unsigned
+        dtype = TYPES[encoding.container_bits, encoding.signed != turned]
+        zero_point = encoding.zero_point - encoding.integer_min + np.iinfo(dtype).min
+        if encoding.narrow:
+            self._reads[name] = f"{name}_bottom"
+            self._readers[name] = 0
+        else:
+            self._reads[name] = f"{name}_dequantized"
+        self._pair(source, self._reads[name], encoding, zero_point.astype(dtype))
+
+    def hold(self, name: str, tensor: str) -> None:
+        """Have readers of a value read a tensor that is on its grid already."""
+        self._reads[name] = tensor
+
+    def read(self, name: str) -> str | None:
+        """What a reader of a value reads: of a narrow one a saturated copy of its own.
+
+        ONNX Runtime turns int8 into the uint8 of its kernels only where there is one reader.
+
+        Returns:
+            A tensor, or None where the value is on no grid.
+        """
+        if name not in self._readers:
+            return self._reads.get(name)
+        self._readers[name] += 1
+        result = f"{name}_dequantized_{self._readers[name]}"
+        encoding = self._grids[name]
+        dtype = TYPES[encoding.container_bits, encoding.signed == self.one_sign]
+        zero_point = encoding.zero_point + (np.iinfo(dtype).max - encoding.integer_max)
+        self._pair(self._reads[name], result, encoding, zero_point.astype(dtype))
+        return result
+
+    def holder(self, name: str) -> str:
+        """The tensor that holds a value after its grid."""
+        return f"{name}_dequantized_1" if name in self._readers else self._reads.get(name, name)
+
+    def _pair(
+        self, source: str, result: str, encoding: Encoding, zero_point: NDArray[np.generic]
+    ) -> None:
+        grid = [
+            self.graph.tensor(f"{result}_scale", encoding.scale),
+            self.graph.tensor(f"{result}_zero_point", zero_point),
+        ]
+        integers = f"{result}_integers"
+        self.graph.add("QuantizeLinear", [source, *grid], [integers])
+        self.graph.add("DequantizeLinear", [integers, *grid], [result])
+        self.graph.names |= {integers, result}
+        if zero_point.dtype.kind == "u":
+            self._unsigned.add(result)
