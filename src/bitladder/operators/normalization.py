@@ -60,13 +60,8 @@ def _layer_norm(w: Writer, c: Call) -> str:
     shape = list(norm.normalized_shape)
     axis = c.x.rank - len(shape)
     if norm.weight is None:
-        made = w.one(
-            "LayerNormalization",
-            [c.x, w.constant(np.ones(shape, np.float32))],
-            axis=axis,
-            epsilon=float(norm.eps),
-        )
-        return made
+        ones = w.constant(np.ones(shape, np.float32))
+        return w.one("LayerNormalization", [c.x, ones], axis=axis, epsilon=float(norm.eps))
     inputs = [c.x, w.parameter(c, "weight"), w.parameter(c, "bias")]
     return w.one("LayerNormalization", inputs, axis=axis, epsilon=float(norm.eps))
 

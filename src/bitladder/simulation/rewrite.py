@@ -10,7 +10,8 @@ import copy
 import operator
 from typing import Any
 
-from torch import fx, nn
+import torch
+from torch import Tensor, fx, nn
 
 from bitladder.operators import conversions, function_name, of_node
 from bitladder.simulation.aimet import aimet
@@ -35,6 +36,7 @@ def rewrite(graph_module: fx.GraphModule, original: nn.Module) -> list[str]:
     notes: list[str] = []
     _drop_checks(graph_module)
     _tell_numbers(graph_module)
+    _fold_constants(graph_module)
     notes += _separate(graph_module)
     for node in list(graph_module.graph.nodes):
         made = _module_for(node, graph_module, original)
@@ -91,6 +93,42 @@ def _is_number(node: fx.Node) -> bool:
     given = node.all_input_nodes
     by_numbers = name in dir(operator) or name in ("getitem", "getattr", "int", "float", "round")
     return by_numbers and bool(given) and all(one.meta.get("kind") == "number" for one in given)
+
+
+def _fold_constants(graph_module: fx.GraphModule) -> None:
+    """Compute once what depends on parameters alone, such as a weight that forward standardizes."""
+    values: dict[fx.Node, Any] = {}
+    trained: dict[fx.Node, bool] = {}
+    interpreter = fx.Interpreter(graph_module)
+    for node in graph_module.graph.nodes:
+        if node.op == "get_attr":
+            values[node] = operator.attrgetter(str(node.target))(graph_module)
+            trained[node] = isinstance(values[node], nn.Parameter) and values[node].requires_grad
+            continue
+        given = node.all_input_nodes
+        if not (node.op.startswith("call_") and given and all(one in values for one in given)):
+            continue
+        interpreter.env = values
+        with torch.no_grad():
+            values[node] = interpreter.run_node(node)
+        trained[node] = any(trained[one] for one in given)
+    for node in list(values):
+        read = any(user not in values for user in node.users)
+        if node.op == "get_attr" or not read or not isinstance(values[node], Tensor):
+            continue
+        name = _free_name(graph_module, _place(graph_module, node), f"folded_{node.name}")
+        owner, _, own = name.rpartition(".")
+        value = values[node].detach().clone()
+        holder = graph_module.get_submodule(owner)
+        if value.is_floating_point():
+            holder.register_parameter(own, nn.Parameter(value, trained[node]))
+        else:
+            holder.register_buffer(own, value)
+        with graph_module.graph.inserting_before(node):
+            constant = graph_module.graph.get_attr(name)
+        constant.meta = {**node.meta}
+        node.replace_all_uses_with(constant)
+    graph_module.graph.eliminate_dead_code(_has_effect)
 
 
 def _separate(graph_module: fx.GraphModule) -> list[str]:
