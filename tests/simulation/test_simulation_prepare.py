@@ -93,6 +93,11 @@ def summed(self, x):
     return torch.einsum("nchw,kc->nk", self.first(x), self.weight)
 
 
+def scaled_sum(self, x):
+    x = self.first(x)
+    return self.head(torch.add(x, x, alpha=2).mean((2, 3)))
+
+
 FORMS = {
     sum_in_place: [],
     rectified_in_place: [],
@@ -104,6 +109,7 @@ FORMS = {
     normalized: [],
     optional: [],
     summed: ["einsum"],
+    scaled_sum: [],
 }
 
 
@@ -165,11 +171,6 @@ def two_inputs(self, x, y):
     return self.head(self.first(x + y).mean((2, 3)))
 
 
-def scaled_sum(self, x):
-    x = self.first(x)
-    return self.head(torch.add(x, x, alpha=2).mean((2, 3)))
-
-
 def remembered(self, x):
     self.calls = getattr(self, "calls", 0) + 1
     return self.head(self.first(x).mean((2, 3)) * self.calls)
@@ -183,7 +184,6 @@ def remembered(self, x):
         (dictionary, ["returns dict, not logits (N, classes); wrap it"]),
         (feature_map, ["returns Tensor (2, 8, 8, 8), not logits"]),
         (two_inputs, ["cannot take images of 3x8x8", "missing 1 required positional"]),
-        (scaled_sum, ["what was traced does not run", "alpha"]),
         (remembered, ["computes something else once it is traced"]),
     ],
     ids=lambda given: getattr(given, "__name__", ""),

@@ -2,7 +2,8 @@
 
 Integers of a width that ONNX has no type for are stored in the next larger type, exactly: a narrow
 activation passes two quantizers of one scale, of which the first saturates at the bottom of its
-grid and the second, of the other signedness, at the top.
+grid and the second, of the other signedness, at the top. ONNX Runtime merges two pairs of one type
+in a row into a grid that is neither's, so a pair right behind another always has the other sign.
 """
 
 from __future__ import annotations
@@ -38,14 +39,16 @@ class Pairs:
         self._grids: dict[str, Encoding] = {}
         self._reads: dict[str, str] = {}
         self._readers: dict[str, int] = {}  # so far, of values in a larger container
-        self._unsigned: set[str] = set()  # tensors that come right from unsigned integers
+        self._signed: dict[str, bool] = {}  # values by the sign of their first pair's integers
+        self._types: dict[str, np.dtype[Any]] = {}  # integers that tensors come right from
 
     def put(self, name: str, source: str, encoding: Encoding) -> None:
         """Put a tensor on a grid; for readers the result is the value ``name``."""
         self._grids[name] = encoding
-        # Two pairs of one type in a row would be merged.
-        turned = not encoding.narrow and not self.one_sign and source in self._unsigned
-        dtype = TYPES[encoding.container_bits, encoding.signed != turned]
+        dtype = TYPES[encoding.container_bits, encoding.signed]
+        if not self.one_sign and self._types.get(source) == dtype:
+            dtype = TYPES[encoding.container_bits, not encoding.signed]
+        self._signed[name] = dtype.kind == "i"
         zero_point = encoding.zero_point - encoding.integer_min + np.iinfo(dtype).min
         if encoding.narrow:
             self._reads[name] = f"{name}_bottom"
@@ -71,7 +74,7 @@ class Pairs:
         self._readers[name] += 1
         result = f"{name}_dequantized_{self._readers[name]}"
         encoding = self._grids[name]
-        dtype = TYPES[encoding.container_bits, encoding.signed == self.one_sign]
+        dtype = TYPES[encoding.container_bits, self._signed[name] == self.one_sign]
         zero_point = encoding.zero_point + (np.iinfo(dtype).max - encoding.integer_max)
         self._pair(self._reads[name], result, encoding, zero_point.astype(dtype))
         return result
@@ -91,5 +94,4 @@ class Pairs:
         self.graph.add("QuantizeLinear", [source, *grid], [integers])
         self.graph.add("DequantizeLinear", [integers, *grid], [result])
         self.graph.names |= {integers, result}
-        if zero_point.dtype.kind == "u":
-            self._unsigned.add(result)
+        self._types[result] = zero_point.dtype
