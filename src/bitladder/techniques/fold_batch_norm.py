@@ -149,7 +149,9 @@ def _fold_into_previous(layer: nn.Module, norm: BatchNorm) -> None:
     else:
         assert isinstance(layer, _Convolution | _Transposed)
         weight, bias = _fold_convolution(layer, mean, variance, norm.eps, gamma, beta)
-    layer.weight, layer.bias = weight, bias
+    # torch gives a new bias the flag of a tensor of zeros, and then no optimizer would take it.
+    trained = layer.weight.requires_grad
+    layer.weight, layer.bias = weight.requires_grad_(trained), bias.requires_grad_(trained)
 
 
 def _fold_convolution(
