@@ -8,6 +8,9 @@ constant (straight through, Bengio et al. 2013, arXiv 1308.3432).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -70,10 +73,26 @@ class IntegerForward(nn.Module):
 
     @torch.no_grad()
     def _integers(self, images: Tensor) -> Tensor:
-        return self.integer_logits(self.simulated, images)
+        with _same_parameters(self.simulated):
+            return self.integer_logits(self.simulated, images)
 
     def train(self, mode: bool = True) -> IntegerForward:
         """Switch the gradient's forward on or off, not the network's dropout."""
         super().train(mode)
         self.simulated.eval()
         return self
+
+
+@contextmanager
+def _same_parameters(model: nn.Module) -> Iterator[None]:
+    """Put every parameter back that a block replaces by another object.
+
+    AIMET's export leaves biases that are new objects; the optimizer would go on to hold the old
+    ones, which no gradient reaches.
+    """
+    held = [(module, dict(module._parameters)) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, parameters in held:
+            module._parameters.update(parameters)

@@ -47,6 +47,7 @@ def describe(batches: Batches) -> str:
     """How many images there are and the batch size, in words."""
     images, size = _numbers(batches)
     counted = "the training images" if images is None else f"{images} images"
+    counted = "1 image" if images == 1 else counted
     return counted if size is None else f"{counted} at batch size {size}"
 
 
