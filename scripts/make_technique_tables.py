@@ -6,11 +6,17 @@ python scripts/make_technique_tables.py
 from collections.abc import Iterator
 
 import pandas as pd
-from pages import ROOT, filled, header, interval, percent, points
+from pages import ROOT, header, interval, percent, points, replaced
 
 PAGE = ROOT / "docs" / "techniques.md"
 RESULTS = ROOT / "results" / "techniques"
 RECIPES = ("ptq", "qat", "data_free", "report")
+PRECISIONS = ("w8a8", "w6a6", "w4a8", "w4a4")
+WHEN = {  # what there is, and the recipe for it
+    "labelled images and time to train": "qat",
+    "images without labels": "ptq",
+    "batch norms, and images for ranges alone": "data_free",
+}
 
 
 def main() -> None:
@@ -20,7 +26,19 @@ def main() -> None:
 
 def page() -> str:
     """The page's text with the tables as the results have them."""
-    return filled(PAGE, "make_technique_tables.py", tables())
+    text = replaced(PAGE.read_text(), "make_technique_tables.py, losses", losses())
+    return replaced(text, "make_technique_tables.py", tables())
+
+
+def losses() -> Iterator[str]:
+    """Which recipe for what there is, and its loss in points on the worst of the networks."""
+    yield from header("what there is", "recipe", *PRECISIONS)
+    for given, recipe in WHEN.items():
+        results = pd.read_csv(RESULTS / recipe / "results.csv")
+        worst = results.groupby("precision")["quantized_loss"].max()
+        cells = " | ".join(percent(worst[precision]) for precision in PRECISIONS)
+        yield f"| {given} | `{recipe}` | {cells} |"
+    yield ""
 
 
 def tables() -> Iterator[str]:
@@ -33,7 +51,8 @@ def tables() -> Iterator[str]:
         steps = list(dict.fromkeys(rungs["technique"]))
         yield from header("model", "precision", *steps, "95 %", "loss")
         for (model, precision), cell in rungs.groupby(["model", "precision"], sort=False):
-            accuracies = " | ".join(percent(value) for value in cell["acc"])
+            reached = cell.set_index("technique")["acc"].reindex(steps)
+            accuracies = " | ".join("" if pd.isna(acc) else percent(acc) for acc in reached)
             last = cell.iloc[-1]
             within = interval(last["acc_low"], last["acc_high"])
             loss = points(cell["acc"].iloc[0] - last["acc"])

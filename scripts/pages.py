@@ -15,8 +15,20 @@ def filled(page: Path, script: str, lines: Iterable[str]) -> str:
         script: the script's file name, as it stands in the first mark.
         lines: what the script writes.
     """
+    return replaced(page.read_text(), script, lines)
+
+
+def replaced(text: str, script: str, lines: Iterable[str]) -> str:
+    """A page's text with ``lines`` between the marks of a script, as ``filled``.
+
+    Args:
+        text: the page's.
+        script: as it stands in the first mark; where a script writes several parts of a page, its
+            file name and what part.
+        lines: what the script writes.
+    """
     mark = f"<!-- written by scripts/{script} -->\n"
-    before, rest = page.read_text().split(mark)
+    before, rest = text.split(mark)
     _, after = rest.split(END, 1)
     return before + mark + "\n" + "\n".join(lines) + "\n" + END + after
 

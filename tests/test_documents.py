@@ -88,6 +88,31 @@ def test_the_tables_of_the_techniques_are_those_of_the_results():
     assert script.PAGE.read_text() == script.page()
 
 
+def test_the_tables_of_the_techniques_take_a_rung_more_and_a_cell_that_lacks_it(
+    tmp_path, monkeypatch
+):
+    script = importlib.import_module("make_technique_tables")
+    rungs = [
+        "dataset,model,precision,rung,technique,acc,acc_low,acc_high",
+        "d,net,w8a8,0,float,0.9,0.89,0.91",
+        "d,net,w8a8,1,calibrate,0.8,0.79,0.81",
+        "d,net,w8a8,2,integer_biases,0.85,0.84,0.86",
+        "d,net,w4a4,0,float,0.9,0.89,0.91",
+        "d,net,w4a4,1,calibrate,0.5,0.49,0.51",
+    ]
+    (tmp_path / "ptq").mkdir()
+    (tmp_path / "ptq" / "rungs.csv").write_text("\n".join(rungs))
+    monkeypatch.setattr(script, "RESULTS", tmp_path)
+    assert list(script.tables()) == [
+        "### `ptq`\n",
+        "| model | precision | float | calibrate | integer_biases | 95 % | loss |",
+        "|---|---|---|---|---|---|---|",
+        "| net | w8a8 | 90.00 | 80.00 | 85.00 | 84.0-86.0 | +5.00 |",
+        "| net | w4a4 | 90.00 | 50.00 |  | 49.0-51.0 | +40.00 |",
+        "",
+    ]
+
+
 def test_the_table_of_the_targets_is_that_of_the_results():
     script = importlib.import_module("make_target_table")
     assert script.PAGE.read_text() == script.page()

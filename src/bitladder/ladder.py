@@ -15,8 +15,9 @@ from torch.utils.data import DataLoader
 
 from bitladder import deploy, simulation, techniques, training
 from bitladder.accuracy import Accuracy
+from bitladder.classes import number
 from bitladder.data import LoaderSplit
-from bitladder.errors import ExportError, QuantizationError
+from bitladder.errors import ExportError, QuantizationError, TrainingError
 from bitladder.options import Technique
 
 COMPARED_IMAGES = 500
@@ -87,10 +88,10 @@ class Ladder:
         if loader is None:
             return None
         validation = None if self.validation is None else LoaderSplit(self.validation)
-        images, _ = next(iter(loader))
+        images, _ = _first_batch(loader)
         with torch.no_grad():
             device = next(self.context.reference.parameters()).device
-            classes = self.context.reference(images[:1].to(device)).shape[1]
+            classes = number(self.context.reference(images[:1].to(device)))
         return techniques.TrainingData(LoaderSplit(loader), validation, classes, log_dir)
 
     def _measure(self, name: str, model: nn.Module, seconds: float) -> None:
@@ -105,6 +106,29 @@ class Ladder:
             accuracy = training.evaluate(model, self.validation)
         notes = tuple(self.context.notes)
         self.rungs.append(Rung(name, *quality, accuracy, round(seconds, 3), notes))
+
+
+def _first_batch(loader: DataLoader[Any]) -> tuple[Tensor, Tensor]:
+    """The first labelled images of a loader of the caller's.
+
+    Raises:
+        TrainingError: it gives none, or something else.
+    """
+    batch = next(iter(loader), None)
+    if batch is None:
+        raise TrainingError("training: the loader gives no batch; give at least one")
+    if not isinstance(batch, list | tuple) or len(batch) != 2:
+        raise TrainingError(
+            f"training: the loader gives {type(batch).__name__}, not batches (images, labels)"
+        )
+    images, labels = batch
+    if not isinstance(images, Tensor) or images.dim() != 4 or not isinstance(labels, Tensor):
+        shape = tuple(getattr(images, "shape", ())) or type(images).__name__
+        raise TrainingError(
+            "training: batches must be images (N, C, H, W) and labels (N,), both tensors, not "
+            f"{shape} and {type(labels).__name__}"
+        )
+    return images, labels
 
 
 def _with_integer_biases(model: simulation.SimulatedModel) -> str:

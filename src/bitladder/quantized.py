@@ -100,6 +100,7 @@ class QuantizedModel:
         self.simulated = simulated
         self.recipe = recipe
         self._ladder = ladder
+        self._teacher_is_trained = True
 
     @classmethod
     def load(cls, path: str | Path, model: nn.Module | None = None) -> QuantizedModel:
@@ -116,8 +117,8 @@ class QuantizedModel:
             ModelError: the network that it names is not there.
         """
         described = _describe(Path(path))
-        shape = tuple(described["shape"])
-        model = _named(described, str(path)) if model is None else model
+        shape, given = tuple(described["shape"]), model
+        model = _named(described, str(path)) if given is None else given
         context = techniques.Context(
             precision=Precision.parse(described["precision"]),
             calibration=torch.zeros(0, *shape),
@@ -129,9 +130,14 @@ class QuantizedModel:
         simulated = techniques.rebuild(recipe, context.reference, context)
         assert isinstance(simulated, simulation.SimulatedModel)
         simulated.restore(Path(path))
+        if "frozen" in described:  # files of earlier versions do not say
+            for name, parameter in simulated.module.named_parameters():
+                parameter.requires_grad_(name not in described["frozen"])
         ladder = Ladder(context, None)
         ladder.rungs = [_rung(row) for row in described.get("rungs", ())]
-        return cls(simulated.eval(), recipe, ladder)
+        loaded = cls(simulated.eval(), recipe, ladder)
+        loaded._teacher_is_trained = given is not None
+        return loaded
 
     def __call__(self, images: Tensor) -> Tensor:
         """Logits (N, classes) of images (N, C, H, W)."""
@@ -166,9 +172,15 @@ class QuantizedModel:
 
         Raises:
             StudyError: an option is unknown or not valid.
-            TrainingError: the loss is not a number.
+            QuantizationError: it shall follow the float network, which was not given to ``load``.
+            TrainingError: the loss is not a number, or there is nothing to train.
         """
         steps = parse_techniques([{Finetune.name: {"epochs": epochs, **options}}])
+        if not self._teacher_is_trained and steps[0].distill:  # type: ignore[attr-defined]
+            raise QuantizationError(
+                "finetune: distill follows the float network, whose weights are not in the file; "
+                "give the trained network to load(path, model), or distill=0"
+            )
         self.simulated = self._ladder.climb(steps, self.simulated, loader, log_dir)
         self.recipe = (*self.recipe, *steps)
         return self
@@ -292,6 +304,7 @@ def save_quantized(
         "seed": seed,
         "recipe": dump_recipe(recipe),
         "rungs": list(rungs),
+        "frozen": [n for n, p in simulated.module.named_parameters() if not p.requires_grad],
     }
     if model is not None:
         described |= {"model": model.model_dump(mode="json"), "classes": classes}

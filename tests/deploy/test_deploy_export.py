@@ -234,7 +234,9 @@ class _Bessel(nn.Module):
 def test_what_onnx_has_not_is_told_in_one_line(images, tmp_path, capfd):
     recipe = ["fold_batch_norm", {"calibrate": {"method": "min_max"}}]
     quantized = quantize(_Bessel().eval(), images, "w8a8", recipe)
-    with pytest.raises(ExportError, match=r"'special_i0'\): no operator of ONNX is known") as raised:
+    with pytest.raises(
+        ExportError, match=r"'special_i0'\): no operator of ONNX is known"
+    ) as raised:
         quantized.export(tmp_path / "m.onnx")
     assert "\n" not in str(raised.value)
     assert capfd.readouterr().out == ""

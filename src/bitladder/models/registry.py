@@ -34,7 +34,7 @@ def build(
 
     Args:
         options: its name, and whether to start from ImageNet's weights.
-        classes: outputs of the last layer.
+        classes: outputs of the last layer; for two, a network of one's own may have a single one.
         shape: channels, height and width of one image.
         seed: decides the initial weights; the global random state is left alone.
 
@@ -139,7 +139,8 @@ def _check_shapes(model: nn.Module, name: str, classes: int, shape: tuple[int, i
         ) from error
     if not isinstance(output, Tensor):
         raise ModelError(f"model '{name}' returns {type(output).__name__}, not one tensor")
-    if output.shape != (2, classes):
+    one_logit = classes == 2 and output.shape == (2, 1)  # whose sign tells the two apart
+    if output.shape != (2, classes) and not one_logit:
         raise ModelError(
             f"model '{name}' maps 2 images to shape {tuple(output.shape)}; "
             f"{classes} classes need (2, {classes})"

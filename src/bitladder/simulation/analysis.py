@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bitladder.accuracy import Accuracy
+from bitladder.classes import right
 from bitladder.simulation.isolate import only
 from bitladder.simulation.quality import agreement, decibels, outputs, sqnr
 from bitladder.simulation.simulated import SimulatedModel
@@ -143,7 +144,7 @@ def sensitivity(
             logits = outputs(simulated.module, images)
         accuracy = None
         if labels is not None:
-            accuracy = Accuracy(int((logits.argmax(1) == labels.cpu()).sum()), len(labels))
+            accuracy = Accuracy(right(logits, labels.cpu()), len(labels))
         quality = sqnr(reference, logits), agreement(reference, logits)
         found.append(Sensitivity(name, kind, quantizer.bitwidth, *quality, accuracy))
     for module, mode in modes:

@@ -8,6 +8,8 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor
 
+from bitladder.classes import choose
+
 
 def sqnr(reference: Tensor, quantized: Tensor) -> float:
     """Signal-to-quantization-noise ratio in dB, ``10 log10(sum x^2 / sum (x - x~)^2)``.
@@ -32,7 +34,7 @@ def decibels(signal: float, noise: float) -> float:
 
 def agreement(reference: Tensor, quantized: Tensor) -> float:
     """Share of images (0 to 1) that two networks' logits (N, classes) put in the same class."""
-    same: Tensor = reference.argmax(1) == quantized.argmax(1)
+    same: Tensor = choose(reference) == choose(quantized)
     return float(same.double().mean())
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bitladder.classes import by_class, share_loss, shares
 from bitladder.options import Calibrate
 from bitladder.simulation.aimet import aimet
 from bitladder.simulation.kernel import accelerate_analyzer, cross_entropies
@@ -53,16 +54,15 @@ def set_logits_range(quantizer: Any, logits: Tensor) -> None:
 
     Args:
         quantizer: per tensor, with a range; it is changed.
-        logits: float values that it quantizes, (N, classes).
+        logits: float values that it quantizes, (N, classes); a single one stands for two classes.
     """
-    wanted = torch.softmax(logits, 1)
-    shares = torch.linspace(0, 1, _LOGIT_SHARES, device=logits.device)
-    low, high = torch.cartesian_prod(shares, shares[1:]).unbind(1)
+    wanted = shares(logits)
+    steps = torch.linspace(0, 1, _LOGIT_SHARES, device=logits.device)
+    low, high = torch.cartesian_prod(steps, steps[1:]).unbind(1)
     low, high = low * logits.min().clamp(max=0), high * logits.max().clamp(min=0)
 
     def loss() -> float:
-        quantized = quantizer(logits).as_subclass(Tensor)
-        return float(torch.nn.functional.cross_entropy(quantized, wanted))
+        return float(share_loss(quantizer(logits).as_subclass(Tensor), wanted))
 
     first, found = loss(), (quantizer.get_min(), quantizer.get_max())
 
@@ -72,7 +72,8 @@ def set_logits_range(quantizer: Any, logits: Tensor) -> None:
         return loss()
 
     losses = {-1: first}
-    estimates = cross_entropies(quantizer, logits, wanted, low, high)
+    # The zero that stands beside a single logit is on every grid, so that it may be quantized too.
+    estimates = cross_entropies(quantizer, by_class(logits), wanted, low, high)
     best = -1
     for index in range(len(low)):
         losses[index] = exact(index) if estimates is None else float(estimates[index])

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bitladder.accuracy import Accuracy
+from bitladder.classes import choose
 from bitladder.data import Batches
 from bitladder.errors import TargetError
 from bitladder.targets.session import Session
@@ -80,7 +81,8 @@ def compare(
                 f"the target's logits are {tuple(logits.shape)}, "
                 f"the simulation's {tuple(intended.shape)}"
             )
-        chosen, wanted = logits.argmax(1), intended.argmax(1)
+        chosen, wanted = choose(logits), choose(intended)
+        labels = labels.reshape(len(labels), -1)[:, 0].cpu()  # binary ones may be a column
         right += int((chosen == labels).sum())
         expected += int((wanted == labels).sum())
         agree += int((chosen == wanted).sum())
@@ -92,7 +94,7 @@ def compare(
         elements += difference.numel()
         if integer is not None:
             computed = torch.from_numpy(integer.run(images.contiguous().numpy()))
-            exact += int((computed.argmax(1) == labels).sum())
+            exact += int((choose(computed) == labels).sum())
             equal += int((computed == logits).all(1).sum())
             difference = (logits - computed).abs().double() / (session.lsb or 1.0)
             furthest = max(furthest, float(difference.max()))

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from bitladder.options import Adaround
 from bitladder.simulation import SimulatedModel
 from bitladder.simulation.aimet import aimet, quiet
-from bitladder.techniques.pairs import Layer
+from bitladder.techniques.pairs import Layer, is_own
 from bitladder.techniques.registry import Context, calibration_images, register
 
 
@@ -29,7 +29,8 @@ from bitladder.techniques.registry import Context, calibration_images, register
 def adaround(options: Adaround, model: nn.Module, context: Context) -> SimulatedModel:
     """Replace the weights of a calibrated simulated network by values on their grids, in place.
 
-    The ranges and widths are those the network has; weights without a quantizer stay.
+    The ranges and widths are those the network has; weights without a quantizer stay, and those
+    that layers share.
 
     Raises:
         QuantizationError: there are no calibration images.
@@ -41,9 +42,11 @@ def adaround(options: Adaround, model: nn.Module, context: Context) -> Simulated
     layers = moved = weights = 0
     with torch.no_grad():
         for name, layer in model.module.named_modules():
-            if not isinstance(layer, Layer) or layer.param_quantizers["weight"] is None:  # type: ignore[index]
+            if not isinstance(layer, Layer) or not is_own(layer, model.module):
                 continue
             quantizer: Any = layer.param_quantizers["weight"]  # type: ignore[index]
+            if quantizer is None:
+                continue
             nearest, learned = quantizer(layer.weight), quantizer(rounded[f"{name}.weight"])
             layer.weight.copy_(learned)
             layers, weights = layers + 1, weights + nearest.numel()

@@ -19,7 +19,7 @@ from torch import Tensor, fx, nn
 
 from bitladder.options import BiasCorrection
 from bitladder.simulation import SimulatedModel
-from bitladder.techniques.pairs import Layer, Statistics, expected_output, statistics
+from bitladder.techniques.pairs import Layer, Statistics, expected_output, is_own, statistics
 from bitladder.techniques.registry import Context, calibration_images, register
 
 _BATCH = 250  # images a forward; results do not depend on it but for rounding
@@ -30,7 +30,7 @@ _BATCH = 250  # images a forward; results do not depend on it but for rounding
 def bias_correction(options: BiasCorrection, model: nn.Module, context: Context) -> SimulatedModel:
     """Correct the biases of a calibrated simulated network in place.
 
-    Layers without a bias are left as they are.
+    Layers without a bias of their own are left as they are.
 
     Raises:
         QuantizationError: the method needs images and there are none.
@@ -74,7 +74,7 @@ def _analytic(model: SimulatedModel) -> Iterator[tuple[str, Tensor]]:
     modules = dict(module.named_modules())
     for node in module.graph.nodes:
         layer = modules.get(str(node.target)) if node.op == "call_module" else None
-        if not isinstance(layer, Layer) or layer.bias is None:
+        if not isinstance(layer, Layer) or layer.bias is None or not is_own(layer, module):
             continue
         means = _input_means(node.args[0], modules, known)
         if means is None:
@@ -118,7 +118,9 @@ def _empirical(model: SimulatedModel, images: Tensor, *, skip: set[str]) -> int:
         twin, own = runs
         twin.step(node)
         layer = modules.get(str(node.target)) if node.op == "call_module" else None
-        correctable = isinstance(layer, Layer) and layer.bias is not None
+        correctable = (
+            isinstance(layer, Layer) and layer.bias is not None and is_own(layer, simulated)
+        )
         if correctable and str(node.target) not in skip:
             assert layer is not None
             with _unrounded(layer):

@@ -31,6 +31,8 @@ _RANGES = "_quantizers."  # in the name of every parameter that is a range
 def finetune(options: Finetune, model: nn.Module, context: Context) -> nn.Module:
     """Train the simulated network in place; what is returned is what was trained.
 
+    What is frozen in the network that was given stays frozen. The notes tell what was not trained.
+
     Raises:
         TrainingError: the loss is not a number, or training ends at chance level.
     """
@@ -78,7 +80,44 @@ def train(
         classes=data.classes,
     )
     model.to(device)  # Lightning leaves it on the CPU
+    context.notes.extend(_left_alone(model, tuning))
     context.notes.append(f"{result.steps} steps at learning rate {result.lr:g}")
+
+
+def _left_alone(model: nn.Module, tuning: Tuning) -> list[str]:
+    """How many of a trained network's parameters were trained and why the others were not.
+
+    Nothing where all were.
+    """
+    rate = tuning.rate or (lambda name: 1.0)
+    reasons: dict[str, list[str]] = {}
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    for name, parameter in model.named_parameters():
+        reason = _why_not(name, parameter, rate(name))
+        if reason:
+            reasons.setdefault(reason, []).append(name)
+    if not reasons:
+        return []
+    left = [name for names in reasons.values() for name in names]
+    trained = sum(sizes.values()) - sum(sizes[name] for name in left)
+    told = [
+        f"{sum(sizes[name] for name in names)} {reason} (first: {names[0].split('module.', 1)[-1]})"
+        for reason, names in reasons.items()
+    ]
+    return [f"{trained} of {sum(sizes.values())} parameters trained; not: {'; '.join(told)}"]
+
+
+def _why_not(name: str, parameter: nn.Parameter, rate: float) -> str:
+    """Why a parameter was not trained, or nothing."""
+    if not parameter.requires_grad:
+        if _RANGES in name and name.endswith(".min"):
+            return "are lower ends of ranges, which stay at zero behind a ReLU"
+        return "are frozen in the network that was given"
+    if not rate:
+        return "are ends of ranges, kept by range_lr 0"
+    if parameter.grad is None:
+        return "have no part in the output"
+    return ""
 
 
 def dampening_loss(layers: Iterable[Any]) -> Tensor:

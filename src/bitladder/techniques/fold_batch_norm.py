@@ -78,6 +78,8 @@ def to_depthwise(graph_module: fx.GraphModule) -> int:
             layer.weight.copy_(scale.view_as(layer.weight))
             assert layer.bias is not None
             layer.bias.copy_(beta - norm.running_mean * scale)
+        for own, source in ((layer.weight, norm.weight), (layer.bias, norm.bias)):
+            own.requires_grad_(source is None or source.requires_grad)
         graph_module.add_submodule(str(node.target), layer)
         turned += 1
     return turned
@@ -195,19 +197,33 @@ def _takes_previous(layer: nn.Module | None) -> bool:
     )
 
 
-def _fold_into_previous(layer: nn.Module, norm: BatchNorm) -> None:
+def _fold_into_previous(layer: _Foldable, norm: BatchNorm) -> None:
     mean, variance = norm.running_mean, norm.running_var
     assert mean is not None
     assert variance is not None
     gamma, beta = _affine(norm)
+    weight: torch.Tensor
+    bias: torch.Tensor
     if isinstance(layer, nn.Linear):
         weight, bias = fuse_linear_bn_weights(
             layer.weight, layer.bias, mean, variance, norm.eps, gamma, beta
         )
     else:
-        assert isinstance(layer, _Convolution | _Transposed)
         weight, bias = _fold_convolution(layer, mean, variance, norm.eps, gamma, beta)
-    layer.weight, layer.bias = weight, bias
+    _replace(layer, norm, weight, bias)
+
+
+def _replace(layer: _Foldable, norm: BatchNorm, weight: torch.Tensor, bias: torch.Tensor) -> None:
+    """Give a layer its folded weight and bias, trained if what they are made of was.
+
+    Nothing else decides: torch's own folding gives a new bias the flag of a tensor of zeros, and
+    then no optimizer takes it.
+    """
+    trained = layer.weight.requires_grad
+    parts = [part for part in (layer.bias, norm.bias) if part is not None]
+    moved = any(part.requires_grad for part in parts) if parts else trained
+    layer.weight = nn.Parameter(weight.detach(), trained)
+    layer.bias = nn.Parameter(bias.detach(), moved)
 
 
 def _fold_convolution(
@@ -217,7 +233,7 @@ def _fold_convolution(
     eps: float,
     gamma: torch.Tensor,
     beta: torch.Tensor,
-) -> tuple[nn.Parameter, nn.Parameter]:
+) -> tuple[torch.Tensor, torch.Tensor]:
     if not isinstance(layer, _Transposed) or layer.groups == 1:
         transposed = isinstance(layer, _Transposed)
         return fuse_conv_bn_weights(
@@ -228,10 +244,7 @@ def _fold_convolution(
     grouped = layer.weight.view(layer.groups, -1, *layer.weight.shape[1:])
     by_group = scale.view(layer.groups, 1, -1, *[1] * (layer.weight.dim() - 2))
     bias = layer.bias if layer.bias is not None else torch.zeros_like(mean)
-    return (
-        nn.Parameter((grouped * by_group).view_as(layer.weight).detach()),
-        nn.Parameter(((bias - mean) * scale + beta).detach()),
-    )
+    return (grouped * by_group).view_as(layer.weight), (bias - mean) * scale + beta
 
 
 def _fold_into_next(layer: nn.Module | None, norm: BatchNorm) -> None:
@@ -250,8 +263,8 @@ def _fold_into_next(layer: nn.Module | None, norm: BatchNorm) -> None:
     per_row = [v.expand(groups, out // groups, -1).reshape(out, -1) for v in by_group]
     spread = [v.view(out, -1, *[1] * (weight.dim() - 2)) for v in per_row]
     bias = layer.bias.detach() if layer.bias is not None else weight.new_zeros(out)
-    layer.bias = nn.Parameter(bias + (weight * spread[1]).flatten(1).sum(1))
-    layer.weight = nn.Parameter(weight * spread[0])
+    bias = bias + (weight * spread[1]).flatten(1).sum(1)
+    _replace(layer, norm, weight * spread[0], bias)
 
 
 def _affine(norm: BatchNorm) -> tuple[torch.Tensor, torch.Tensor]:

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
+from bitladder.errors import QuantizationError
 from bitladder.options import ReestimateBatchNorm
 from bitladder.simulation import SimulatedModel
 from bitladder.simulation.aimet import aimet, quiet
@@ -33,10 +34,14 @@ def reestimate_batch_norm(
     """Set the statistics of every batch norm of a simulated network, and fold them, in place.
 
     Raises:
-        QuantizationError: there are no calibration images.
+        QuantizationError: there are no calibration images, or one alone.
     """
     assert isinstance(model, SimulatedModel)
     images = calibration_images(options, context)
+    if len(images) == 1:
+        raise QuantizationError(
+            "reestimate_batch_norm: one calibration image has no variance; give two or more"
+        )
     device = next(model.parameters()).device
     batches = [batch.to(device) for batch in torch.split(images, options.batch_size)]
     if len(batches) > 1 and len(batches[-1]) < options.batch_size:

@@ -9,12 +9,13 @@ from typing import Any
 import lightning
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, softmax
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
+from bitladder.classes import label_loss, right, share_loss, shares
 from bitladder.errors import TrainingError
 from bitladder.options import TrainOptions
 from bitladder.progress import Progress
+from bitladder.training.batches import single_image
 from bitladder.training.tuning import Tuning
 
 _LOG_EVERY = 10  # steps
@@ -30,6 +31,7 @@ class Classifier(lightning.LightningModule):
         steps: optimizer steps in all.
         lr: learning rate.
         seed: seed of what is random in a forward, such as dropout.
+        images: what it is trained on, in words.
         tuning: what fine-tuning adds.
         report: called about twice a second, or None.
     """
@@ -42,13 +44,14 @@ class Classifier(lightning.LightningModule):
         steps: int,
         lr: float,
         seed: int,
+        images: str = "",
         tuning: Tuning | None = None,
         report: Callable[[Progress], None] | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.options, self.steps, self.lr, self.seed = options, steps, lr, seed
-        self.report = report
+        self.report, self.described = report, images
         self.tuning = tuning or Tuning()  # a plain object, so that its teacher is no submodule
         self.history: list[dict[str, float]] = []
         self._counts = torch.zeros(3)  # correct, images, loss summed, since the last log
@@ -62,13 +65,13 @@ class Classifier(lightning.LightningModule):
         """Cross-entropy with the labels and, by their shares, the teacher and the penalty."""
         teacher, share = self.tuning.teacher, self.tuning.distill
         if teacher is None or not share:
-            loss = cross_entropy(logits, labels)
+            loss = label_loss(logits, labels)
         else:
             with torch.no_grad():
-                targets = softmax(teacher(images), 1)
-            loss = share * cross_entropy(logits, targets)
+                wanted = shares(teacher(images))
+            loss = share * share_loss(logits, wanted)
             if share < 1:
-                loss = loss + (1 - share) * cross_entropy(logits, labels)
+                loss = loss + (1 - share) * label_loss(logits, labels)
         if self.tuning.penalty is not None:
             loss = loss + self.tuning.penalty(self.global_step / self.steps)
         return loss
@@ -106,7 +109,7 @@ class Classifier(lightning.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         """One step's loss; raises TrainingError where it is not a number."""
         images, labels = batch[0].contiguous(memory_format=torch.channels_last), batch[1]
-        logits = self.model(images)
+        logits = self._logits(images)
         loss = self.loss(images, labels, logits)
         value = float(loss.detach())
         if value != value or value == float("inf"):
@@ -114,7 +117,7 @@ class Classifier(lightning.LightningModule):
                 f"the loss is not a number at step {self.global_step} with learning rate "
                 f"{self.lr:g}; lower the learning rate or clip gradients"
             )
-        correct = int((logits.detach().argmax(1) == labels).sum())
+        correct = right(logits.detach(), labels)
         self._counts += torch.tensor([correct, len(labels), value * len(labels)])
         self._images += len(labels)
         return loss
@@ -135,8 +138,7 @@ class Classifier(lightning.LightningModule):
         """Count one validation batch."""
         images, labels = batch[0].contiguous(memory_format=torch.channels_last), batch[1]
         logits = self.model(images)
-        loss = float(cross_entropy(logits, labels))
-        correct = int((logits.argmax(1) == labels).sum())
+        loss, correct = float(label_loss(logits, labels)), right(logits, labels)
         self._validation += torch.tensor([correct, len(labels), loss * len(labels)])
 
     def on_validation_epoch_end(self) -> None:
@@ -164,6 +166,15 @@ class Classifier(lightning.LightningModule):
         else:
             schedule = schedules.CosineAnnealingLR(optimizer, self.steps)
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+    def _logits(self, images: Tensor) -> Tensor:
+        try:
+            logits: Tensor = self.model(images)
+        except ValueError as error:  # PyTorch's of a batch norm that sees one value a channel
+            if len(images) > 1 or "Expected more than 1" not in str(error):
+                raise
+            raise TrainingError(single_image(self.described)) from error
+        return logits
 
     def _groups(self) -> list[dict[str, Any]]:
         """Parameters that are trained, by the learning rate they have; the network's own first."""

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from bitladder.accuracy import Accuracy
+from bitladder.classes import right
 from bitladder.data import Batches
 
 
@@ -25,7 +26,7 @@ def evaluate(model: nn.Module, batches: Batches) -> Accuracy:
     with getattr(model, "weights_held", nullcontext)():
         for images, labels in batches:
             images = images.to(device, memory_format=torch.channels_last)
-            correct += int((model(images).argmax(1).cpu() == labels).sum())
+            correct += right(model(images).cpu(), labels.cpu())
             total += len(labels)
     for module, mode in modes:
         module.training = mode

@@ -21,11 +21,13 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.tuner.tuning import Tuner
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
-from bitladder.data import Split
+from bitladder.data import Batches, Split
 from bitladder.errors import TrainingError
 from bitladder.options import TrainOptions
 from bitladder.progress import Progress
+from bitladder.training.batches import describe, single, single_image, trainable
 from bitladder.training.classifier import Classifier
 from bitladder.training.evaluate import evaluate
 from bitladder.training.tuning import Tuning
@@ -84,11 +86,15 @@ def fit(
         report: called with the progress, or None.
 
     Raises:
-        TrainingError: the loss is not a number, or training ends at chance level.
+        DataError: labels are no class numbers.
+        TrainingError: the loss is not a number, training ends at chance level, there is nothing to
+            train or to train on, or batch norms would see one image at a time.
     """
     _quiet()
     started = time.perf_counter()
-    batches = train.batches(options.batch_size, shuffle_seed=seed)
+    batches = trainable(train.batches(options.batch_size, shuffle_seed=seed))
+    model.train()
+    _refuse_nothing(model, batches, tuning or Tuning())
     epochs = -(-options.steps // len(batches)) if options.steps else options.epochs
     steps = options.steps or epochs * len(batches)
     lightning.seed_everything(seed, workers=True, verbose=False)
@@ -100,6 +106,7 @@ def fit(
         steps=steps,
         lr=lr,
         seed=seed,
+        images=describe(batches),
         tuning=tuning,
         report=report,
     )
@@ -112,9 +119,8 @@ def fit(
         gradient_clip_val=options.gradient_clip or None,
         callbacks=_callbacks(options, checkpoint),
     )
-    model.train()
     resume = str(checkpoint) if checkpoint is not None and _can_resume(checkpoint) else None
-    with _interruptible(trainer):
+    with _interruptible(trainer), torch.enable_grad():  # whatever the caller has turned off
         trainer.fit(
             module,
             batches,
@@ -210,17 +216,29 @@ def _find_lr(model: nn.Module, train: Split, options: TrainOptions, seed: int) -
     Smith 2017 (arXiv 1506.01186). Lightning's own suggestion divides by the rate's linear step,
     which favours the smallest rates whatever the loss does.
     """
-    trial = Classifier(copy.deepcopy(model).train(), options, steps=100, lr=_LOWEST_LR, seed=seed)
+    batches = trainable(train.batches(options.batch_size, shuffle_seed=seed))
+    trial = Classifier(
+        copy.deepcopy(model).train(),
+        options,
+        steps=100,
+        lr=_LOWEST_LR,
+        seed=seed,
+        images=describe(batches),
+    )
     trial.options = options.model_copy(update={"schedule": "constant"})
     with tempfile.TemporaryDirectory() as folder:
         trainer = lightning.Trainer(
             **_quiet_trainer(options), logger=False, default_root_dir=folder, max_epochs=1000
         )
         # Its progress bar cannot be turned off.
-        with _interruptible(trainer), contextlib.redirect_stderr(io.StringIO()):
+        with (
+            _interruptible(trainer),
+            contextlib.redirect_stderr(io.StringIO()),
+            torch.enable_grad(),
+        ):
             finder = Tuner(trainer).lr_find(
                 trial,
-                train.batches(options.batch_size, shuffle_seed=seed),
+                batches,
                 min_lr=_LOWEST_LR,
                 update_attr=False,
             )
@@ -246,6 +264,19 @@ def _quiet_trainer(options: TrainOptions) -> dict[str, Any]:
         "enable_checkpointing": False,
         "num_sanity_val_steps": 0,
     }
+
+
+def _refuse_nothing(model: nn.Module, batches: Batches, tuning: Tuning) -> None:
+    """Refuse what would fail in the first step, or train nothing."""
+    rate = tuning.rate or (lambda name: 1.0)
+    if not any(p.requires_grad and rate(name) for name, p in model.named_parameters()):
+        raise TrainingError(
+            "there is nothing to train: every parameter of the network is frozen; set "
+            "requires_grad of those that shall be trained"
+        )
+    measuring = any(m.training for m in model.modules() if isinstance(m, BatchNorm))
+    if measuring and tuning.freeze_batch_norm > 0 and single(batches):
+        raise TrainingError(single_image(describe(batches)))
 
 
 def _refuse_chance(model: nn.Module, validation: Split, classes: int, lr: float) -> None:

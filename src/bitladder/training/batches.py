@@ -1,0 +1,109 @@
+"""Batches that batch norms can be trained on: no epoch ends in a batch of a single image.
+
+Of one value a channel there is no variance, so PyTorch refuses such a batch where a batch norm
+sees one pixel, and where it sees more, that image alone would set a tenth of the statistics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sized
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bitladder.data import Batches
+from bitladder.errors import TrainingError
+
+Batch = tuple[Tensor, Tensor]
+
+
+def trainable(batches: Batches) -> Batches:
+    """The same batches, the last one joined to the one before it where it has one image.
+
+    Args:
+        batches: of a split, or a DataLoader or list of the caller's.
+
+    Raises:
+        TrainingError: there are none, or nobody knows how many.
+    """
+    try:
+        count = len(batches)
+    except TypeError:
+        raise TrainingError(
+            "the training images come without a number of batches; give a loader that has a length"
+        ) from None
+    if not count:
+        raise TrainingError(f"there is nothing to train on: {describe(batches)} make no batch")
+    images, size = _numbers(batches)
+    if images is None or size is None:
+        return Joined(batches, count)
+    if getattr(batches, "drop_last", False) or count == 1 or size == 1 or images % size != 1:
+        return batches
+    return Joined(batches, count - 1)
+
+
+def describe(batches: Batches) -> str:
+    """How many images there are and the batch size, in words."""
+    images, size = _numbers(batches)
+    counted = "the training images" if images is None else f"{images} images"
+    counted = "1 image" if images == 1 else counted
+    return counted if size is None else f"{counted} at batch size {size}"
+
+
+def single_image(described: str) -> str:
+    """Why a batch of one image cannot train a network, and what to do.
+
+    Args:
+        described: the images and the batch size, in words.
+    """
+    return (
+        f"batch norms cannot be trained on a batch of one image ({described}): take more images, "
+        "or a batch size of at least 2"
+    )
+
+
+def single(batches: Batches) -> bool:
+    """Whether an epoch is known to be one batch of one image."""
+    images, _ = _numbers(batches)
+    return images == 1
+
+
+class Joined:
+    """Batches whose last one, if it has one image and others have more, goes with that before it.
+
+    Args:
+        batches: the batches.
+        count: how many there are once it is joined.
+    """
+
+    def __init__(self, batches: Batches, count: int) -> None:
+        self.batches, self._count = batches, count
+        # Lightning tells the samplers that it finds here which epoch begins.
+        self.sampler = getattr(batches, "sampler", None)
+        self.batch_sampler = getattr(batches, "batch_sampler", None)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Batch]:
+        waiting: list[Batch] = []  # the last two, until it is known that more come
+        for number, batch in enumerate(self.batches, 1):
+            waiting.append(batch)
+            while len(waiting) > (0 if number < len(self.batches) - 1 else 2):
+                yield waiting.pop(0)
+        if len(waiting) > 1 and len(waiting[-1][1]) == 1 < len(waiting[-2][1]):
+            images, labels = (torch.cat(part) for part in zip(*waiting[-2:], strict=True))
+            waiting[-2:] = [(images, labels)]
+        yield from waiting
+
+
+def _numbers(batches: Any) -> tuple[int | None, int | None]:
+    """Images of an epoch and images of a batch, each None where it is not known."""
+    sampler, size = getattr(batches, "sampler", None), getattr(batches, "batch_size", None)
+    if isinstance(batches, Joined):
+        return _numbers(batches.batches)
+    images = len(sampler) if isinstance(sampler, Sized) else None
+    if size is None:  # batches of the caller's own making
+        images = None
+    return images, size
