@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader
 
 from bitladder import deploy, simulation, techniques, training
 from bitladder.accuracy import Accuracy
-from bitladder.data import LoaderSplit
-from bitladder.errors import ExportError, QuantizationError
+from bitladder.data import LoaderSplit, check
+from bitladder.errors import DataError, ExportError, QuantizationError
 from bitladder.options import Technique
 
 COMPARED_IMAGES = 500
@@ -86,23 +86,29 @@ class Ladder:
     ) -> techniques.TrainingData | None:
         if loader is None:
             return None
-        validation = None if self.validation is None else LoaderSplit(self.validation)
-        images, _ = next(iter(loader))
+        images, _ = next(iter(LoaderSplit(loader, "training").batches(1)))
         with torch.no_grad():
             device = next(self.context.reference.parameters()).device
             classes = self.context.reference(images[:1].to(device)).shape[1]
-        return techniques.TrainingData(LoaderSplit(loader), validation, classes, log_dir)
+        validation = None
+        if self.validation is not None:
+            validation = LoaderSplit(self.validation, "validation", classes)
+        train = LoaderSplit(loader, "training", classes)
+        return techniques.TrainingData(train, validation, classes, log_dir)
 
     def _measure(self, name: str, model: nn.Module, seconds: float) -> None:
         model.eval()
         quality = float("nan"), float("nan")
+        classes = None
         if len(self.compared):
             reference = simulation.outputs(self.context.reference, self.compared)
+            classes = reference.shape[1]
             logits = simulation.outputs(model, self.compared)
             quality = simulation.sqnr(reference, logits), simulation.agreement(reference, logits)
         accuracy = None
         if self.validation is not None:
-            accuracy = training.evaluate(model, self.validation)
+            images = LoaderSplit(self.validation, "validation", classes)
+            accuracy = training.evaluate(model, images.batches(1))
         notes = tuple(self.context.notes)
         self.rungs.append(Rung(name, *quality, accuracy, round(seconds, 3), notes))
 
@@ -116,20 +122,27 @@ def _with_integer_biases(model: simulation.SimulatedModel) -> str:
 
 
 def gather(calibration: Tensor | Iterable[Any], wanted: int) -> Tensor:
-    """The first images of a tensor or of batches."""
-    if isinstance(calibration, Tensor):
-        batches: Iterable[Any] = [calibration]
-    else:
-        batches = calibration
-    gathered: list[Tensor] = []
-    for batch in batches:
-        images = batch[0] if isinstance(batch, list | tuple) else batch
-        if not isinstance(images, Tensor) or images.dim() != 4:
-            shape = tuple(getattr(images, "shape", ())) or type(images).__name__
-            raise QuantizationError(f"calibration: images must be (N, C, H, W), not {shape}")
-        gathered.append(images.float().cpu())
-        if sum(map(len, gathered)) >= wanted:
-            break
+    """The first images of a tensor or of batches, each batch checked.
+
+    Raises:
+        QuantizationError: there are none, or they are no float images (N, C, H, W) of one size.
+    """
+    where = "calibration"
+    try:
+        whole = isinstance(calibration, Tensor) or hasattr(calibration, "dtype")
+        batches = [calibration] if whole else check.each(calibration, where)
+        gathered: list[Tensor] = []
+        first: tuple[int, ...] | None = None
+        for number, batch in enumerate(batches):
+            here = where if whole else f"{where}, batch {number}"
+            images = batch[0] if isinstance(batch, list | tuple) and batch else batch
+            found = check.images(images, here).cpu()
+            first = check.same_size(found.shape[1:], first, here)
+            gathered.append(found)
+            if sum(map(len, gathered)) >= wanted:
+                break
+    except DataError as error:
+        raise QuantizationError(str(error)) from error
     if not sum(map(len, gathered)):
         raise QuantizationError("calibration: there are no images; give at least one")
     return torch.cat(gathered)[:wanted]
