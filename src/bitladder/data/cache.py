@@ -52,8 +52,6 @@ def find(name: str) -> tuple[dict[str, Any], Array] | None:
             folder / _PIXELS, np.dtype(about["dtype"]), "c", shape=tuple(about["shape"])
         )
         os.utime(folder)  # used today
-    except FileNotFoundError:
-        return None
     except (OSError, ValueError, KeyError, TypeError):
         shutil.rmtree(folder, ignore_errors=True)
         return None

@@ -267,6 +267,10 @@ class LoaderSplit:
         return _LoaderBatches(self, shuffle_seed is not None)
 
 
+class _NoLengthError(DataError, TypeError):
+    """As Python says it of whatever has no length: ``list`` and Lightning go on without one."""
+
+
 class _LoaderBatches:
     def __init__(self, split: LoaderSplit, training: bool) -> None:
         self.split, self.training = split, training
@@ -277,7 +281,7 @@ class _LoaderBatches:
         try:
             return len(self.split.loader) - self._joins
         except TypeError:
-            raise DataError(
+            raise _NoLengthError(
                 f"{self.split.where}: its length is not known; give a DataLoader of a Dataset "
                 "that has one"
             ) from None
