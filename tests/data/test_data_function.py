@@ -138,8 +138,10 @@ AUGMENTED = {
 @pytest.mark.parametrize("gib", [0, 2])
 def test_augmented_images_are_not_frozen(define, how, gib):
     body = f"""
+    def one(i):
+        return ({AUGMENTED[how]}).float(), i % 3
     def f():
-        return Made(lambda i: (({AUGMENTED[how]}).float(), i % 3)), Made(lambda i: (image(i), i % 3))
+        return Made(one), Made(lambda i: (image(i), i % 3))
     """
     data = define(body, gib=gib)
     assert isinstance(data.train, DatasetSplit)
@@ -180,8 +182,10 @@ def test_what_augments_follows_from_seed_epoch_and_item_alone(define):
 def test_processes_that_read_are_kept(define):
     body = """
     import os
+    def one(i):
+        return torch.full((1, 8, 8), float(os.getpid())) + 0 * torch.rand(1), i % 3
     def f():
-        return Made(lambda i: (torch.full((1, 8, 8), float(os.getpid())) + 0 * torch.rand(1), i % 3))
+        return Made(one)
     """
     data = define(body, workers=2)
     readers = {_all(data.train)[0].unique().tolist().__repr__() for _ in range(3)}
