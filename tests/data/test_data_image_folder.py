@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from bitladder.data import cache, decode, decoders, load
+from bitladder.data import cache, decode, decoders, image_folder, load, progress_line
 from bitladder.data.splits import FileSplit, TensorSplit
 from bitladder.data_names import decoded_folder, sources
 from bitladder.errors import DataError
@@ -132,6 +133,56 @@ def test_a_pass_that_is_left_half_way_disturbs_no_other(photos):
     next(passing)
     passing.close()
     assert _values(images.train) == expected
+
+
+def test_what_takes_long_is_decoded_by_processes(photos, monkeypatch):
+    expected = _values(_load(photos).train)
+    shutil.rmtree(decoded_folder())
+    monkeypatch.setattr(image_folder, "_PATIENCE", 0)
+    monkeypatch.setattr(image_folder, "_REQUEST", 5 * 3 * 16 * 16)
+    seen = _decodings(monkeypatch)
+    assert _values(_load(photos, LoaderOptions(workers=2)).train) == expected
+    assert len(seen) == 5
+
+
+def test_a_process_that_ends_is_told_and_replaced(photos):
+    images = _load(photos, LoaderOptions(workers=3, decoded_gib=0))
+    expected = _values(images.train)
+    for process in decoders._crew(3).processes:
+        process.kill()
+        process.wait()
+    assert _values(images.train) == expected
+    passing = iter(images.train.batches(1))
+    next(passing)
+    for process in decoders._crew(3).processes:
+        process.send_signal(signal.SIGSTOP)
+        process.kill()
+    with pytest.raises(DataError, match="a process that decodes images ended") as raised:
+        list(passing)
+    assert "\n" not in str(raised.value)
+    assert _values(images.train) == expected
+
+
+def test_a_long_reading_says_how_far_it_is(photos, monkeypatch, capsys):
+    monkeypatch.setattr(progress_line, "_SILENT", 0)
+    monkeypatch.setattr(progress_line, "_EVERY", 0)
+    _load(photos)
+    assert capsys.readouterr().err == ""
+    shutil.rmtree(decoded_folder())
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    _load(photos)
+    assert re.search(r"photos: 24 of 24 images, [\d,]+/s\r\x1b\[K$", capsys.readouterr().err)
+
+
+def test_names_that_are_no_text_are_told_in_one_line(photos):
+    folder = os.fsencode(photos / "cat")
+    for name in (b"bad\xff.png", b"two\nlines.png"):
+        with open(folder + b"/" + name, "wb") as file:  # noqa: PTH123
+            file.write(b"x")
+    with pytest.raises(DataError, match="2 of 26 images cannot be decoded") as raised:
+        _load(photos)
+    raised.value.args[0].encode("utf-8")
+    assert "\n" not in str(raised.value)
 
 
 def test_a_daemonic_process_streams(photos, tmp_path):

@@ -7,7 +7,6 @@ What nobody used for 30 days is removed.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -163,7 +162,9 @@ def _write(path: Path, blocks: Iterable[Array]) -> str:
 def alone(name: str) -> Iterator[None]:
     """Wait until no other process of this machine makes what is kept under a key."""
     lock = None
-    with suppress(OSError):
+    with suppress(OSError, ImportError):
+        import fcntl  # not of every system: there, each process makes its own and one is kept
+
         decoded_folder().mkdir(parents=True, exist_ok=True)
         lock = (decoded_folder() / f".{name[:16]}.lock").open("w")
         fcntl.flock(lock, fcntl.LOCK_EX)
