@@ -80,9 +80,9 @@ The function is called with the random numbers of torch, numpy and Python seeded
 every item is read twice. Items that come out the same are kept as a folder's are, so that \
 later passes read an array. Items that do not, since they are augmented, are read anew in every \
 pass; what is random in them follows from the seed, the epoch and the item alone, however many \
-processes read. The first reading of every pixel and label is the data set's fingerprint, augmented or not. \
-Only where an item's randomness follows from none of these seeds is the source file of the \
-function taken in its place, with a note.
+processes read. The first reading of every pixel and label is the data set's fingerprint, \
+augmented or not. Only where an item's randomness follows from none of these seeds is the source \
+file of the function taken in its place, with a note.
 """
 SECTIONS: dict[str, tuple[str, type[Options]]] = {
     "An entry of `datasets`": ("a name alone is short for `{name: ...}`", DatasetOptions),
