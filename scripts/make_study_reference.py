@@ -71,7 +71,8 @@ machine keeps its own. Larger sets are decoded on every pass by `data.workers` p
 
 `package.module:function` takes no arguments and returns one, two or three torch Datasets: all \
 images, or train and validation, or train, validation and test; or a mapping with these names. An \
-item is a float image (C, H, W), all of one size, and an int from 0. A Dataset's attribute \
+item is a float image (C, H, W), all of one size, and an int from 0; a pair of tensors, images \
+(N, C, H, W) and labels (N,), will do for a Dataset. A Dataset's attribute \
 `classes` says how many there are; otherwise it is one more than the largest label. What else \
 comes (labels one-hot, as floats or strings, channels last, bytes, NaN) is refused in one line \
 that names the item.

@@ -33,8 +33,8 @@ def png(values, depth=8, kind=0, extra=b""):
     return b"\x89PNG\r\n\x1a\n" + parts
 
 
-def tiff(values, sample_format):
-    """A TIFF of one strip; sample formats: 1 unsigned, 2 signed, 3 float."""
+def tiff(values, sample_format, *, black=0):
+    """A TIFF of one strip; sample formats: 1 unsigned, 2 signed, 3 float; black is 0 or 1 (full)."""
     height, width = values.shape
     content = values.astype(values.dtype.newbyteorder("<")).tobytes()
     entries = [
@@ -42,7 +42,7 @@ def tiff(values, sample_format):
         (257, 4, height),
         (258, 3, values.dtype.itemsize * 8),
         (259, 3, 1),
-        (262, 3, 1),
+        (262, 3, 1 - black),
         (273, 4, 8),
         (277, 3, 1),
         (278, 4, height),
@@ -89,6 +89,14 @@ def test_whole_numbers_in_a_tiff(tmp_path, sample_format, dtype):
     else:  # 32 bits have no usual white: the image's own range
         assert np.array_equal(pixels, _gray(np.round(values / values.max() * 255)))
         assert SCALED in remarks
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_where_the_file_says_that_zero_is_white(tmp_path, dtype):
+    values = (RAMP * (3 if dtype == np.uint8 else 900)).astype(dtype)
+    pixels, _ = _decode(tmp_path, tiff(values, 1, black=1), ".tif")
+    shown = 255 - (values if dtype == np.uint8 else values >> 8)
+    assert np.array_equal(pixels, _gray(shown))
 
 
 def test_a_16_bit_pgm(tmp_path):

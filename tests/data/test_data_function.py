@@ -297,6 +297,20 @@ def test_items_that_mean_the_same_are_taken(define):
     assert torch.equal(_all(data.train)[0], _all(expected.train)[0])
 
 
+def test_tensors_will_do(define):
+    arrays = """
+    def f():
+        x = torch.arange(24)[:, None, None, None].expand(-1, 3, 8, 8) / 100
+        return x, torch.arange(24) % 3
+    """
+    assert define(arrays).fingerprint == define(FIXED).fingerprint
+    parts = arrays.replace("return x, torch.arange(24) % 3", "y = np.arange(24) % 3; return x, y")
+    assert define(parts).fingerprint == define(FIXED).fingerprint
+    pair = "x, torch.arange(24) % 3"
+    two = define(arrays.replace(f"return {pair}", f"return ({pair}), ({pair})"))
+    assert (two.train.images, two.validation.images) == (24, 24)
+
+
 @pytest.mark.parametrize(
     ("returned", "message"),
     [
@@ -305,7 +319,10 @@ def test_items_that_mean_the_same_are_taken(define):
         ("'train'", "not a str"),
         ("[]", "not 0 of them"),
         ("[Made(image)] * 4", "not 4 of them"),
-        ("(torch.rand(4, 3, 8, 8), torch.arange(4))", r"TensorDataset\(images, labels\)"),
+        ("(torch.rand(4, 3, 8, 8), torch.arange(5))", r"not \(4, 3, 8, 8\) and \(5,\)"),
+        ("(torch.arange(4), torch.rand(4, 3, 8, 8))", r"not \(4,\) and \(4, 3, 8, 8\)"),
+        ("(torch.rand(4, 3, 8, 8), torch.eye(4))", r"item 0: .*one-hot"),
+        ("(torch.rand(4, 3, 8, 8),) * 2", r"not \(4, 3, 8, 8\) and|item 0: a label"),
         ("torch.rand(4, 3, 8, 8)", "TensorDataset"),
         ("np.zeros((4, 3, 8, 8))", "TensorDataset"),
         ("DataLoader(Made(image))", "give its dataset"),

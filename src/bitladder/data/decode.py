@@ -31,7 +31,8 @@ _TURNS = {
     7: "TRANSVERSE",
     8: "ROTATE_90",
 }
-_ORIENTATION = 0x0112
+_ORIENTATION, _PHOTOMETRIC = 0x0112, 262  # tags of TIFF, the first also of EXIF
+_WHITE_IS_ZERO = 0
 
 Pixels = NDArray[np.uint8]
 
@@ -179,6 +180,8 @@ def _as_bytes(image: Any) -> tuple[Any, bool]:
     scaled = False
     if image.mode.startswith("I;16") or image.format in ("PPM", "PNG"):
         values = np.clip(values, 0, 65535) // 256  # the high byte, as Pillow takes it of colours
+        if getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO:  # Pillow leaves it
+            values = 255 - values
     elif image.mode == "F" and low >= 0 and high <= 1:
         values = values * 255
     elif low < 0 or high > 255 or (values != np.round(values)).any():

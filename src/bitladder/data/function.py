@@ -59,8 +59,8 @@ def from_function(options: DatasetOptions, loader: LoaderOptions, seed: int) -> 
     """Call ``package.module:function`` for one, two or three torch Datasets.
 
     They are (all,), (train, validation) or (train, validation, test), or a mapping with these
-    names, of (float image (C, H, W), label); a Dataset with an attribute ``classes`` says how many
-    there are. The function runs with its random numbers seeded, so that every process gets the
+    names, of (float image (C, H, W), label), or pairs of tensors in their place; a Dataset with an
+    attribute ``classes`` says how many there are. The function runs with its random numbers seeded, so that every process gets the
     same. Images that differ from one reading to the next, as augmented ones do, are read while
     they are used; all others are kept as an array.
 
@@ -134,13 +134,34 @@ def _call(name: str, seed: int, where: str) -> tuple[Any, dict[str, Any]]:
             )
         datasets = {role: found[role] for role in _ROLES if role in found}
     else:
-        parts = list(returned) if isinstance(returned, list | tuple) else [returned]
+        several = isinstance(returned, list | tuple) and not _are_arrays(returned)
+        parts = list(returned) if several else [returned]
         if not 1 <= len(parts) <= len(_ROLES):
             raise DataError(f"{where}: {_WANTED}, not {len(parts)} of them")
         datasets = dict(zip(_ROLES, parts, strict=False))
+    datasets = {role: _of_arrays(part, where) for role, part in datasets.items()}
     for part in datasets.values():
         _refuse_what_is_no_dataset(part, where)
     return function, datasets
+
+
+def _are_arrays(value: Any) -> bool:
+    """Whether this is a pair of images and labels."""
+    pair = isinstance(value, list | tuple) and len(value) == 2
+    return pair and all(isinstance(one, Tensor | np.ndarray) for one in value)
+
+
+def _of_arrays(part: Any, where: str) -> Any:
+    """Images and labels as a Dataset; anything else as it is."""
+    if not _are_arrays(part):
+        return part
+    images, labels = part
+    if images.ndim != 4 or not labels.ndim or len(images) != len(labels):
+        raise DataError(
+            f"{where}: images (N, C, H, W) and labels (N,) are wanted, not "
+            f"{tuple(images.shape)} and {tuple(labels.shape)}"
+        )
+    return list(zip(images, labels, strict=True))
 
 
 def _refuse_what_is_no_dataset(part: Any, where: str) -> None:
