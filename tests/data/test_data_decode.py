@@ -34,7 +34,7 @@ def png(values, depth=8, kind=0, extra=b""):
 
 
 def tiff(values, sample_format, *, black=0):
-    """A TIFF of one strip; sample formats: 1 unsigned, 2 signed, 3 float; black is 0 or 1 (full)."""
+    """A TIFF of one strip; sample formats: 1 unsigned, 2 signed, 3 float; black: 0, or 1 (full)."""
     height, width = values.shape
     content = values.astype(values.dtype.newbyteorder("<")).tobytes()
     entries = [

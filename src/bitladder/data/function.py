@@ -60,9 +60,9 @@ def from_function(options: DatasetOptions, loader: LoaderOptions, seed: int) -> 
 
     They are (all,), (train, validation) or (train, validation, test), or a mapping with these
     names, of (float image (C, H, W), label), or pairs of tensors in their place; a Dataset with an
-    attribute ``classes`` says how many there are. The function runs with its random numbers seeded, so that every process gets the
-    same. Images that differ from one reading to the next, as augmented ones do, are read while
-    they are used; all others are kept as an array.
+    attribute ``classes`` says how many there are. The function runs with its random numbers
+    seeded, so that every process gets the same. Images that differ from one reading to the next,
+    as augmented ones do, are read while they are used; all others are kept as an array.
 
     Raises:
         DataError: the function cannot be imported or returns something else.
