@@ -41,10 +41,19 @@ def sources(name: str, root: Path | None) -> list[Path] | None:
     elif name in FOLDERS:
         folder = find(name, root)
     else:
-        folder = Path(name).expanduser()
-    if folder is None or not folder.is_dir():
+        folder = folder_of(name)
+    try:
+        if folder is None or not folder.is_dir():
+            return None
+    except OSError:  # whoever loads it says so
         return None
     return sorted(path for path in files_below(folder) if path.is_file())
+
+
+def folder_of(name: str) -> Path:
+    """The folder that a data set's name may be, ``~`` being the user's home."""
+    # Path.expanduser raises for an unknown user.
+    return Path(os.path.expanduser(name))  # noqa: PTH111
 
 
 def files_below(

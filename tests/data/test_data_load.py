@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from bitladder.data import calibration_images, load
-from bitladder.data_names import find
+from bitladder.data_names import find, sources
 from bitladder.errors import DataError
 from bitladder.options import DatasetOptions, LoaderOptions
 
@@ -199,6 +199,8 @@ def test_a_set_is_downloaded_checked_and_found_the_next_time(nowhere, monkeypatc
     [
         ("fashionmnist", {}, "unknown data set 'fashionmnist'; did you mean 'fashion_mnist'"),
         ("./no/folder", {}, "no such folder"),
+        ("~nobody_here/photos", {}, "no such folder"),
+        ("./" + 300 * "x", {}, "cannot look there: File name too long"),
         ("embedded", {"train": 5001}, "there are 5000"),
         ("embedded", {"normalize": "imagenet"}, "needs 3 channels"),
         ("json:nothing", {}, "has no attribute 'nothing'"),
@@ -206,6 +208,7 @@ def test_a_set_is_downloaded_checked_and_found_the_next_time(nowhere, monkeypatc
     ],
 )
 def test_what_cannot_be_loaded_says_why(name, options, message):
+    assert (sources(name, None) is None) == (name != "embedded")
     with pytest.raises(DataError) as raised:
         _load(name, **options)
     assert message in str(raised.value)

@@ -18,6 +18,7 @@ from bitladder.data.decode import Source
 from bitladder.data.folders import search, told
 from bitladder.data.progress_line import ProgressLine
 from bitladder.data.splits import FileSplit, ImageData, Split, TensorSplit
+from bitladder.data_names import folder_of
 from bitladder.errors import DataError
 from bitladder.options import DatasetOptions, LoaderOptions
 
@@ -56,7 +57,7 @@ def from_image_folder(options: DatasetOptions, loader: LoaderOptions, seed: int)
         DataError: there are no images, they are not in folders of classes, the classes of the
             splits differ, or images cannot be decoded: all are named.
     """
-    root = Path(options.name).expanduser()
+    root = folder_of(options.name)
     size = options.size or _SIZE
     files = _read(root)
     pixels, facts = _decoded(root, files.sources, size, loader)

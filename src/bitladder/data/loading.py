@@ -16,7 +16,7 @@ from bitladder.data.function import from_function
 from bitladder.data.image_folder import from_image_folder
 from bitladder.data.mnist_format import read_pair
 from bitladder.data.splits import ImageData, TensorSplit
-from bitladder.data_names import DATASETS, EMBEDDED, FOLDERS, download_folder, find
+from bitladder.data_names import DATASETS, EMBEDDED, FOLDERS, download_folder, find, folder_of
 from bitladder.errors import DataError, unknown
 from bitladder.options import DatasetOptions, LoaderOptions
 
@@ -42,14 +42,18 @@ def load(options: DatasetOptions, loader: LoaderOptions, *, seed: int) -> ImageD
     if name in FOLDERS:
         folder = find(name, loader.root) or _download(name, loader)
         return _mnist_format(options, folder, seed)
-    folder = Path(name).expanduser()
-    if folder.is_dir():
+    folder = folder_of(name)
+    try:
+        is_folder, is_file = folder.is_dir(), folder.is_file()
+    except OSError as error:
+        raise DataError(f"data set '{name}': cannot look there: {error.strerror}") from None
+    if is_folder:
         if any(folder.glob("*-idx3-ubyte*")):
             return _mnist_format(options, folder, seed)
         return from_image_folder(options, loader, seed)
     if ":" in name and "/" not in name:
         return from_function(options, loader, seed)
-    if folder.is_file():
+    if is_file:
         raise DataError(
             f"data set '{name}': is a file; give a folder, such as one unpacked from it"
         )
