@@ -61,6 +61,20 @@ def test_calibration_images_that_cannot_be_used_are_one_line(images, message):
     assert "\n" not in str(raised.value)
 
 
+def test_labels_of_any_whole_type_are_taken():
+    for labels in (
+        LABELS,
+        LABELS.int(),
+        LABELS.byte(),
+        LABELS > 0,
+        LABELS.tolist(),
+        LABELS.numpy(),
+    ):
+        [(_, found)] = LoaderSplit([(GOOD, labels)], "training", 3).batches(4)
+        assert found.dtype == torch.int64
+        assert torch.equal(found, torch.as_tensor(labels).long())
+
+
 def test_calibration_images_are_taken_as_they_are():
     for given in (GOOD, GOOD.numpy(), [GOOD], [(GOOD, LABELS)], [[GOOD, LABELS]], GOOD.double()):
         assert torch.equal(gather(given, 3), GOOD[:3])

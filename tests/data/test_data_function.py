@@ -258,6 +258,9 @@ def test_more_images_than_there_are(define):
         ("(image(i), 1.0)", "must be an int, not 1.0"),
         ("(image(i), torch.tensor(1.0))", "must be an int, not 1.0"),
         ("(image(i), 'cat')", "must be an int, not the string 'cat'"),
+        ("(image(i), np.str_('cat'))", "must be an int, not the string 'cat'"),
+        ("(image(i), np.array(['cat']))", "must be an int, not a ndarray"),
+        ("(image(i), np.datetime64('2026-01-01'))", "must be an int"),
         ("(image(i), None)", "must be an int, not None"),
         ("(image(i), 10**9 + i)", "number the classes from 0"),
         ("(image(i), 0)", "a classifier needs two classes"),
@@ -268,6 +271,11 @@ def test_more_images_than_there_are(define):
         ("(torch.rand(8 + i, 8 + i)[None], i % 3)", "item 1: an image of 1x9x9 where the first"),
         ("(torch.rand(1 + i % 2, 8, 8), i % 3)", "item 1: an image of 2x8x8 where the first"),
         ("(torch.rand(16, 16, 3), i % 3)", "channels last"),
+        ("(np.zeros((3, 8, 8), np.longdouble), i % 3)", "not a ndarray"),
+        ("(np.array([None]), i % 3)", "not a ndarray"),
+        ("(torch.rand(3, 8, 8).to_sparse(), i % 3)", "not a Tensor"),
+        ("(torch.rand(3, 8, 8) * 1j, i % 3)", "not complex64"),
+        ("(torch.rand(3, 0, 8), i % 3)", "no pixels"),
         ("(torch.rand(16, 16), i % 3)", r"not of shape \(16, 16\)"),
         ("(torch.rand(1, 3, 8, 8), i % 3)", r"not of shape \(1, 3, 8, 8\)"),
         ("(image(i) / (i != 5), i % 3)", "item 5: pixels that are NaN or infinite"),
@@ -289,7 +297,8 @@ def test_items_that_mean_the_same_are_taken(define):
     data = define(
         """
         def f():
-            return Made(lambda i: (np.full((3, 8, 8), i / 100), np.int64(i % 3)))
+            made = np.full((3, 8, 8), 1, ">f8")[:, ::-1]
+            return Made(lambda i: (made * (i / 100), np.int64(i % 3)))
         """
     )
     expected = define(FIXED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,7 @@ def one_label(value: Any, where: str) -> int:
         DataError: it is something else.
     """
     if isinstance(value, Tensor | np.ndarray | np.generic):
-        label = torch.as_tensor(value)
+        label = _number(value, where)
         if label.dim():
             hint = "; of one-hot labels take label.argmax()" if label.numel() > 1 else ""
             raise DataError(f"{where}: a label must be an int, not of shape {_shape(label)}{hint}")
@@ -108,6 +109,7 @@ def labels(value: Any, where: str, count: int, classes: int | None = None) -> Te
         raise DataError(
             f"{where}: labels must be integers, not {_dtype(found)}; give labels.long()"
         )
+    found = found.long()
     if count and int(found.min()) < 0:
         raise DataError(f"{where}: the label {int(found.min())} is negative; count from 0")
     if count and classes is not None and int(found.max()) >= classes:
@@ -115,7 +117,7 @@ def labels(value: Any, where: str, count: int, classes: int | None = None) -> Te
             f"{where}: the label {int(found.max())} is none of the network's {classes} classes, "
             "which count from 0"
         )
-    return found.long()
+    return found
 
 
 def batches(
@@ -185,7 +187,9 @@ def _pair(value: Any, where: str, wanted: str) -> tuple[Any, Any]:
 
 def _tensor(value: Any, where: str, what: str, shape: str) -> Tensor:
     if isinstance(value, np.ndarray) and value.dtype.kind in "fiub":
-        value = torch.from_numpy(np.ascontiguousarray(value))
+        with suppress(TypeError, ValueError):  # of a type that torch lacks: said below
+            native = value.astype(value.dtype.newbyteorder("="), copy=False)
+            value = torch.from_numpy(np.ascontiguousarray(native))
     if not isinstance(value, Tensor) or value.layout is not torch.strided:
         hint = ""
         if hasattr(value, "getbands"):  # of Pillow
@@ -214,6 +218,15 @@ def _finite(found: Tensor, where: str) -> Tensor:
     if not torch.isfinite(found.sum()) and not torch.isfinite(found).all():
         raise DataError(f"{where}: pixels that are NaN or infinite")
     return found
+
+
+def _number(value: Any, where: str) -> Tensor:
+    try:
+        return torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise DataError(
+            f"{where}: a label must be an int, not {_kind(value)}; number the classes from 0"
+        ) from None
 
 
 def _sides(shape: tuple[int, ...]) -> str:
