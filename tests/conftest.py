@@ -14,6 +14,14 @@ settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCh
 settings.load_profile("busy")  # other processes may have the cores
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache_of_its_own(tmp_path_factory):
+    """Decoded images of tests stay out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BITLADDER_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 class Branches(nn.Module):
     """Depthwise and pointwise convolutions, ReLU6, a residual sum, a concatenation, pooling."""
 

@@ -188,7 +188,7 @@ def test_what_cannot_be_traced_is_named_by_its_line(images):
         ({"recipe": "ptqq"}, StudyError, "unknown recipe 'ptqq'; did you mean 'ptq'"),
         ({"calibration": torch.zeros(0, 1, 12, 12)}, QuantizationError, "there are no images"),
         ({"calibration": torch.zeros(3, 12, 12)}, QuantizationError, "must be (N, C, H, W)"),
-        ({"calibration": ["a.png"]}, QuantizationError, "must be (N, C, H, W), not str"),
+        ({"calibration": ["a.png"]}, QuantizationError, "not the string 'a.png'"),
         ({"recipe": "qat"}, QuantizationError, "'finetune' trains: it needs labelled images"),
     ],
 )

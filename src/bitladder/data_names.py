@@ -1,9 +1,9 @@
-"""The data sets known by name and where their files are looked for; free of torch."""
+"""The data sets known by name, and where files are looked for and kept; free of torch."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.resources import files
 from pathlib import Path
 
@@ -41,10 +41,43 @@ def sources(name: str, root: Path | None) -> list[Path] | None:
     elif name in FOLDERS:
         folder = find(name, root)
     else:
-        folder = Path(name)
-    if folder is None or not folder.is_dir():
+        folder = folder_of(name)
+    try:
+        if folder is None or not folder.is_dir():
+            return None
+    except OSError:  # whoever loads it says so
         return None
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+    return sorted(path for path in files_below(folder) if path.is_file())
+
+
+def folder_of(name: str) -> Path:
+    """The folder that a data set's name may be, ``~`` being the user's home."""
+    # Path.expanduser raises for an unknown user.
+    return Path(os.path.expanduser(name))  # noqa: PTH111
+
+
+def files_below(
+    folder: Path,
+    *,
+    wanted: Callable[[str], bool] = lambda name: True,
+    failed: Callable[[OSError], None] | None = None,
+) -> Iterator[Path]:
+    """Every file below a folder, in the order of names; links are followed, each folder once.
+
+    Args:
+        folder: where to begin.
+        wanted: by the name of a file or folder, whether it is looked at.
+        failed: called where a folder cannot be read; by default it is passed over.
+    """
+    seen = set()
+    for here, folders, names in os.walk(folder, onerror=failed, followlinks=True):
+        found = Path(here).stat()
+        if (found.st_dev, found.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((found.st_dev, found.st_ino))
+        folders[:] = sorted(filter(wanted, folders))
+        yield from (Path(here, name) for name in sorted(filter(wanted, names)))
 
 
 def search_path(root: Path | None) -> Iterator[Path]:
@@ -61,3 +94,12 @@ def search_path(root: Path | None) -> Iterator[Path]:
 def download_folder() -> Path:
     """Where a set that was found nowhere is downloaded to."""
     return Path.home() / ".cache" / "bitladder" / "data"
+
+
+def decoded_folder() -> Path:
+    """Where decoded images are kept: ``$BITLADDER_CACHE`` or ``~/.cache/bitladder``, ``decoded``.
+
+    Whatever is in it can be deleted at any time; it is made again when it is needed.
+    """
+    cache = os.environ.get("BITLADDER_CACHE")
+    return (Path(cache) if cache else Path.home() / ".cache" / "bitladder") / "decoded"

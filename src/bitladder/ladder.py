@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader
 from bitladder import deploy, simulation, techniques, training
 from bitladder.accuracy import Accuracy
 from bitladder.classes import number
-from bitladder.data import LoaderSplit
-from bitladder.errors import ExportError, QuantizationError, TrainingError
+from bitladder.data import LoaderSplit, check
+from bitladder.errors import DataError, QuantizationError
 from bitladder.options import Technique
 
 COMPARED_IMAGES = 500
@@ -78,7 +78,7 @@ class Ladder:
         self.context.training = None
         assert isinstance(model, simulation.SimulatedModel)
         started = time.perf_counter()
-        self.context.notes = [_with_integer_biases(model)]
+        self.context.notes = [deploy.Traced(model).quantize_biases()]
         self._measure(deploy.INTEGER_BIASES, model, time.perf_counter() - started)
         return model.eval()
 
@@ -87,73 +87,57 @@ class Ladder:
     ) -> techniques.TrainingData | None:
         if loader is None:
             return None
-        validation = None if self.validation is None else LoaderSplit(self.validation)
-        images, _ = _first_batch(loader)
+        first = next(iter(LoaderSplit(loader, "training").batches(1)), None)
+        if first is None:
+            raise DataError("training: the loader gives no batch; give at least one")
         with torch.no_grad():
             device = next(self.context.reference.parameters()).device
-            classes = number(self.context.reference(images[:1].to(device)))
-        return techniques.TrainingData(LoaderSplit(loader), validation, classes, log_dir)
+            classes = number(self.context.reference(first[0][:1].to(device)))
+        validation = None
+        if self.validation is not None:
+            validation = LoaderSplit(self.validation, "validation", classes)
+        train = LoaderSplit(loader, "training", classes)
+        return techniques.TrainingData(train, validation, classes, log_dir)
 
     def _measure(self, name: str, model: nn.Module, seconds: float) -> None:
         model.eval()
         quality = float("nan"), float("nan")
+        classes = None
         if len(self.compared):
             reference = simulation.outputs(self.context.reference, self.compared)
+            classes = number(reference)
             logits = simulation.outputs(model, self.compared)
             quality = simulation.sqnr(reference, logits), simulation.agreement(reference, logits)
         accuracy = None
         if self.validation is not None:
-            accuracy = training.evaluate(model, self.validation)
+            images = LoaderSplit(self.validation, "validation", classes)
+            accuracy = training.evaluate(model, images.batches(1))
         notes = tuple(self.context.notes)
         self.rungs.append(Rung(name, *quality, accuracy, round(seconds, 3), notes))
 
 
-def _first_batch(loader: DataLoader[Any]) -> tuple[Tensor, Tensor]:
-    """The first labelled images of a loader of the caller's.
+def gather(calibration: Tensor | Iterable[Any], wanted: int) -> Tensor:
+    """The first images of a tensor or of batches, each batch checked.
 
     Raises:
-        TrainingError: it gives none, or something else.
+        QuantizationError: there are none, or they are no float images (N, C, H, W) of one size.
     """
-    batch = next(iter(loader), None)
-    if batch is None:
-        raise TrainingError("training: the loader gives no batch; give at least one")
-    if not isinstance(batch, list | tuple) or len(batch) != 2:
-        raise TrainingError(
-            f"training: the loader gives {type(batch).__name__}, not batches (images, labels)"
-        )
-    images, labels = batch
-    if not isinstance(images, Tensor) or images.dim() != 4 or not isinstance(labels, Tensor):
-        shape = tuple(getattr(images, "shape", ())) or type(images).__name__
-        raise TrainingError(
-            "training: batches must be images (N, C, H, W) and labels (N,), both tensors, not "
-            f"{shape} and {type(labels).__name__}"
-        )
-    return images, labels
-
-
-def _with_integer_biases(model: simulation.SimulatedModel) -> str:
-    """Give the network the biases that its file will have; a note of what became of them."""
+    where = "calibration"
     try:
-        return deploy.Traced(model).quantize_biases()
-    except ExportError as error:
-        return f"biases stay float: {error}"
-
-
-def gather(calibration: Tensor | Iterable[Any], wanted: int) -> Tensor:
-    """The first images of a tensor or of batches."""
-    if isinstance(calibration, Tensor):
-        batches: Iterable[Any] = [calibration]
-    else:
-        batches = calibration
-    gathered: list[Tensor] = []
-    for batch in batches:
-        images = batch[0] if isinstance(batch, list | tuple) else batch
-        if not isinstance(images, Tensor) or images.dim() != 4:
-            shape = tuple(getattr(images, "shape", ())) or type(images).__name__
-            raise QuantizationError(f"calibration: images must be (N, C, H, W), not {shape}")
-        gathered.append(images.float().cpu())
-        if sum(map(len, gathered)) >= wanted:
-            break
+        whole = isinstance(calibration, Tensor) or hasattr(calibration, "dtype")
+        batches = [calibration] if whole else check.each(calibration, where)
+        gathered: list[Tensor] = []
+        first: tuple[int, ...] | None = None
+        for place, batch in enumerate(batches):
+            here = where if whole else f"{where}, batch {place}"
+            images = batch[0] if isinstance(batch, list | tuple) and batch else batch
+            found = check.images(images, here).cpu()
+            first = check.same_size(found.shape[1:], first, here)
+            gathered.append(found)
+            if sum(map(len, gathered)) >= wanted:
+                break
+    except DataError as error:
+        raise QuantizationError(str(error)) from error
     if not sum(map(len, gathered)):
         raise QuantizationError("calibration: there are no images; give at least one")
     return torch.cat(gathered)[:wanted]

@@ -1,6 +1,23 @@
-"""Images in: named sets, folders or a function of the user's, split and ready to be batched."""
+"""Images in: named sets, folders or a function of the user's, split and ready to be batched.
 
-from bitladder.data.load import calibration_images, load
-from bitladder.data.splits import Batches, ImageData, LoaderSplit, Split
+Each name loads its file when it is first used, so that the processes that decode images start
+without torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bitladder.data.loading import calibration_images, load
+    from bitladder.data.splits import Batches, ImageData, LoaderSplit, Split
 
 __all__ = ["Batches", "ImageData", "LoaderSplit", "Split", "calibration_images", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'bitladder.data' has no attribute '{name}'")
+    home = "loading" if name in ("calibration_images", "load") else "splits"
+    return getattr(importlib.import_module(f"bitladder.data.{home}"), name)

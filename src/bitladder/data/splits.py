@@ -1,14 +1,20 @@
-"""Splits of a data set and their batches: in memory by indexing, or decoded by worker processes."""
+"""Splits of a data set and their batches: of arrays by indexing, or read while they are used."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
+
+from bitladder.data import check, decoders
+from bitladder.data.decode import Source
+from bitladder.data.reader import Reader, item_seed
+from bitladder.errors import DataError
 
 
 class Batches(Protocol):
@@ -59,29 +65,49 @@ class EpochSampler(Sampler[int]):
         return self.images
 
 
-class TensorBatches:
+class OrderedBatches:
+    """Batches in the order of a seed and an epoch; each kind of split says how it reads one."""
+
+    def __init__(self, images: int, batch_size: int, shuffle_seed: int | None) -> None:
+        self.batch_size = batch_size
+        self.batch_sampler = None  # Lightning looks for both
+        self.sampler = EpochSampler(images, shuffle_seed)
+
+    def __len__(self) -> int:
+        return -(-self.sampler.images // self.batch_size)
+
+    def indices(self) -> list[Tensor]:
+        """The indices (B,) of each batch of this epoch."""
+        return list(torch.split(self.sampler.order(), self.batch_size))
+
+
+class TensorBatches(OrderedBatches):
     """Batches of a split in memory: gathered as bytes, made float32 in 0 to 1 one by one."""
 
     def __init__(self, split: TensorSplit, batch_size: int, shuffle_seed: int | None) -> None:
-        self.split, self.batch_size = split, batch_size
-        self.batch_sampler = None  # Lightning looks for both
-        self.sampler = EpochSampler(split.images, shuffle_seed)
-
-    def __len__(self) -> int:
-        return -(-self.split.images // self.batch_size)
+        super().__init__(split.images, batch_size, shuffle_seed)
+        self.split = split
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for index in torch.split(self.sampler.order(), self.batch_size):
+        for index in self.indices():
             yield self.split.float_images(index), self.split.labels[index]
 
 
 @dataclass(frozen=True, eq=False)
 class TensorSplit:
-    """A split in memory: uint8 pixels (N, C, H, W), int64 labels (N,)."""
+    """A split in memory or of a mapped file.
+
+    Attributes:
+        pixels: uint8, or float32 as it is (N, C, H, W).
+        labels: int64 (M,).
+        normalization: mean and deviation (C, 1, 1), or None.
+        rows: of each image in ``pixels`` (M,); None where they are the images in order.
+    """
 
     pixels: Tensor
     labels: Tensor
     normalization: tuple[Tensor, Tensor] | None = None
+    rows: Tensor | None = None
 
     @property
     def images(self) -> int:
@@ -89,56 +115,174 @@ class TensorSplit:
         return len(self.labels)
 
     def float_images(self, index: Tensor) -> Tensor:
-        """The images at ``index`` as float32 in 0 to 1, normalized where that was asked for."""
-        images = self.pixels[index].float().div_(255)
-        if self.normalization is not None:
-            mean, deviation = self.normalization
-            images = images.sub_(mean).div_(deviation)
-        return images
+        """The images at ``index`` as float32, bytes in 0 to 1, normalized where that was asked."""
+        return as_floats(
+            self.pixels[index if self.rows is None else self.rows[index]], self.normalization
+        )
 
     def batches(self, batch_size: int, *, shuffle_seed: int | None = None) -> TensorBatches:
         """See ``Split.batches``."""
         return TensorBatches(self, batch_size, shuffle_seed)
 
 
+def as_floats(pixels: Tensor, normalization: tuple[Tensor, Tensor] | None) -> Tensor:
+    """Bytes as float32 in 0 to 1, floats as they are; normalized where that is asked for.
+
+    Floats may be written to.
+    """
+    images = pixels.float().div_(255) if pixels.dtype == torch.uint8 else pixels
+    if normalization is not None:
+        mean, deviation = normalization
+        images = images.sub_(mean).div_(deviation)
+    return images
+
+
+@dataclass(frozen=True, eq=False)
+class FileSplit:
+    """A split of image files that are decoded while it is used.
+
+    Attributes:
+        files: with the hashes that they had when the set was read.
+        labels: int64 (N,).
+        size: height and width in pixels.
+        normalization: mean and deviation (3, 1, 1), or None.
+        workers: processes that decode ahead; they are kept for all passes.
+    """
+
+    files: Sequence[Source]
+    labels: Tensor
+    size: int
+    normalization: tuple[Tensor, Tensor] | None
+    workers: int
+
+    @property
+    def images(self) -> int:
+        """Number of images."""
+        return len(self.files)
+
+    def batches(self, batch_size: int, *, shuffle_seed: int | None = None) -> Batches:
+        """See ``Split.batches``."""
+        return _FileBatches(self, batch_size, shuffle_seed)
+
+
+class _FileBatches(OrderedBatches):
+    def __init__(self, split: FileSplit, batch_size: int, shuffle_seed: int | None) -> None:
+        super().__init__(split.images, batch_size, shuffle_seed)
+        self.split = split
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        split, indices = self.split, self.indices()
+        requests = ([split.files[row] for row in index.tolist()] for index in indices)
+        decoded = decoders.decode(requests, split.size, split.workers)
+        for index, (files, found) in zip(indices, decoded, strict=True):
+            for file, reason in zip(files, found.reasons, strict=True):
+                if reason is not None:
+                    raise DataError(f"{file.path}: cannot decode this image: {reason}")
+            pixels = torch.from_numpy(found.pixels)
+            yield as_floats(pixels, split.normalization), split.labels[index]
+
+
 @dataclass(frozen=True, eq=False)
 class DatasetSplit:
-    """A split that is read from a torch Dataset while it is used."""
+    """A split that is read from a torch Dataset while it is used.
+
+    What is random in an item follows from the seed, the epoch and the item alone, however many
+    processes read.
+    """
 
     dataset: Dataset[Any]
     indices: tuple[int, ...]
     workers: int
+    where: str
 
     @property
     def images(self) -> int:
         """Number of images."""
         return len(self.indices)
 
+    @cached_property
+    def reader(self) -> Reader:
+        """Its processes, kept for all passes."""
+        return Reader(self.dataset, self.workers, self.where)
+
     def batches(self, batch_size: int, *, shuffle_seed: int | None = None) -> Batches:
         """See ``Split.batches``."""
-        subset = torch.utils.data.Subset(self.dataset, self.indices)
-        return DataLoader(
-            subset,
-            batch_size=batch_size,
-            sampler=EpochSampler(self.images, shuffle_seed),
-            num_workers=self.workers,
-        )
+        return _DatasetBatches(self, batch_size, shuffle_seed)
+
+
+class _DatasetBatches(OrderedBatches):
+    def __init__(self, split: DatasetSplit, batch_size: int, shuffle_seed: int | None) -> None:
+        super().__init__(split.images, batch_size, shuffle_seed)
+        self.split = split
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        seed, epoch = self.sampler.seed, self.sampler.epoch
+        wanted = [
+            [
+                (row, item_seed(seed, epoch, row))
+                for row in map(self.split.indices.__getitem__, index)
+            ]
+            for index in (batch.tolist() for batch in self.indices())
+        ]
+        return self.split.reader.read(wanted)
 
 
 @dataclass(frozen=True, eq=False)
 class LoaderSplit:
-    """A split read through a DataLoader of the caller's, which batches and shuffles as it does."""
+    """A split read through a DataLoader of the caller's, which batches and shuffles as it does.
+
+    Attributes:
+        loader: batches (images, labels).
+        where: what they are for, as an error says it.
+        classes: of the network, or None where it is not known.
+    """
 
     loader: DataLoader[Any]
+    where: str = "loader"
+    classes: int | None = None
 
     @property
     def images(self) -> int:
         """Number of images."""
-        return len(self.loader.dataset)  # type: ignore[arg-type]
+        return len(getattr(self.loader, "dataset", self.loader))
 
     def batches(self, batch_size: int, *, shuffle_seed: int | None = None) -> Batches:
-        """The loader's own batches, whatever is asked for."""
-        return self.loader
+        """The loader's own batches, whatever is asked for, each checked."""
+        return _LoaderBatches(self)
+
+
+class _NoLengthError(DataError, TypeError):
+    """As Python says it of whatever has no length: ``list`` and Lightning go on without one."""
+
+
+class _LoaderBatches:
+    def __init__(self, split: LoaderSplit) -> None:
+        self.split = split
+        self.batch_sampler = None
+        self.sampler = getattr(split.loader, "sampler", None)  # for its epochs
+
+    def __len__(self) -> int:
+        try:
+            return len(self.split.loader)
+        except TypeError:
+            raise _NoLengthError(
+                f"{self.split.where}: its length is not known; give a DataLoader of a Dataset "
+                "that has one"
+            ) from None
+
+    @property
+    def batch_size(self) -> int | None:
+        """Images of a batch, where the loader says it."""
+        found: int | None = getattr(self.split.loader, "batch_size", None)
+        return found
+
+    @property
+    def drop_last(self) -> bool:
+        """Whether the loader leaves out a batch that is not full."""
+        return bool(getattr(self.split.loader, "drop_last", False))
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return check.batches(self.split.loader, self.split.where, self.split.classes)
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,9 @@ class LoaderOptions(Options):
     root: Path | None = None
     """Folder searched first for data sets, in torchvision's layout."""
     workers: int = Field(default=2, ge=0, le=64)
-    """Processes that decode images of an image folder."""
+    """Processes that decode image files or read a function's data set, kept for all passes."""
+    decoded_gib: float = Field(default=2, ge=0)
+    """Sets that are smaller than this, decoded, are kept decoded on disk; larger ones are read on \
+every pass."""
     download: bool = True
     """Download a named data set that is found nowhere."""

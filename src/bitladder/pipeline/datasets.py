@@ -16,7 +16,7 @@ from bitladder.store import Store, stamp
 if TYPE_CHECKING:
     from bitladder.data import ImageData
 
-_CODE = 1  # raise it when the data room reads, splits or hashes in another way
+_CODE = 2  # raise it when the data room reads, splits or hashes in another way
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,15 @@ def know(
     Raises:
         DataError: it cannot be read.
     """
+    from bitladder.data import decode
+
     found = sources(options.name, loader.root)
     if found is None:
         return _of(read(options))
     determines = {
         "code": _CODE,
         "versions": versions(),
+        "decoder": decode.versions(),
         "options": options.model_dump(mode="json"),
         "seed": seed,
         "files": [(str(path.absolute()), stamp(path)) for path in found],

@@ -8,7 +8,6 @@ constant (straight through, Bengio et al. 2013, arXiv 1308.3432).
 
 from __future__ import annotations
 
-
 import torch
 from torch import Tensor, nn
 

@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
-from bitladder.data.datasets import from_function, from_image_folder
+from bitladder.data.counts import imagenet, split_counts, taken
+from bitladder.data.function import from_function
+from bitladder.data.image_folder import from_image_folder
 from bitladder.data.mnist_format import read_pair
 from bitladder.data.splits import ImageData, TensorSplit
-from bitladder.data_names import DATASETS, EMBEDDED, FOLDERS, download_folder, find
+from bitladder.data_names import DATASETS, EMBEDDED, FOLDERS, download_folder, find, folder_of
 from bitladder.errors import DataError, unknown
 from bitladder.options import DatasetOptions, LoaderOptions
 
-_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _PADDED = 32
-_TRAIN_SHARE = 11 / 12  # 55,000 of 60,000, as in the report
 
 Pair = tuple[Tensor, Tensor]
 
@@ -42,13 +42,21 @@ def load(options: DatasetOptions, loader: LoaderOptions, *, seed: int) -> ImageD
     if name in FOLDERS:
         folder = find(name, loader.root) or _download(name, loader)
         return _mnist_format(options, folder, seed)
-    folder = Path(name)
-    if folder.is_dir():
+    folder = folder_of(name)
+    try:
+        is_folder, is_file = folder.is_dir(), folder.is_file()
+    except OSError as error:
+        raise DataError(f"data set '{name}': cannot look there: {error.strerror}") from None
+    if is_folder:
         if any(folder.glob("*-idx3-ubyte*")):
             return _mnist_format(options, folder, seed)
         return from_image_folder(options, loader, seed)
-    if ":" in name:
+    if ":" in name and "/" not in name:
         return from_function(options, loader, seed)
+    if is_file:
+        raise DataError(
+            f"data set '{name}': is a file; give a folder, such as one unpacked from it"
+        )
     if "/" in name:
         raise DataError(f"data set '{name}': no such folder")
     raise DataError(unknown("data set", name, DATASETS) + ", or give a folder")
@@ -93,33 +101,8 @@ def _mnist_format(options: DatasetOptions, folder: Path, seed: int) -> ImageData
     return _in_memory(options, first, second, test, notes)
 
 
-def split_counts(options: DatasetOptions, available: int) -> tuple[int, int]:
-    """Images to train on and to validate on.
-
-    Raises:
-        DataError: more are asked for than there are.
-    """
-    if options.train is None and options.validation is None:
-        train = round(available * _TRAIN_SHARE)
-        validation = available - train
-    elif options.train is None:
-        validation = options.validation or 0
-        train = available - validation
-    else:
-        train = options.train
-        validation = options.validation or available - train
-    if train < 1 or validation < 1 or train + validation > available:
-        raise DataError(
-            f"data set '{options.name}': {train} to train on and {validation} to validate on, "
-            f"but there are {available} images"
-        )
-    return train, validation
-
-
 def _take(pair: Pair, count: int | None, split: str) -> Pair:
-    available = len(pair[1])
-    if count is not None and count > available:
-        raise DataError(f"embedded: {count} {split} images asked for, there are {available}")
+    count = taken("embedded", count, len(pair[1]), split)
     return pair[0][:count], pair[1][:count]
 
 
@@ -135,7 +118,7 @@ def _in_memory(
     if any(int(labels.max()) >= classes for _, labels in pairs):
         raise DataError(f"data set '{options.name}': a split has classes that training has not")
     resized = [(_resize(images, options.size), labels) for images, labels in pairs]
-    normalization = _normalization(options, resized[0][0].shape[1])
+    normalization = imagenet(options, resized[0][0].shape[1])
     splits = [TensorSplit(images, labels, normalization) for images, labels in resized]
     fingerprint = hashlib.sha256(repr((options.size, options.normalize)).encode())
     for tensors in resized:
@@ -164,15 +147,6 @@ def _resize(images: Tensor, size: int | None) -> Tensor:
         return images
     smooth = interpolate(images.float(), (size, size), mode="bilinear", antialias=True)
     return smooth.round().clamp(0, 255).byte()
-
-
-def _normalization(options: DatasetOptions, channels: int) -> tuple[Tensor, Tensor] | None:
-    if options.normalize == "none":
-        return None
-    if channels != 3:
-        raise DataError(f"data set '{options.name}': imagenet normalization needs 3 channels")
-    mean, deviation = (torch.tensor(values).view(3, 1, 1) for values in _IMAGENET)
-    return mean, deviation
 
 
 def _download(name: str, loader: LoaderOptions) -> Path:
