@@ -26,7 +26,8 @@ class Verification:
         target: its name.
         comparison: against the simulation; its accuracies count nothing where there are no labels.
         labelled: whether the images had labels.
-        notes: what does not run as the target's integer arithmetic, a line each.
+        notes: what does not run as the target's integer arithmetic, and where sums saturate, a
+            line each.
         first_layer: the first layer that the target computes differently, on images to which it
             gives other classes if there are any; None where there is none or where it cannot show
             its layers.
@@ -71,6 +72,7 @@ def verify(
     batches = _batches(images, limit)
     session = targets.open_target(target, path, threads=threads, version=version)
     notes = list(session.fallbacks)
+    precise = targets.open_precise(target, path, threads=threads)
     unfused = targets.open_unfused(path)
 
     def by_operation(given: Tensor) -> Tensor:
@@ -83,9 +85,15 @@ def verify(
         notes.append(str(error))
     try:
         with torch.no_grad():
-            comparison = targets.compare(session, simulation or by_operation, batches, exact)
+            comparison = targets.compare(
+                session, simulation or by_operation, batches, exact, precise
+            )
     finally:
         session.close()
+    labelled = all(bool((labels != _UNKNOWN).all()) for _, labels in batches)
+    if precise is not None:
+        saturated = comparison.saturation(labelled=labelled) or targets.saturation_risk(path)
+        notes += [saturated] if saturated else []
     try:
         every = torch.cat([given for given, _ in batches])
         looked_at = every[list(comparison.apart or range(min(_LAYER_IMAGES, len(every))))]
@@ -100,7 +108,6 @@ def verify(
     except TargetError:
         notes.append("the layers cannot be compared: the target refuses them as outputs")
         layers = []
-    labelled = all(bool((labels != _UNKNOWN).all()) for _, labels in batches)
     return Verification(target, comparison, labelled, tuple(notes), layers[0] if layers else None)
 
 

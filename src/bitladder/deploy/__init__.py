@@ -3,6 +3,7 @@
 from bitladder.deploy.encodings import Encoding, read_encodings
 from bitladder.deploy.export import INTEGER_BIASES, Traced
 from bitladder.deploy.qdq import quantize_graph
+from bitladder.deploy.saturation import can_saturate, saturating_layers
 from bitladder.deploy.sizes import Sizes, sizes
 
 __all__ = [
@@ -10,7 +11,9 @@ __all__ = [
     "Encoding",
     "Sizes",
     "Traced",
+    "can_saturate",
     "quantize_graph",
     "read_encodings",
+    "saturating_layers",
     "sizes",
 ]

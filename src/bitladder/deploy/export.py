@@ -11,6 +11,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import onnx
@@ -22,7 +23,8 @@ from torch import nn
 from bitladder.deploy.encodings import Encoding, parse_encodings
 from bitladder.deploy.graph import TRACED_BATCH, clean, initializers
 from bitladder.deploy.qdq import integer_biases, quantize_graph
-from bitladder.errors import ExportError
+from bitladder.errors import ExportError, unknown
+from bitladder.options import WeightType
 from bitladder.simulation import SimulatedModel
 
 INPUT, OUTPUT = "image", "logits"
@@ -92,7 +94,12 @@ class Traced:
         _write(encodings, text.encode())
 
     def write_qdq(
-        self, path: Path, *, target: str = "onnxruntime", int4: bool | None = None
+        self,
+        path: Path,
+        *,
+        target: str = "onnxruntime",
+        int4: bool | None = None,
+        weights: WeightType = "auto",
     ) -> None:
         """Write the network as QDQ ONNX that a runtime executes on integers.
 
@@ -102,16 +109,20 @@ class Traced:
                 narrower than their integer type, both are the same.
             int4: store 4-bit weights with a scale a channel as int4 (opset 21) in place of int8;
                 by default for ``htp``, which computes with them.
+            weights: integer type of weights of up to 8 bit, see ``quantize_graph``; files for
+                ``htp`` always hold int8.
 
         Raises:
-            ExportError: the network has an encoding that no integer holds, or the file cannot be
-                written.
+            ExportError: the type of weights is unknown or not of the target, the network has an
+                encoding that no integer holds, or the file cannot be written.
         """
+        _check_weights(weights, target)
         model = quantize_graph(
             self._graph,
             self._grids,
             int4=target == "htp" if int4 is None else int4,
             one_sign=target == "htp",
+            weights="int8" if target == "htp" else weights,
         )
         model.metadata_props.add(key="bitladder.precision", value=str(self.simulated.precision))
         _write(path, model.SerializeToString())
@@ -122,6 +133,13 @@ class Traced:
     @functools.cached_property
     def _grids(self) -> dict[str, Encoding]:
         return parse_encodings(self._encodings, "encodings")
+
+
+def _check_weights(weights: str, target: str) -> None:
+    if weights not in (known := get_args(WeightType)):
+        raise ExportError(unknown("type of weights", weights, known))
+    if target == "htp" and weights == "uint8":
+        raise ExportError("weights: uint8 is for onnxruntime; files for htp hold int8")
 
 
 def _put(model: onnx.ModelProto, values: Mapping[str, NDArray[np.float32]]) -> None:

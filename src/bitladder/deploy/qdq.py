@@ -20,6 +20,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from bitladder.deploy.encodings import Encoding
 from bitladder.deploy.graph import initializers
+from bitladder.deploy.saturation import can_saturate
+from bitladder.options import WeightType
 
 _OPSET_INT16 = 21  # also the first with int4
 _TYPES: dict[tuple[int, bool], np.dtype[Any]] = {
@@ -29,6 +31,7 @@ _TYPES: dict[tuple[int, bool], np.dtype[Any]] = {
     (16, True): np.dtype(np.int16),
 }
 _INT32_MAX = 2**31 - 1
+_MIDDLE = 128  # from int8 to uint8
 _CLIPPING = {"Clip", "Relu"}
 _LAYERS = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 # Operations that hand values on unchanged: their outputs lie on the grid of their input.
@@ -44,6 +47,7 @@ def quantize_graph(
     *,
     int4: bool = False,
     one_sign: bool = False,
+    weights: WeightType = "auto",
 ) -> onnx.ModelProto:
     """Return a QDQ graph that computes what the encodings simulate.
 
@@ -53,8 +57,14 @@ def quantize_graph(
         int4: store signed 4-bit weights with a scale a channel as int4 in place of int8.
         one_sign: give both quantizers of a narrow activation one type. The HTP refuses two, where
             ONNX Runtime on the CPU merges two pairs of one type into a grid that is neither's.
+        weights: type of layers' signed weights of up to 8 bit: ``int8``; ``uint8``, which are the
+            integers plus 128 with zero point 128; or ``auto``, uint8 for those alone that
+            ``can_saturate``.
     """
-    return _Writer(_modern(model, encodings, int4), encodings, int4=int4, one_sign=one_sign).write()
+    writer = _Writer(
+        _modern(model, encodings, int4), encodings, int4=int4, one_sign=one_sign, weights=weights
+    )
+    return writer.write()
 
 
 def integer_biases(
@@ -93,9 +103,10 @@ class _Writer:
         *,
         int4: bool,
         one_sign: bool,
+        weights: WeightType = "int8",
     ) -> None:
         self.model = model
-        self.int4, self.one_sign = int4, one_sign
+        self.int4, self.one_sign, self.weights = int4, one_sign, weights
         self.constants = initializers(model.graph)
         self.superfluous: set[str] = set()  # outputs of activations that their grid replaces
         self.encodings = self._without_fused(encodings)
@@ -163,7 +174,7 @@ class _Writer:
             if index == 2 and node.op_type in _LAYERS and name in self.constants:
                 node.input[index] = self._bias(source)
             elif name in self.constants and name in self.encodings:
-                node.input[index] = self._weight(name)
+                node.input[index] = self._weight(name, source.op_type in _LAYERS)
             else:
                 node.input[index] = self._read(name)
         self.nodes.append(node)
@@ -226,7 +237,7 @@ class _Writer:
             helper.make_node("DequantizeLinear", [integers, *grid], [result], **axis),
         ]
 
-    def _weight(self, name: str) -> str:
+    def _weight(self, name: str, of_layer: bool) -> str:
         if name not in self.reads:
             encoding = self.encodings[name]
             integers = encoding.quantize(numpy_helper.to_array(self.constants[name]))
@@ -234,10 +245,16 @@ class _Writer:
                 self.int4 and encoding.bits == 4 and encoding.signed and encoding.axis is not None
             )
             dtype = None if narrow else _TYPES[encoding.container_bits, encoding.signed]
-            self._constant(
-                name, integers, encoding.scale, encoding.zero_point, dtype, encoding.axis
-            )
+            zero_point = encoding.zero_point
+            if dtype == np.int8 and of_layer and self._unsigned(integers, encoding.axis):
+                integers, zero_point = integers + _MIDDLE, zero_point + _MIDDLE
+                dtype = np.dtype(np.uint8)
+            self._constant(name, integers, encoding.scale, zero_point, dtype, encoding.axis)
         return self.reads[name]
+
+    def _unsigned(self, integers: NDArray[np.int64], axis: int | None) -> bool:
+        """Whether signed weights are written as uint8."""
+        return self.weights == "uint8" or (self.weights == "auto" and can_saturate(integers, axis))
 
     def _bias(self, node: onnx.NodeProto) -> str:
         """Round a bias to the integers that the kernel adds, where the layer runs on integers."""

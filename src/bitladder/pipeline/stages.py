@@ -192,7 +192,7 @@ def _export(stage: Stage, bench: Bench, output: Path) -> dict[str, Any]:
     artifact, own = output / "model.onnx", output / "model.htp.onnx"
     floats = output / "float.onnx"
     traced.write_float(floats, output / "encodings.json", version=options.encodings)
-    traced.write_qdq(artifact)
+    traced.write_qdq(artifact, weights=options.weights)
     traced.write_qdq(own, target="htp")
     save_quantized(
         simulated,
