@@ -208,7 +208,7 @@ class QuantizedModel:
         target: str = "onnxruntime",
         encodings: str | Path | None = None,
         int4: bool | None = None,
-        weights: WeightType = "auto",
+        weights: WeightType = "int8",
     ) -> Path:
         """Write the network for a target.
 

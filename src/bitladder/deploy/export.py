@@ -99,7 +99,7 @@ class Traced:
         *,
         target: str = "onnxruntime",
         int4: bool | None = None,
-        weights: WeightType = "auto",
+        weights: WeightType = "int8",
     ) -> None:
         """Write the network as QDQ ONNX that a runtime executes on integers.
 

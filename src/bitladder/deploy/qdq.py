@@ -47,7 +47,7 @@ def quantize_graph(
     *,
     int4: bool = False,
     one_sign: bool = False,
-    weights: WeightType = "auto",
+    weights: WeightType = "int8",
 ) -> onnx.ModelProto:
     """Return a QDQ graph that computes what the encodings simulate.
 

@@ -20,6 +20,6 @@ class ExportOptions(Options):
     """Write the float and the quantized network as .dlc, and compare it with the QDQ ONNX."""
     context: HtpVersion | None = None
     """Compile the quantized network for this version of the Hexagon HTP."""
-    weights: WeightType = "auto"
+    weights: WeightType = "int8"
     """How model.onnx holds weights of up to 8 bit: ``int8``, ``uint8`` (the same plus 128), or
     ``auto``, which is uint8 where int8 could saturate on an x86 processor without VNNI."""
