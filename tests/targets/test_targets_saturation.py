@@ -196,9 +196,7 @@ def test_the_comparison_counts_the_precise_session_too():
     exact = np.array([[9, 1], [2, 3], [1, 2]], np.float32)
     batches = [(torch.zeros(2, 1, 1, 1), labels[:2]), (torch.zeros(1, 1, 1, 1), labels[2:])]
     promised = iter(torch.from_numpy(exact).split(2))
-    found = compare(
-        Recorded(here, 0.5), lambda _: next(promised), batches, precise=Recorded(exact)
-    )
+    found = compare(Recorded(here, 0.5), lambda _: next(promised), batches, precise=Recorded(exact))
     assert (found.accuracy, found.precise) == (Accuracy(2, 3), Accuracy(3, 3))
     assert (found.agreement, found.precise_agreement) == (Accuracy(2, 3), Accuracy(3, 3))
     assert (found.precise_equal, found.precise_worst_lsb) == (Accuracy(2, 3), 12.0)
