@@ -59,10 +59,8 @@ def test_the_trained_accuracy_is_that_of_the_saved_weights(small_run, images):
 def test_the_artifact_gives_the_reported_accuracy_in_a_runtime_of_its_own(small_run, images, bits):
     results, _, _ = small_run
     cell = results.cell("embedded", "small_nets:net", bits)
-    options = onnxruntime.SessionOptions()
-    options.add_session_config_entry("session.x64quantprecision", "1")
     session = onnxruntime.InferenceSession(
-        str(results.output / "cells" / cell.cell.name / "model.onnx"), options
+        str(results.output / "cells" / cell.cell.name / "model.onnx")
     )
     pixels = images.validation.pixels.numpy().astype(np.float32) / 255
     [logits] = session.run(None, {"image": pixels})
