@@ -115,12 +115,14 @@ def test_a_target_whose_sums_saturate_is_told_with_both_qualities():
         "precise_equal": {"correct": 13, "total": 200},
         "precise_worst_lsb": 53.0,
     }
-    record = {**record, "comparison": {**record["comparison"], **found}}
+    comparison = {**record["comparison"], **found}
+    record = {**record, "comparison": comparison, "saturation": "both qualities"}
     cell = replace(good, verified={"onnxruntime": record})
     lines = _print(accuracy_table(replace(results, cells=(cell, results.cells[1]))))
     assert "precise" in lines
     assert re.search(r"89\.50 +│ +90\.50 +│ +95\.00", lines)
-    assert cell.notes[-1].endswith("no layer was found to differ: its 16-bit sums saturate")
+    assert cell.notes[-2].endswith("no layer was found to differ: its 16-bit sums saturate")
+    assert cell.notes[-1] == "onnxruntime: both qualities"
     row = cell.row()
     assert (row["onnxruntime_acc"], row["onnxruntime_precise_acc"]) == (0.895, 0.905)
     assert (row["onnxruntime_agreement"], row["onnxruntime_precise_agreement"]) == (0.95, 1.0)

@@ -100,7 +100,8 @@ def test_int8_weights_saturate_there_and_the_reports_say_so(
     assert compared.precise_equal.correct == int((default == precise).all(1).sum())
     steps = np.abs(default.astype(np.float64) - precise).max() / lsb
     assert compared.precise_worst_lsb == pytest.approx(steps)
-    [told] = [note for note in found.notes if "saturates 16-bit sums" in note]
+    told = found.saturation
+    assert "saturates 16-bit sums" in told
     for share in (compared.accuracy, compared.precise, compared.agreement):
         assert f"{100 * share.value:.2f} %" in told
     table = verification_table("m.onnx", [found])
@@ -184,8 +185,9 @@ def test_the_htp_s_file_holds_int8(network, images, tmp_path):
 def test_a_file_that_may_saturate_elsewhere_says_so_here(network, images, tmp_path):
     for weights, told in (("int8", True), ("uint8", False), ("auto", False)):
         path = _export(network, images, tmp_path / "m.onnx", 8, weights)
-        notes = bitladder.verify(path, images[:8]).notes
-        assert any("without VNNI" in note or "saturates" in note for note in notes) == told
+        found = bitladder.verify(path, images[:8]).saturation
+        assert (found is not None) == told
+        assert not told or "without VNNI" in found or "saturates" in found
     path = _export(network, images, tmp_path / "m.onnx", "w7a8", "int8")
     assert targets.saturation_risk(path) is None
 

@@ -96,11 +96,12 @@ class CellResult:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader must know: the data set's notes, and what fell back on a target."""
+        """What a reader must know: the data set's notes, and what is amiss on a target."""
         notes = list(self.records.get("train", {}).get("notes", ()))
         for target, record in self.verified.items():
             notes += [f"{target}: {fallback}" for fallback in record["fallbacks"]]
             notes += [f"{target}: {reason}" for reason in _disagreement(record)]
+            notes += [f"{target}: {told}" for told in filter(None, [record.get("saturation")])]
         differences = self.records.get("export", {}).get("dlc_differences", ())
         return (*notes, *(f"dlc: {difference}" for difference in differences))
 

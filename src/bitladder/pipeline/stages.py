@@ -240,6 +240,7 @@ def _verify(stage: Stage, bench: Bench, output: Path) -> dict[str, Any]:
         "speeds": speeds,
         "comparison": asdict(found.comparison),
         "fallbacks": [*found.notes, *targets.containers(options.name, simulated.precision)],
+        "saturation": found.saturation,
         "first_layer": found.first_layer and asdict(found.first_layer),
     }
 
