@@ -244,7 +244,7 @@ def verify(
     console = _console()
     console.print(verification_table(artifact.name, found))
     for one in found:
-        for note in one.notes:
+        for note in filter(None, (*one.notes, one.saturation)):
             console.print(f"note: {one.target}: {note}", soft_wrap=True, markup=False)
 
 

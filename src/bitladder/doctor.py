@@ -128,7 +128,10 @@ def check_int8() -> Check:
         return Check(name, "ok", f"ONNX Runtime's u8 x s8 products are exact ({features})")
     found, expected = _product(activation=255, weight=127, exact=True)
     if found == expected:
-        remedy = "exact only with the session option session.x64quantprecision=1"
+        remedy = (
+            "exact in files exported with weights: auto or uint8, or with the session option "
+            "session.x64quantprecision=1"
+        )
     else:
         remedy = "its accuracy can differ from the simulation's"
     return Check(

@@ -26,6 +26,7 @@ from bitladder.options import (
     ModelOptions,
     Precision,
     Technique,
+    WeightType,
     dump_recipe,
     parse_recipe,
     parse_techniques,
@@ -218,6 +219,7 @@ class QuantizedModel:
         target: str = "onnxruntime",
         encodings: str | Path | None = None,
         int4: bool | None = None,
+        weights: WeightType = "int8",
     ) -> Path:
         """Write the network for a target.
 
@@ -227,9 +229,13 @@ class QuantizedModel:
             target: that the QDQ graph is for, ``onnxruntime`` or ``htp``.
             encodings: AIMET's JSON to write beside the float graph.
             int4: store 4-bit weights of the QDQ graph as int4; by default for ``htp``.
+            weights: how a QDQ graph for ``onnxruntime`` holds weights of up to 8 bit: ``int8``;
+                ``uint8``, the same plus 128; ``auto``, uint8 where int8 could saturate on an x86
+                processor without VNNI, in a session with default options.
 
         Raises:
-            ExportError: the network cannot be exported, or a file cannot be written.
+            ExportError: an option is not valid, the network cannot be exported, or a file cannot
+                be written.
             TargetError: a .dlc is asked for and onnxruntime-qnn is not installed.
         """
         path = Path(path)
@@ -238,11 +244,13 @@ class QuantizedModel:
         if path.suffix == ".dlc":
             with tempfile.TemporaryDirectory() as folder:
                 artifact = Path(folder) / f"{path.stem}.onnx"
-                deploy.Traced(self.simulated).write_qdq(artifact, target="htp", int4=int4)
+                deploy.Traced(self.simulated).write_qdq(
+                    artifact, target="htp", int4=int4, weights=weights
+                )
                 targets.write_dlc(artifact, path)
             return path
         if encodings is None:
-            deploy.Traced(self.simulated).write_qdq(path, int4=int4, target=target)
+            deploy.Traced(self.simulated).write_qdq(path, int4=int4, target=target, weights=weights)
         else:
             deploy.Traced(self.simulated).write_float(path, Path(encodings))
         return path

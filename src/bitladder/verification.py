@@ -27,6 +27,7 @@ class Verification:
         comparison: against the simulation; its accuracies count nothing where there are no labels.
         labelled: whether the images had labels.
         notes: what does not run as the target's integer arithmetic, a line each.
+        saturation: what saturated sums cost here, or may elsewhere, in words; None where neither.
         first_layer: the first layer that the target computes differently, on images to which it
             gives other classes if there are any; None where there is none or where it cannot show
             its layers.
@@ -36,6 +37,7 @@ class Verification:
     comparison: targets.Comparison
     labelled: bool
     notes: tuple[str, ...]
+    saturation: str | None
     first_layer: targets.LayerDifference | None
 
 
@@ -71,6 +73,7 @@ def verify(
     batches = _batches(images, limit)
     session = targets.open_target(target, path, threads=threads, version=version)
     notes = list(session.fallbacks)
+    precise = targets.open_precise(target, path, threads=threads)
     unfused = targets.open_unfused(path)
 
     def by_operation(given: Tensor) -> Tensor:
@@ -83,9 +86,15 @@ def verify(
         notes.append(str(error))
     try:
         with torch.no_grad():
-            comparison = targets.compare(session, simulation or by_operation, batches, exact)
+            comparison = targets.compare(
+                session, simulation or by_operation, batches, exact, precise
+            )
     finally:
         session.close()
+    labelled = all(bool((labels != _UNKNOWN).all()) for _, labels in batches)
+    saturation = comparison.saturation(labelled=labelled)
+    if precise is not None and saturation is None:
+        saturation = targets.saturation_risk(path)
     try:
         every = torch.cat([given for given, _ in batches])
         looked_at = every[list(comparison.apart or range(min(_LAYER_IMAGES, len(every))))]
@@ -100,8 +109,8 @@ def verify(
     except TargetError:
         notes.append("the layers cannot be compared: the target refuses them as outputs")
         layers = []
-    labelled = all(bool((labels != _UNKNOWN).all()) for _, labels in batches)
-    return Verification(target, comparison, labelled, tuple(notes), layers[0] if layers else None)
+    first = layers[0] if layers else None
+    return Verification(target, comparison, labelled, tuple(notes), saturation, first)
 
 
 def _batches(images: Tensor | Iterable[Any], limit: int | None) -> list[tuple[Tensor, Tensor]]:

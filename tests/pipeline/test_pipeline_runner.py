@@ -59,16 +59,24 @@ def test_the_trained_accuracy_is_that_of_the_saved_weights(small_run, images):
 def test_the_artifact_gives_the_reported_accuracy_in_a_runtime_of_its_own(small_run, images, bits):
     results, _, _ = small_run
     cell = results.cell("embedded", "small_nets:net", bits)
-    options = onnxruntime.SessionOptions()
-    options.add_session_config_entry("session.x64quantprecision", "1")
     session = onnxruntime.InferenceSession(
-        str(results.output / "cells" / cell.cell.name / "model.onnx"), options
+        str(results.output / "cells" / cell.cell.name / "model.onnx")
     )
     pixels = images.validation.pixels.numpy().astype(np.float32) / 255
     [logits] = session.run(None, {"image": pixels})
     right = int((logits.argmax(1) == images.validation.labels.numpy()).sum())
     reported = Accuracy(**cell.verified["onnxruntime"]["comparison"]["accuracy"])
     assert reported == Accuracy(right, 300)
+
+
+def test_a_study_runs_both_sessions_and_tells_what_may_saturate(small_run):
+    results, _, _ = small_run
+    for bits, may in ((8, True), (4, False)):
+        cell = results.cell("embedded", "small_nets:net", bits)
+        row = cell.row()
+        if row["onnxruntime_precise_equal"] == 1:  # so it is with VNNI
+            assert row["onnxruntime_precise_acc"] == row["onnxruntime_acc"]
+        assert any("16-bit sums" in note for note in cell.notes) == may
 
 
 def test_the_simulation_and_the_target_agree_at_eight_bits(small_run):

@@ -1,5 +1,6 @@
 """The table says what the cells say; what is shown while a study runs is plain where it must be."""
 
+import re
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -100,6 +101,32 @@ def test_a_target_that_disagrees_too_often_names_its_first_layer_and_why():
         "onnxruntime: agrees on 95.00 % of the images; no layer was found to differ: the "
         "simulation's float32 sums, since the integer arithmetic gives every logit",
     )
+
+
+def test_a_target_whose_sums_saturate_is_told_with_both_qualities():
+    results = _results()
+    good = results.cells[0]
+    record = good.verified["onnxruntime"]
+    assert "precise" not in _print(accuracy_table(results))
+    found = {
+        "agreement": {"correct": 190, "total": 200},
+        "precise": {"correct": 181, "total": 200},
+        "precise_agreement": {"correct": 200, "total": 200},
+        "precise_equal": {"correct": 13, "total": 200},
+        "precise_worst_lsb": 53.0,
+    }
+    comparison = {**record["comparison"], **found}
+    record = {**record, "comparison": comparison, "saturation": "both qualities"}
+    cell = replace(good, verified={"onnxruntime": record})
+    lines = _print(accuracy_table(replace(results, cells=(cell, results.cells[1]))))
+    assert "precise" in lines
+    assert re.search(r"89\.50 +│ +90\.50 +│ +95\.00", lines)
+    assert cell.notes[-2].endswith("no layer was found to differ: its 16-bit sums saturate")
+    assert cell.notes[-1] == "onnxruntime: both qualities"
+    row = cell.row()
+    assert (row["onnxruntime_acc"], row["onnxruntime_precise_acc"]) == (0.895, 0.905)
+    assert (row["onnxruntime_agreement"], row["onnxruntime_precise_agreement"]) == (0.95, 1.0)
+    assert (row["onnxruntime_precise_equal"], row["onnxruntime_precise_worst_lsb"]) == (0.065, 53)
 
 
 def test_a_cell_whose_stages_are_still_to_run_is_pending():

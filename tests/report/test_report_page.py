@@ -119,6 +119,24 @@ def test_the_page_says_how_long_an_image_takes_on_integers_and_in_float(small):
     assert "1.25 ms an image on one thread, the float network 2.50 ms" in text
 
 
+def test_saturating_sums_are_on_the_page_and_in_the_markdown(small, tmp_path):
+    shutil.copytree(small[1].parent, tmp_path, dirs_exist_ok=True)
+    table = pandas.read_csv(tmp_path / "results.csv")
+    for name, value in (("acc", 0.91), ("acc_low", 0.9), ("acc_high", 0.92), ("agreement", 1.0)):
+        table[f"onnxruntime_precise_{name}"] = value
+    table["onnxruntime_precise_worst_lsb"] = 53.0
+    for equal in (1.0, 0.02):
+        table["onnxruntime_precise_equal"] = equal
+        table.to_csv(tmp_path / "results.csv", index=False)
+        found = read_contents(tmp_path)
+        assert list(found.cells[0].targets) == ["onnxruntime", "htp"]
+        texts = (render(found), results_markdown(found.run, found.cells, found.pairs))
+        accuracy = found.cells[0].targets["onnxruntime"].accuracy.percent
+        told = f"16-bit sums saturate: accuracy {accuracy} % where exact sums have 91.00 %"
+        assert [told in text for text in texts] == [equal < 1] * 2
+        assert found.cells[0].targets["onnxruntime"].sound == (equal == 1)
+
+
 def test_a_target_that_ran_everything_counts_as_loss_and_one_that_did_not_does_not(run_folder):
     run = read_run(run_folder)
     table = run.results.copy()

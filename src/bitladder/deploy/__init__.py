@@ -2,6 +2,7 @@
 
 from bitladder.deploy.encodings import Encoding, read_encodings
 from bitladder.deploy.export import INTEGER_BIASES, Traced
+from bitladder.deploy.saturation import can_saturate, saturating_layers
 from bitladder.deploy.sizes import Sizes, sizes
 
 __all__ = [
@@ -9,6 +10,8 @@ __all__ = [
     "Encoding",
     "Sizes",
     "Traced",
+    "can_saturate",
     "read_encodings",
+    "saturating_layers",
     "sizes",
 ]

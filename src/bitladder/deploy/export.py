@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import onnx
@@ -18,7 +19,8 @@ from bitladder.deploy.encodings import dump_encodings
 from bitladder.deploy.observe import Observed
 from bitladder.deploy.qdq import QdqWriter
 from bitladder.deploy.writer import FileWriter, observed
-from bitladder.errors import ExportError
+from bitladder.errors import ExportError, unknown
+from bitladder.options import WeightType
 from bitladder.simulation import SimulatedModel
 
 INTEGER_BIASES = "integer_biases"
@@ -88,7 +90,7 @@ class Traced:
         *,
         target: str = "onnxruntime",
         int4: bool | None = None,
-        weights: str = "int8",
+        weights: WeightType = "int8",
     ) -> None:
         """Write the network as QDQ ONNX that a runtime executes on integers.
 
@@ -98,10 +100,11 @@ class Traced:
                 narrower than their integer type, both are the same.
             int4: store 4-bit weights with a scale a channel as int4 (opset 21) in place of int8;
                 by default for ``htp``, which computes with them.
-            weights: ``int8``, or ``uint8`` for integers around 128.
+            weights: integer type of layers' weights of up to 8 bit, see ``QdqWriter``; files for
+                ``htp`` always hold int8.
 
         Raises:
-            ExportError: an operator has no form in ONNX, the file does not run on any number of
+            ExportError: the type of weights is unknown or not of the target, an operator has no form in ONNX, the file does not run on any number of
                 images, or it cannot be written.
         """
         model = self.qdq(target=target, int4=int4, weights=weights)
@@ -109,15 +112,16 @@ class Traced:
         _write(path, model.SerializeToString(deterministic=True))
 
     def qdq(
-        self, *, target: str = "onnxruntime", int4: bool | None = None, weights: str = "int8"
+        self, *, target: str = "onnxruntime", int4: bool | None = None, weights: WeightType = "int8"
     ) -> onnx.ModelProto:
         """The model that ``write_qdq`` writes."""
+        _check_weights(weights, target)
         writer = QdqWriter(
             self.simulated,
             self._seen,
             int4=target == "htp" if int4 is None else int4,
             one_sign=target == "htp",
-            unsigned_weights=weights == "uint8",
+            weights="int8" if target == "htp" else weights,
         )
         model = writer.write()
         precision = str(self.simulated.precision)
@@ -134,6 +138,13 @@ class Traced:
             self.simulated(torch.from_numpy(images).to(device)).cpu().numpy()
         )
         return made
+
+
+def _check_weights(weights: str, target: str) -> None:
+    if weights not in (known := get_args(WeightType)):
+        raise ExportError(unknown("type of weights", weights, known))
+    if target == "htp" and weights == "uint8":
+        raise ExportError("weights: uint8 is for onnxruntime; files for htp hold int8")
 
 
 def _write(path: Path, content: bytes) -> None:

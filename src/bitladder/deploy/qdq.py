@@ -20,14 +20,17 @@ from bitladder.deploy.encodings import Encoding, encoding_of
 from bitladder.deploy.graph import INPUT, OUTPUT
 from bitladder.deploy.observe import Observed
 from bitladder.deploy.pairs import TYPES, Pairs
+from bitladder.deploy.saturation import can_saturate
 from bitladder.deploy.writer import FileWriter, parameter_quantizer, renamed
 from bitladder.operators import Call, Operator, Value
 from bitladder.operators.writing import Input
+from bitladder.options import WeightType
 from bitladder.simulation import SimulatedModel
 
 QUANTIZERS = "bitladder.quantizers"
 """Key of the file's metadata: which tensor holds what each quantizer of the simulation made."""
 INT32_MAX = 2**31 - 1
+_MIDDLE = 128  # from int8 to uint8
 
 
 class QdqWriter(FileWriter):
@@ -39,7 +42,9 @@ class QdqWriter(FileWriter):
         int4: store signed 4-bit weights with a scale a channel as int4 in place of int8.
         one_sign: give both quantizers of a narrow activation one type. The HTP refuses two, where
             ONNX Runtime on the CPU merges two pairs of one type into a grid that is neither's.
-        unsigned_weights: store weights as uint8 around 128 in place of int8.
+        weights: type of layers' signed weights of up to 8 bit: ``int8``; ``uint8``, which are the
+            integers plus 128 with zero point 128; or ``auto``, uint8 for those alone that
+            ``can_saturate``.
     """
 
     def __init__(
@@ -49,10 +54,10 @@ class QdqWriter(FileWriter):
         *,
         int4: bool = False,
         one_sign: bool = False,
-        unsigned_weights: bool = False,
+        weights: WeightType = "int8",
     ) -> None:
         super().__init__(simulated, seen)
-        self.int4, self.unsigned_weights = int4, unsigned_weights
+        self.int4, self.weights = int4, weights
         self.pairs = Pairs(self.graph, one_sign=one_sign)
         self._last = ""
 
@@ -156,10 +161,18 @@ class QdqWriter(FileWriter):
         narrow = self.int4 and encoding.bits == 4 and encoding.signed and encoding.axis is not None
         dtype = None if narrow else TYPES[encoding.container_bits, encoding.signed]
         zero_point = encoding.zero_point
-        if self.unsigned_weights and dtype == np.int8:
-            dtype, integers, zero_point = np.dtype(np.uint8), integers + 128, zero_point + 128
+        if dtype == np.int8 and self._is_unsigned(integers, encoding.axis):
+            dtype = np.dtype(np.uint8)
+            integers, zero_point = integers + _MIDDLE, zero_point + _MIDDLE
         unique = self.graph.new_name(name)
         return self._integers(unique, integers, encoding.scale, zero_point, dtype, encoding.axis)
+
+    def _is_unsigned(self, integers: NDArray[np.int64], axis: int | None) -> bool:
+        """Whether signed weights of the layer that is being written are stored as uint8."""
+        operator = None if self._at is None else self._operator(self._at)
+        if operator is None or operator.family != "convolution":
+            return False
+        return self.weights == "uint8" or (self.weights == "auto" and can_saturate(integers, axis))
 
     def _integers(
         self,

@@ -54,7 +54,7 @@ class FileWriter:
         self._aliases: dict[str, str] = {}  # values for which nothing was written
         self._names = {id(q): info.name for info, q in simulated.quantizers()}
         self._call: Call | None = None
-        self._node_: fx.Node | None = None
+        self._at: fx.Node | None = None
 
     def write(self) -> onnx.ModelProto:
         """Walk the network and return the model.
@@ -156,7 +156,7 @@ class FileWriter:
     # How it walks.
 
     def _visit(self, node: fx.Node) -> None:
-        self._node_ = node
+        self._at = node
         seen = self.seen[node]
         if node.op == "placeholder":
             tensors = seen.values
@@ -322,8 +322,8 @@ class FileWriter:
         return argument
 
     def _own_name(self, parameter: str) -> str:
-        assert self._node_ is not None
-        return f"{self._node_.target}.{parameter}"
+        assert self._at is not None
+        return f"{self._at.target}.{parameter}"
 
     # What a float file does with grids: it notes them.
 

@@ -3,7 +3,7 @@
 from bitladder.options.base import Options
 from bitladder.options.data import DatasetOptions, LoaderOptions
 from bitladder.options.explain import ExplainOptions
-from bitladder.options.export import ExportOptions
+from bitladder.options.export import ExportOptions, WeightType
 from bitladder.options.models import ModelOptions
 from bitladder.options.precision import Precision
 from bitladder.options.recipes import RECIPES, dump_recipe, parse_recipe, parse_techniques
@@ -52,6 +52,7 @@ __all__ = [
     "TargetOptions",
     "Technique",
     "TrainOptions",
+    "WeightType",
     "dump_recipe",
     "parse_recipe",
     "parse_techniques",

@@ -7,6 +7,8 @@ from typing import Literal
 from bitladder.options.base import Options
 
 HtpVersion = Literal["v68", "v69", "v73", "v75", "v79", "v81"]
+WeightType = Literal["int8", "uint8", "auto"]
+"""How files for ONNX Runtime hold weights of up to 8 bit."""
 
 
 class ExportOptions(Options):
@@ -18,3 +20,6 @@ class ExportOptions(Options):
     """Write the float and the quantized network as .dlc, and compare it with the QDQ ONNX."""
     context: HtpVersion | None = None
     """Compile the quantized network for this version of the Hexagon HTP."""
+    weights: WeightType = "int8"
+    """How model.onnx holds weights of up to 8 bit: ``int8``, ``uint8`` (the same plus 128), or
+    ``auto``, which is uint8 where int8 could saturate on an x86 processor without VNNI."""

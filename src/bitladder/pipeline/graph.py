@@ -28,8 +28,8 @@ _CODE = {
     "quantize": 3,
     "explain": 2,
     "finetune": 3,
-    "export": 6,
-    "verify": 5,
+    "export": 7,
+    "verify": 6,
     "test": 2,
 }
 _LIBRARIES = ("torch", "torchvision", "lightning", "aimet-torch", "onnx", "onnxruntime")

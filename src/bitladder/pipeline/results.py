@@ -96,11 +96,12 @@ class CellResult:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader must know: the data set's notes, and what fell back on a target."""
+        """What a reader must know: the data set's notes, and what is amiss on a target."""
         notes = list(self.records.get("train", {}).get("notes", ()))
         for target, record in self.verified.items():
             notes += [f"{target}: {fallback}" for fallback in record["fallbacks"]]
             notes += [f"{target}: {reason}" for reason in _disagreement(record)]
+            notes += [f"{target}: {told}" for told in filter(None, [record.get("saturation")])]
         differences = self.records.get("export", {}).get("dlc_differences", ())
         return (*notes, *(f"dlc: {difference}" for difference in differences))
 
@@ -170,6 +171,12 @@ class CellResult:
                 equal = Accuracy(**found["integer_equal"]).value
                 row[f"{target}_integer_equal"] = _round(equal)
                 row[f"{target}_integer_worst_lsb"] = _round(found["integer_worst_lsb"])
+            if found.get("precise") is not None:
+                row |= _with_interval(f"{target}_precise", Accuracy(**found["precise"]))
+                for measure in ("agreement", "equal"):
+                    share = Accuracy(**found[f"precise_{measure}"]).value
+                    row[f"{target}_precise_{measure}"] = _round(share)
+                row[f"{target}_precise_worst_lsb"] = _round(found["precise_worst_lsb"])
             for name, speed in record.get("speeds", {}).items():
                 for measure, value in speed.items():
                     of = target if name == "quantized" else f"{target}_{name}"
@@ -294,6 +301,12 @@ def _label(stage: Stage) -> str:
     return TargetOptions.model_validate(stage.spec["target"]).label
 
 
+def saturates(comparison: Mapping[str, Any]) -> bool:
+    """Whether a target's logits are others than with exact sums, by its record."""
+    equal = comparison.get("precise_equal")
+    return equal is not None and equal["correct"] < equal["total"]
+
+
 def _disagreement(record: Mapping[str, Any]) -> Iterable[str]:
     """Where and why a target leaves the simulation, if it does on more images than it may."""
     found, first = record["comparison"], record["first_layer"]
@@ -306,7 +319,9 @@ def _disagreement(record: Mapping[str, Any]) -> Iterable[str]:
     else:
         share = f"{100 * first['share']:.2g} % of its values"
         where = f"first differs in {first['name']}, by {first['worst']} in {share}"
-    if equal and equal.correct == equal.total:
+    if saturates(found):
+        reason = "its 16-bit sums saturate"
+    elif equal and equal.correct == equal.total:
         reason = "the simulation's float32 sums, since the integer arithmetic gives every logit"
     else:
         reason = "the target's own rounding"

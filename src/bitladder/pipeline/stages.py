@@ -192,7 +192,7 @@ def _export(stage: Stage, bench: Bench, output: Path) -> dict[str, Any]:
     artifact, own = output / "model.onnx", output / "model.htp.onnx"
     floats = output / "float.onnx"
     traced.write_float(floats, output / "encodings.json", version=options.encodings)
-    traced.write_qdq(artifact)
+    traced.write_qdq(artifact, weights=options.weights)
     traced.write_qdq(own, target="htp")
     save_quantized(
         simulated,
@@ -240,6 +240,7 @@ def _verify(stage: Stage, bench: Bench, output: Path) -> dict[str, Any]:
         "speeds": speeds,
         "comparison": asdict(found.comparison),
         "fallbacks": [*found.notes, *targets.containers(options.name, simulated.precision)],
+        "saturation": found.saturation,
         "first_layer": found.first_layer and asdict(found.first_layer),
     }
 

@@ -55,6 +55,9 @@ class TargetResult:
         agreement: images that it puts in the class that the simulation gives.
         integer_equal: share of images whose every logit is that of the integer arithmetic.
         worst_lsb: largest difference of a logit from the simulation, in steps of its grid.
+        precise: accuracy of a session whose sums are exact, on the same images, where there is one.
+        precise_agreement: share of images to which that session gives the simulation's class.
+        precise_equal: share of images whose every logit is that session's.
         latency_ms: milliseconds that it took for one image, or None.
         float_latency_ms: that the float network took on it, or None.
     """
@@ -66,6 +69,9 @@ class TargetResult:
     agreement: Share
     integer_equal: float | None
     worst_lsb: float
+    precise: Share | None
+    precise_agreement: float | None
+    precise_equal: float | None
     latency_ms: float | None
     float_latency_ms: float | None
 
@@ -75,9 +81,31 @@ class TargetResult:
         return self.agreement.value >= AGREES
 
     @property
+    def saturates(self) -> bool:
+        """Whether a logit of it is another than with exact sums."""
+        return self.precise_equal is not None and self.precise_equal < 1
+
+    @property
+    def sound(self) -> bool:
+        """Whether it agrees, and computes the same in every session."""
+        return self.agrees and not self.saturates
+
+    @property
     def verdict(self) -> str:
         """The agreement in words."""
-        return f"{'agrees' if self.agrees else 'differs'}, {self.agreement.percent} %"
+        told = f"{'agrees' if self.agrees else 'differs'}, {self.agreement.percent} %"
+        return f"{told}; {self.saturation}" if self.saturates else told
+
+    @property
+    def saturation(self) -> str:
+        """What its users' own session loses against one whose sums are exact, where it does."""
+        if not self.saturates or self.precise is None or self.precise_agreement is None:
+            return ""
+        return (
+            f"16-bit sums saturate: accuracy {self.accuracy.percent} % where exact sums have "
+            f"{self.precise.percent} %, agreement {self.agreement.percent} % where they have "
+            f"{100 * self.precise_agreement:.2f} %"
+        )
 
 
 @dataclass(frozen=True)
@@ -171,6 +199,7 @@ def read_cells(run: RunFolder) -> list[ReportedCell]:
     """The cells in the order of results.csv."""
     columns = [str(column) for column in run.results.columns]
     names = [name.removesuffix(_AGREEMENT) for name in columns if name.endswith(_AGREEMENT)]
+    names = [name for name in names if f"{name}_images" in columns]  # a target's, not a session's
     rows: list[dict[str, Any]] = run.results.to_dict("records")  # type: ignore[assignment]
     return [_cell(index, row, names) for index, row in enumerate(rows)]
 
@@ -252,6 +281,9 @@ def _target(row: Mapping[str, Any], name: str) -> TargetResult:
         agreement=Share(agreed.value, *agreed.interval),
         integer_equal=number(row.get(f"{name}_integer_equal")),
         worst_lsb=float(row[f"{name}_worst_lsb"]),
+        precise=_share(row, f"{name}_precise"),
+        precise_agreement=number(row.get(f"{name}_precise_agreement")),
+        precise_equal=number(row.get(f"{name}_precise_equal")),
         latency_ms=number(row.get(f"{name}_latency_ms")),
         float_latency_ms=number(row.get(f"{name}_float_latency_ms")),
     )

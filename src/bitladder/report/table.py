@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from bitladder.accuracy import Accuracy
-from bitladder.pipeline.results import CellResult, Results
+from bitladder.pipeline.results import CellResult, Results, saturates
 
 if TYPE_CHECKING:  # it loads torch
     from bitladder.verification import Verification
@@ -20,9 +20,10 @@ def accuracy_table(results: Results) -> Table:
     """Lay out the results: accuracies as percentages, the final one with its 95 % interval.
 
     ``agrees`` is the share of images that a target puts in the simulation's class, ``exact`` the
-    share whose every logit is that of the integer arithmetic to the last bit.
+    share whose every logit is that of the integer arithmetic to the last bit. Where a target's
+    sums saturate in a cell, ``precise`` is its accuracy with exact sums.
     """
-    targets = list(dict.fromkeys(name for cell in results.cells for name in cell.verified))
+    targets = _targets(results)
     # The rung that begins simulation is the network before any repair.
     recipe = results.study.recipe
     simulation = next(step.name for step in recipe if step.phase == "simulate")
@@ -31,8 +32,10 @@ def accuracy_table(results: Results) -> Table:
         table.add_column(column, overflow="fold")
     for column in ("trained", "simulated", "final", "95 %", "loss"):
         table.add_column(column, justify="right", no_wrap=True)
-    for target in targets:
+    for target, saturated in targets.items():
         table.add_column(target, justify="right", no_wrap=True)
+        if saturated:
+            table.add_column("precise", justify="right", no_wrap=True)
         table.add_column("agrees", justify="right", no_wrap=True)
         table.add_column("exact", justify="right", no_wrap=True)
     for column in ("packed MB", "file MB"):
@@ -40,6 +43,15 @@ def accuracy_table(results: Results) -> Table:
     for cell in results.cells:
         table.add_row(*_cells(cell, simulation, targets))
     return table
+
+
+def _targets(results: Results) -> dict[str, bool]:
+    """The targets of a study, and whether the sums of any cell saturate there."""
+    found: dict[str, bool] = {}
+    for cell in results.cells:
+        for name, record in cell.verified.items():
+            found[name] = found.get(name, False) or saturates(record["comparison"])
+    return found
 
 
 def rung_table(results: Results) -> Table:
@@ -69,10 +81,17 @@ def rung_table(results: Results) -> Table:
 
 
 def verification_table(name: str, found: Iterable[Verification]) -> Table:
-    """Lay out what targets made of one file, a row a target."""
+    """Lay out what targets made of one file, a row a target.
+
+    Where a target's sums saturate, what it makes of the file with exact sums stands beside it.
+    """
     table = Table(title=name, title_justify="left")
     table.add_column("target")
     for column in ("images", "accuracy", "95 %", "agrees", "worst", "mean", "exact", "seconds"):
+        table.add_column(column, justify="right", no_wrap=True)
+    found = list(found)
+    saturated = any(one.comparison.saturates for one in found)
+    for column in ("precise", "precise agrees") if saturated else ():
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("first layer that differs", overflow="fold")
     for one in found:
@@ -88,12 +107,20 @@ def verification_table(name: str, found: Iterable[Verification]) -> Table:
             f"{compared.mean_lsb:.2f}",
             _percent(compared.integer_equal),
             f"{compared.seconds:.1f}",
+            *(_precise(one) if saturated else ()),
             _NONE if first is None else f"{first.name} (by {first.worst})",
         )
     return table
 
 
-def _cells(cell: CellResult, simulation: str, targets: list[str]) -> list[str]:
+def _precise(one: Verification) -> tuple[str, str]:
+    """What the target makes of the file with exact sums."""
+    compared = one.comparison
+    accuracy = compared.precise if one.labelled else None
+    return _percent(accuracy), _percent(compared.precise_agreement)
+
+
+def _cells(cell: CellResult, simulation: str, targets: Mapping[str, bool]) -> list[str]:
     accuracies = {rung.name: rung.accuracy for rung in cell.rungs}
     trained, final = accuracies.get("float"), cell.quantized
     simulated = accuracies.get(simulation)
@@ -108,9 +135,12 @@ def _cells(cell: CellResult, simulation: str, targets: list[str]) -> list[str]:
         _interval(final),
         _NONE if loss is None else f"{100 * loss:+.2f}",
     ]
-    for target in targets:
+    for target, saturated in targets.items():
         found = cell.verified.get(target, {}).get("comparison")
         row.append(_percent(found and Accuracy(**found["accuracy"])))
+        if saturated:
+            precise = found and found.get("precise")
+            row.append(_percent(precise and Accuracy(**precise)))
         row.append(_percent(found and Accuracy(**found["agreement"])))
         equal = found and found.get("integer_equal")
         row.append(_percent(equal and Accuracy(**equal)))

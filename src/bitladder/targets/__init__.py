@@ -3,6 +3,7 @@
 from bitladder.targets.compare import Comparison, compare
 from bitladder.targets.convert import write_context, write_dlc
 from bitladder.targets.foreign import graph_inputs, image_lines, quantize_onnx
+from bitladder.targets.graph import saturation_risk
 from bitladder.targets.htp import QnnInput
 from bitladder.targets.latency import Speed, speeds
 from bitladder.targets.layers import LayerDifference, layer_differences
@@ -14,6 +15,7 @@ from bitladder.targets.session import (
     integer_arithmetic,
     integer_logits,
     integer_session,
+    open_precise,
     open_target,
     open_unfused,
 )
@@ -33,11 +35,13 @@ __all__ = [
     "integer_logits",
     "integer_session",
     "layer_differences",
+    "open_precise",
     "open_target",
     "open_unfused",
     "quantize_onnx",
     "read_inputs",
     "run_raw",
+    "saturation_risk",
     "speeds",
     "write_context",
     "write_dlc",

@@ -20,17 +20,21 @@ _ERRORS_ONLY = 3
 
 
 class OnnxRuntimeSession:
-    """See ``Session``.
+    """See ``Session``: with default options, as everybody opens a file.
 
-    Sums of integer products are exact on every processor: without VNNI, x86 kernels would
-    saturate 16-bit partial sums unless ``session.x64quantprecision`` is set.
+    Args:
+        artifact: an ONNX file.
+        threads: threads to run with, 0 for as many as the runtime likes.
+        precise: set ``session.x64quantprecision``, so that sums of integer products are exact on
+            every processor; by default x86 kernels without VNNI saturate 16-bit partial sums of
+            int8 weights.
 
     Raises:
         TargetError: the file is not an ONNX model that this runtime can run.
     """
 
-    def __init__(self, artifact: Path, *, threads: int = 0) -> None:
-        self._session, graph = _open(artifact, threads)
+    def __init__(self, artifact: Path, *, threads: int = 0, precise: bool = False) -> None:
+        self._session, graph = _open(artifact, threads, precise=precise)
         self.lsb = output_step(artifact)
         layers = Counter(node.op_type for node in graph.node if node.op_type in _FLOAT_LAYERS)
         self.fallbacks = tuple(
@@ -114,7 +118,7 @@ def _run(
 
 
 def _open(
-    artifact: Path, threads: int, *, fused: bool = True
+    artifact: Path, threads: int, *, fused: bool = True, precise: bool = False
 ) -> tuple[onnxruntime.InferenceSession, onnx.GraphProto]:
     """A session, and the graph that it executes after all optimizations, or after none."""
     options = onnxruntime.SessionOptions()
@@ -122,7 +126,8 @@ def _open(
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if fused else levels.ORT_DISABLE_ALL
     options.intra_op_num_threads = threads
     options.log_severity_level = _ERRORS_ONLY
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    if precise:
+        options.add_session_config_entry("session.x64quantprecision", "1")
     with tempfile.TemporaryDirectory() as folder:
         optimized = Path(folder) / "optimized.onnx"
         options.optimized_model_filepath = str(optimized)

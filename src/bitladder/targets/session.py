@@ -64,6 +64,19 @@ def open_target(
     raise TargetError(unknown("target", name, TARGETS))
 
 
+def open_precise(name: str, artifact: Path, *, threads: int = 0) -> Session | None:
+    """The session of a target whose sums are exact, where its users' own may saturate; or None.
+
+    Raises:
+        TargetError: the target refuses the artifact.
+    """
+    if name != "onnxruntime":
+        return None
+    from bitladder.targets.onnxruntime_cpu import OnnxRuntimeSession
+
+    return OnnxRuntimeSession(artifact, threads=threads, precise=True)
+
+
 def open_unfused(artifact: Path) -> Session:
     """An artifact with every operation by itself, in float between its quantizers.
 
