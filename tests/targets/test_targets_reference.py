@@ -131,17 +131,14 @@ def test_a_wrong_file_equals_itself_but_not_the_reference(fault, dead, tmp_path)
     assert (wrong != expected).mean() > 0.01
 
 
-_WRONG = pytest.mark.xfail(strict=True, reason="the writer's file is not what is simulated")
-
-
 @pytest.mark.parametrize(
     "network",
     [
         _three_layers(nn.Identity(), dead=True),
         _three_layers(nn.Hardtanh(-1, 1)),
-        pytest.param(_three_layers(nn.ReLU(), dead=True), marks=_WRONG),
-        pytest.param(_three_layers(nn.Hardtanh(0.1, 1)), marks=_WRONG),
-        pytest.param(_three_layers(nn.Hardtanh(-1, -0.1)), marks=_WRONG),
+        _three_layers(nn.ReLU(), dead=True),
+        _three_layers(nn.Hardtanh(0.1, 1)),
+        _three_layers(nn.Hardtanh(-1, -0.1)),
     ],
     ids=["dead", "bounds around zero", "dead before ReLU", "bounds above", "bounds below"],
 )

@@ -104,8 +104,9 @@ class Traced:
                 ``htp`` always hold int8.
 
         Raises:
-            ExportError: the type of weights is unknown or not of the target, an operator has no form in ONNX, the file does not run on any number of
-                images, or it cannot be written.
+            ExportError: the type of weights is unknown or not of the target, an operator has no
+                form in ONNX, or the file does not run on any number of images or cannot be
+                written.
         """
         model = self.qdq(target=target, int4=int4, weights=weights)
         self._check(model)
