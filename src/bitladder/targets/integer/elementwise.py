@@ -45,7 +45,8 @@ def _quantize(node: Node, given: Given) -> Array:
     assert spread is not None
     values = (tensor(x) / torch.from_numpy(np.array(_blocks(scale, node, x)))).round()
     values = values + torch.from_numpy(spread.astype(np.float32))
-    return saturated(values, zero)
+    lowest = float(np.iinfo(zero.dtype).min)  # of what is no number
+    return saturated(values.nan_to_num_(lowest), zero)
 
 
 def _dequantize(node: Node, given: Given) -> Array:
@@ -140,10 +141,10 @@ def _softmax(node: Node, given: Given) -> Array:
     table = _exponentials(float(number(x_scale)), count)
     below = rows.max(-1, keepdims=True).astype(np.int32) - rows  # 0 at the largest
     powers = table[255 - below]
-    total = np.add.accumulate(powers, -1)[..., -1:]
-    steps = np.floor(np.float32(1) / number(y_scale))
-    made = np.rint(powers * steps / total).astype(np.int32) + y_zero.astype(np.int32).reshape(())
-    result: Array = np.minimum(made, 255).astype(y_zero.dtype)  # int8 wraps around here
+    total = np.add.accumulate(powers, -1)[..., -1:].astype(np.float64)
+    steps = float(np.floor(np.float32(1) / number(y_scale)))
+    made = np.rint(powers.astype(np.float64) * steps / total) + float(y_zero.reshape(()))
+    result = saturated(torch.from_numpy(made), y_zero)
     if node.get("opset", 0) < _SOFTMAX_PER_AXIS:
         return result.reshape(x.shape)
     return np.moveaxis(result, -1, axis)

@@ -21,6 +21,9 @@ from bitladder.targets.integer.runtime import RuntimeNode
 _KERNELS = LAYERS | ELEMENTWISE | POOLING
 _FLOAT, _INT64 = TensorProto.FLOAT, TensorProto.INT64
 _FIXED = {-1: _FLOAT, -2: _INT64}
+_PACKED = {"MatMulNBits"}  # float layers whose weights alone are integers
+# Movement whose settings were attributes before this opset, and are inputs since.
+_INPUTS_SINCE, _REDEFINED = 13, {"Pad", "Slice", "Split"}
 # Attributes whose other values no kernel here knows, by operation.
 _USUAL: dict[str, dict[str, Any]] = {
     "QLinearAveragePool": {"dilations": None},
@@ -59,7 +62,7 @@ class IntegerModel:
         for node, kernel in self.steps:
             given = [values.get(name, self.constants.get(name)) for name in node.inputs]
             results = kernel(node, given)
-            results = results if isinstance(results, tuple) else (results,)
+            results = results if isinstance(results, tuple) else (np.asarray(results),)
             values.update(zip(node.outputs, results, strict=False))
             for name in node.inputs:
                 if self.last_use.get(name) is node and name != self.output:
@@ -92,10 +95,11 @@ def _kernel(
             raise node.refuse(" with several outputs")
         _note(node, types, [_made_by_kernel(node, types, place)])
         return kernel
-    if node.kind in MOVEMENT:
+    old = opset < _INPUTS_SINCE and node.kind in _REDEFINED
+    if node.kind in MOVEMENT and not old:
         _note(node, types, [types[node.inputs[0]]] * len(node.outputs))
         return MOVEMENT[node.kind]
-    if whole and not _moves(node):
+    if whole and not old and not _moves(node) and node.kind not in _PACKED:
         raise node.refuse()
     runtime = RuntimeNode(node, types, tensors, opset)
     _note(node, types, runtime.types, computed=not whole)
