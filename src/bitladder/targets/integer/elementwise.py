@@ -10,8 +10,17 @@ import torch
 from onnx import TensorProto, helper
 from torch import Tensor
 
-from bitladder.targets.integer.node import Array, Given, Kernel, Node, centred, number, rounded
-from bitladder.targets.integer.node import saturated, tensor
+from bitladder.targets.integer.node import (
+    Array,
+    Given,
+    Kernel,
+    Node,
+    centred,
+    number,
+    rounded,
+    saturated,
+    tensor,
+)
 from bitladder.targets.integer.runtime import RuntimeNode
 
 _OPSET = 17  # of the functions behind tables
@@ -60,7 +69,8 @@ def _dequantize(node: Node, given: Given) -> Array:
 
 def _fused(factor: Any, other: Any, added: Any) -> Tensor:
     """A product and a sum that are rounded once, as processors with FMA do."""
-    return (_double(factor) * _double(other) + _double(added)).float()
+    product: Tensor = _double(factor) * _double(other) + _double(added)
+    return product.float()
 
 
 def _double(value: Any) -> Any:
@@ -133,10 +143,8 @@ def _softmax(node: Node, given: Given) -> Array:
     """Exponentials from a table, summed one after another, and whole steps to one."""
     x, x_scale, _, y_scale, y_zero = given
     axis = node.get("axis", -1 if node.get("opset", 0) >= _SOFTMAX_PER_AXIS else 1)
-    if node.get("opset", 0) < _SOFTMAX_PER_AXIS:
-        rows = x.reshape(int(np.prod(x.shape[:axis])), -1)
-    else:
-        rows = np.moveaxis(x, axis, -1)
+    whole = node.get("opset", 0) < _SOFTMAX_PER_AXIS  # from the axis on, all together
+    rows = x.reshape(int(np.prod(x.shape[:axis])), -1) if whole else np.moveaxis(x, axis, -1)
     count = rows.shape[-1]
     table = _exponentials(float(number(x_scale)), count)
     below = rows.max(-1, keepdims=True).astype(np.int32) - rows  # 0 at the largest
@@ -145,9 +153,7 @@ def _softmax(node: Node, given: Given) -> Array:
     steps = float(np.floor(np.float32(1) / number(y_scale)))
     made = np.rint(powers.astype(np.float64) * steps / total) + float(y_zero.reshape(()))
     result = saturated(torch.from_numpy(made), y_zero)
-    if node.get("opset", 0) < _SOFTMAX_PER_AXIS:
-        return result.reshape(x.shape)
-    return np.moveaxis(result, -1, axis)
+    return result.reshape(x.shape) if whole else np.moveaxis(result, -1, axis)
 
 
 def _exponentials(scale: float, count: int) -> Array:

@@ -14,8 +14,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from bitladder.targets.integer.elementwise import quantized
-from bitladder.targets.integer.node import Array, Given, Kernel, Node, centred, number, rounded
-from bitladder.targets.integer.node import spread, tensor
+from bitladder.targets.integer.node import (
+    Array,
+    Given,
+    Kernel,
+    Node,
+    centred,
+    rounded,
+    spread,
+    tensor,
+)
 from bitladder.targets.integer.pooling import channels_first, channels_last, padding
 
 _EXACT = 1 << 24  # integers up to here are exact in float32
@@ -40,13 +48,16 @@ def _convolve(node: Node, given: Given) -> Array:
     convolution: Any = _CONVOLUTIONS[count]
     total: Any = 0
     for channels, part in node.cache["parts"]:
-        total = total + convolution(
-            values[:, channels].to(part.dtype),
-            part,
-            stride=tuple(strides),
-            dilation=tuple(dilations),
-            groups=groups,
-        ).double()
+        total = (
+            total
+            + convolution(
+                values[:, channels].to(part.dtype),
+                part,
+                stride=tuple(strides),
+                dilation=tuple(dilations),
+                groups=groups,
+            ).double()
+        )
     factor = x_scale.reshape(-1) * w_scale.reshape(-1) / y_scale.reshape(-1)
     terms = weight[0].size
     y = rounded(_scaled(total, bias, factor, terms, 1), y_zero)
@@ -82,9 +93,7 @@ def _scaled(total: Tensor, bias: Given, factor: Array, terms: int, axis: int) ->
     return product
 
 
-def _product(
-    node: Node, a: Array, a_zero: Array | None, b: Array, b_zero: Array | None
-) -> Tensor:
+def _product(node: Node, a: Array, a_zero: Array | None, b: Array, b_zero: Array | None) -> Tensor:
     """The exact product of matrices; zero points are one, or one a column of the second."""
     right = tensor(b).double()
     if b_zero is not None:

@@ -24,10 +24,6 @@ _FIXED = {-1: _FLOAT, -2: _INT64}
 _PACKED = {"MatMulNBits"}  # float layers whose weights alone are integers
 # Movement whose settings were attributes before this opset, and are inputs since.
 _INPUTS_SINCE, _REDEFINED = 13, {"Pad", "Slice", "Split"}
-# Attributes whose other values no kernel here knows, by operation.
-_USUAL: dict[str, dict[str, Any]] = {
-    "QLinearAveragePool": {"dilations": None},
-}
 
 
 class IntegerModel:
@@ -80,9 +76,6 @@ def _kernel(
     """What computes a node; the types of its outputs are noted."""
     given = [types[name] for name in node.inputs if name]
     whole = any(kind in INTEGERS for kind in given)
-    for name, usual in _USUAL.get(node.kind, {}).items():
-        if node.get(name, usual) != usual:
-            raise node.refuse(f" with {name}")
     if node.kind in QUANTIZERS:
         _note(node, types, [_made_by_quantizer(node, types)])
         return QUANTIZERS[node.kind]
@@ -108,9 +101,8 @@ def _kernel(
 
 def _moves(node: Node) -> bool:
     """Whether an operation that the runtime computes takes its values from integers as they are."""
-    return node.kind == "Shape" or (
-        node.kind == "Resize" and node.get("mode", "nearest") == "nearest"
-    )
+    nearest = node.kind == "Resize" and bool(node.get("mode", "nearest") == "nearest")
+    return nearest or node.kind == "Shape"
 
 
 def _made_by_quantizer(node: Node, types: Mapping[str, int]) -> int:

@@ -37,7 +37,8 @@ def _axes(node: Node, given: Given) -> list[int] | None:
 
 def _squeeze(node: Node, given: Given) -> Array:
     axes = _axes(node, given)
-    return np.squeeze(given[0], None if axes is None else tuple(axes))
+    x: Array = given[0]
+    return x.squeeze(None if axes is None else tuple(axes))
 
 
 def _unsqueeze(node: Node, given: Given) -> Array:
@@ -86,8 +87,8 @@ def _tile(node: Node, given: Given) -> Array:
 
 
 def _gather(node: Node, given: Given) -> Array:
-    x, places = given
-    return np.take(x, places, node.get("axis", 0))
+    x: Array = given[0]
+    return x.take(given[1], node.get("axis", 0))
 
 
 def _gather_elements(node: Node, given: Given) -> Array:

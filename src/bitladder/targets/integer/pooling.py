@@ -7,8 +7,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bitladder.targets.integer.node import Array, Given, Kernel, Node, centred, number, rounded
-from bitladder.targets.integer.node import saturated, tensor
+from bitladder.targets.integer.node import (
+    Array,
+    Given,
+    Kernel,
+    Node,
+    centred,
+    number,
+    rounded,
+    saturated,
+    tensor,
+)
 
 
 def channels_first(x: Array) -> Array:
@@ -66,7 +75,7 @@ class _Windows:
             self.results.append(made)
             self.high.append(max((made - 1) * stride + reach - size - self.low[i], 0))
 
-    def parts(self, x: Array, fill: object) -> list[Array]:
+    def parts(self, x: Array, fill: int) -> list[Array]:
         """The values at each place of a window, of all windows, row after row."""
         around = [(0, 0), (0, 0), *zip(self.low, self.high, strict=True)]
         padded = np.pad(x, around, constant_values=fill)
@@ -101,7 +110,7 @@ def _pool_average(node: Node, given: Given) -> Array:
 
 def _sum(parts: list[Array]) -> Array:
     """One after the other, as a loop adds."""
-    total = parts[0] + np.float32(0)
+    total: Array = parts[0].copy()
     for part in parts[1:]:
         total += part
     return total
@@ -150,7 +159,8 @@ def _place(node: Node, given: Given) -> Array:
         found = x.shape[axis] - 1 - choose(np.flip(x, axis), axis, keepdims=True)
     else:
         found = choose(x, axis, keepdims=True)
-    return (found if node.get("keepdims", 1) else np.squeeze(found, axis)).astype(np.int64)
+    places: Array = np.asarray(found, np.int64)
+    return places if node.get("keepdims", 1) else np.squeeze(places, axis)
 
 
 POOLING: dict[str, tuple[Kernel, int]] = {

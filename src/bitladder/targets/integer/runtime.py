@@ -86,6 +86,7 @@ class RuntimeNode:
 def _type(node: Node, name: str) -> int:
     """``tensor(float)`` as ONNX numbers it."""
     kind = name.removeprefix("tensor(").removesuffix(")").upper()
-    if kind not in TensorProto.DataType.keys():
-        raise node.refuse(f", which makes {name}")
-    return int(TensorProto.DataType.Value(kind))
+    try:
+        return int(TensorProto.DataType.Value(kind))
+    except ValueError:
+        raise node.refuse(f", which makes {name}") from None
