@@ -90,7 +90,7 @@ class IntegerSession:
 
     def __init__(self, artifact: Path) -> None:
         _, graph = _open(artifact, 1)
-        self._model = IntegerModel(graph)
+        self._model = IntegerModel(graph, _opset(artifact))
         self.lsb = output_step(artifact)
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -103,6 +103,12 @@ class IntegerSession:
 
     def close(self) -> None:
         """Nothing is held."""
+
+
+def _opset(artifact: Path) -> int:
+    """Version of ONNX's own operators in a file."""
+    imports = onnx.load(artifact, load_external_data=False).opset_import
+    return next(int(one.version) for one in imports if one.domain in ("", "ai.onnx"))
 
 
 def _run(

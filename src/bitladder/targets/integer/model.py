@@ -1,0 +1,127 @@
+"""An optimised graph, computed node by node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto, numpy_helper
+
+from bitladder.targets.integer.elementwise import ELEMENTWISE, QUANTIZERS
+from bitladder.targets.integer.layers import LAYERS, multiply_dynamic
+from bitladder.targets.integer.movement import MOVEMENT
+from bitladder.targets.integer.node import INTEGERS, Array, Kernel, Node
+from bitladder.targets.integer.pooling import POOLING
+from bitladder.targets.integer.runtime import RuntimeNode
+
+_KERNELS = LAYERS | ELEMENTWISE | POOLING
+_FLOAT, _INT64 = TensorProto.FLOAT, TensorProto.INT64
+_FIXED = {-1: _FLOAT, -2: _INT64}
+_PACKED = {"MatMulNBits"}  # float layers whose weights alone are integers
+# Movement whose settings were attributes before this opset, and are inputs since.
+_INPUTS_SINCE, _REDEFINED = 13, {"Pad", "Slice", "Split"}
+
+
+class IntegerModel:
+    """An optimised QDQ graph, computed as its kernels do.
+
+    Args:
+        graph: as ONNX Runtime writes it with ``optimized_model_filepath``.
+        opset: version of ONNX's own operators in it.
+
+    Raises:
+        TargetError: an operation on integers is none whose arithmetic is known.
+    """
+
+    def __init__(self, graph: onnx.GraphProto, opset: int) -> None:
+        tensors = {tensor.name: tensor for tensor in graph.initializer}
+        self.constants: dict[str, Array] = {
+            name: np.array(numpy_helper.to_array(tensor)) for name, tensor in tensors.items()
+        }
+        types = {value.name: value.type.tensor_type.elem_type for value in graph.input}
+        types |= {name: tensor.data_type for name, tensor in tensors.items()}
+        self.steps: list[tuple[Node, Kernel]] = []
+        for proto in graph.node:
+            node = Node(proto, self.constants)
+            self.steps.append((node, _kernel(node, types, tensors, opset)))
+        self.input, self.output = graph.input[0].name, graph.output[0].name
+        self.last_use = {name: node for node, _ in self.steps for name in node.inputs}
+
+    @torch.no_grad()
+    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Map images (N, C, H, W) to logits (N, classes)."""
+        values: dict[str, Any] = {self.input: np.ascontiguousarray(images)}
+        for node, kernel in self.steps:
+            given = [values.get(name, self.constants.get(name)) for name in node.inputs]
+            results = kernel(node, given)
+            results = results if isinstance(results, tuple) else (np.asarray(results),)
+            values.update(zip(node.outputs, results, strict=False))
+            for name in node.inputs:
+                if self.last_use.get(name) is node and name != self.output:
+                    values.pop(name, None)
+        logits: NDArray[np.float32] = np.ascontiguousarray(values[self.output])
+        return logits
+
+
+def _kernel(
+    node: Node,
+    types: dict[str, int],
+    tensors: Mapping[str, onnx.TensorProto],
+    opset: int,
+) -> Kernel:
+    """What computes a node; the types of its outputs are noted."""
+    given = [types[name] for name in node.inputs if name]
+    whole = any(kind in INTEGERS for kind in given)
+    if node.kind in QUANTIZERS:
+        _note(node, types, [_made_by_quantizer(node, types)])
+        return QUANTIZERS[node.kind]
+    if node.kind == "DynamicQuantizeMatMul":
+        _note(node, types, [_FLOAT])
+        return multiply_dynamic
+    if whole and node.kind in _KERNELS:
+        kernel, place = _KERNELS[node.kind]
+        if len([name for name in node.outputs if name]) > 1:
+            raise node.refuse(" with several outputs")
+        _note(node, types, [_made_by_kernel(node, types, place)])
+        return kernel
+    old = opset < _INPUTS_SINCE and node.kind in _REDEFINED
+    if node.kind in MOVEMENT and not old:
+        _note(node, types, [types[node.inputs[0]]] * len(node.outputs))
+        return MOVEMENT[node.kind]
+    if whole and not old and not _moves(node) and node.kind not in _PACKED:
+        raise node.refuse()
+    runtime = RuntimeNode(node, types, tensors, opset)
+    _note(node, types, runtime.types, computed=not whole)
+    return runtime
+
+
+def _moves(node: Node) -> bool:
+    """Whether an operation that the runtime computes takes its values from integers as they are."""
+    nearest = node.kind == "Resize" and bool(node.get("mode", "nearest") == "nearest")
+    return nearest or node.kind == "Shape"
+
+
+def _made_by_quantizer(node: Node, types: Mapping[str, int]) -> int:
+    if node.kind == "DequantizeLinear":
+        return _FLOAT
+    if len(node.inputs) > 2 and node.inputs[2]:
+        return types[node.inputs[2]]
+    return int(node.get("output_dtype", 0)) or TensorProto.UINT8
+
+
+def _made_by_kernel(node: Node, types: Mapping[str, int], place: int) -> int:
+    if place in _FIXED:
+        return _FIXED[place]
+    if place < len(node.inputs) and node.inputs[place]:
+        return types[node.inputs[place]]
+    return _FLOAT if node.kind == "QGemm" else types[node.inputs[0]]
+
+
+def _note(node: Node, types: dict[str, int], made: list[int], *, computed: bool = False) -> None:
+    if computed and any(kind in INTEGERS for kind in made):
+        raise node.refuse()
+    types.update(zip([name for name in node.outputs if name], made, strict=False))
