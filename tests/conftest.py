@@ -7,9 +7,8 @@ import torch
 from hypothesis import HealthCheck, settings
 from torch import nn
 
-from bitladder.data.splits import TensorSplit
+from small_network import Branches, split
 
-CLASSES = 4
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")  # other processes may have the cores
 
@@ -20,28 +19,6 @@ def _cache_of_its_own(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BITLADDER_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
-
-
-class Branches(nn.Module):
-    """Depthwise and pointwise convolutions, ReLU6, a residual sum, a concatenation, pooling."""
-
-    def __init__(self, num_classes=CLASSES):
-        super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv2d(1, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU6()
-        )
-        self.depthwise = nn.Sequential(
-            nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False), nn.BatchNorm2d(8), nn.ReLU6()
-        )
-        self.pointwise = nn.Sequential(nn.Conv2d(8, 8, 1, bias=False), nn.BatchNorm2d(8))
-        self.pool = nn.MaxPool2d(2)
-        self.head = nn.Linear(16, num_classes)
-
-    def forward(self, x):
-        x = self.stem(x)
-        y = x + self.pointwise(self.depthwise(x))
-        y = self.pool(torch.cat([x, y], 1))
-        return self.head(y.mean([2, 3]))
 
 
 @pytest.fixture
@@ -60,20 +37,10 @@ def network():
     return model.eval()
 
 
-def _split(images, seed):
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.arange(images) % CLASSES
-    pixels = torch.randint(0, 60, (images, 1, 12, 12), generator=generator)
-    for index, label in enumerate(labels.tolist()):  # the class is how bright a quarter is
-        row, column = divmod(label, 2)
-        pixels[index, 0, 6 * row : 6 * row + 6, 6 * column : 6 * column + 6] += 40 * (label + 1)
-    return TensorSplit(pixels.clamp(0, 255).byte(), labels)
-
-
 @pytest.fixture(scope="session")
 def splits():
     """(train, validation): 256 and 128 images 1x12x12 of 4 classes that differ in brightness."""
-    return _split(256, 1), _split(128, 2)
+    return split(256, 1), split(128, 2)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from bitladder.errors import DataError, ModelError
 from bitladder.options import ModelOptions, TrainOptions
 from bitladder.simulation.ranges import set_logits_range
 from bitladder.verification import verify
-from conftest import Branches, _split
+from small_network import Branches, split
 
 PLAIN = ["fold_batch_norm", {"calibrate": {"method": "min_max"}}]
 SHORT = {"finetune": {"epochs": 2, "batch_size": 32, "lr": 5e-3, "distill": 0.5}}
@@ -21,7 +21,7 @@ SHORT = {"finetune": {"epochs": 2, "batch_size": 32, "lr": 5e-3, "distill": 0.5}
 
 def _binary(images, seed):
     """Images whose bright quarter lies in the lower half for class 1, as ``TensorSplit``."""
-    split = _split(images, seed)
+    split = split(images, seed)
     return type(split)(split.pixels, (split.labels >= 2).long())
 
 

@@ -14,8 +14,8 @@ from bitladder.errors import QuantizationError
 from bitladder.options import ModelOptions, parse_recipe
 from bitladder.quantized import save_quantized
 from bitladder.training.classifier import Classifier
-from conftest import Branches
 from every_layer import CASES, Zoo, context_for, lively
+from small_network import Branches
 
 # Every named recipe, and the techniques that leave other widths, ranges or layers behind.
 KEPT = [name for name in CASES if name.startswith(("recipe", "per tensor", "sequential", "mixed"))]

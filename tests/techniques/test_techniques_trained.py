@@ -13,8 +13,8 @@ from bitladder.options import Precision, parse_recipe, parse_techniques
 from bitladder.techniques.cross_layer_equalization import cross_layer_equalization
 from bitladder.techniques.fold_batch_norm import fold_batch_norm, fold_simulated
 from bitladder.training.classifier import Classifier
-from conftest import Branches
 from every_layer import CASES, FINETUNE, SHORT, Zoo, climb, context_for, lively, short
+from small_network import Branches
 
 
 @pytest.fixture
