@@ -21,8 +21,8 @@ SHORT = {"finetune": {"epochs": 2, "batch_size": 32, "lr": 5e-3, "distill": 0.5}
 
 def _binary(images, seed):
     """Images whose bright quarter lies in the lower half for class 1, as ``TensorSplit``."""
-    split = split(images, seed)
-    return type(split)(split.pixels, (split.labels >= 2).long())
+    whole = split(images, seed)
+    return type(whole)(whole.pixels, (whole.labels >= 2).long())
 
 
 @pytest.fixture(scope="module")

@@ -90,8 +90,3 @@ def test_what_has_no_integer_arithmetic_is_told(network, images, splits, tmp_pat
     context = _context(network, images, splits, tmp_path, "w8a8")
     with pytest.raises(QuantizationError, match="the context has no integer arithmetic"):
         _climb(network, context, step)
-    context = _context(
-        network, images, splits, tmp_path, "w8a16", integer_logits=targets.integer_logits
-    )
-    with pytest.raises(TargetError, match="no integer arithmetic is known"):
-        _climb(network, context, step)

@@ -344,6 +344,7 @@ class FileWriter:
 
     def _regridded(self, name: str, encoding: Encoding) -> str:
         """Put an intermediate value on a grid, and return what is read of it."""
+        self.grids[name] = encoding
         return name
 
     def _parameter(self, name: str, values: Any, encoding: Encoding | None) -> str:
