@@ -261,7 +261,7 @@ class QuantizedModel:
         Its ``run`` maps a float32 array (N, C, H, W) to logits (N, classes).
 
         Raises:
-            TargetError: a layer runs in float, so that there is no integer arithmetic.
+            TargetError: it holds an operation on integers whose arithmetic is not known.
         """
         return targets.integer_arithmetic(self.simulated)
 

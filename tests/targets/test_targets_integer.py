@@ -10,7 +10,6 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from bitladder import deploy, models, quantize
-from bitladder.errors import TargetError
 from bitladder.options import ModelOptions
 from bitladder.targets import integer_session, open_target
 
@@ -180,8 +179,11 @@ def test_every_pair_of_integers_is_identical(tmp_path_factory, kind, short, seed
     np.testing.assert_array_equal(integer.run(images), session.run(images))
 
 
-def test_a_layer_that_runs_in_float_has_no_integer_arithmetic(network, images, tmp_path):
+def test_layers_that_run_in_float_are_the_runtimes_own(network, images, tmp_path):
     quantized = quantize(network, images, "w8a16", RECIPE)
-    deploy.Traced(quantized.simulated).write_qdq(tmp_path / "m.onnx")
-    with pytest.raises(TargetError, match="no integer arithmetic is known for the operation"):
-        integer_session(tmp_path / "m.onnx")
+    path = tmp_path / "m.onnx"
+    deploy.Traced(quantized.simulated).write_qdq(path)
+    session = open_target("onnxruntime", path, threads=1)
+    assert session.fallbacks
+    integer = integer_session(path)
+    np.testing.assert_array_equal(integer.run(images.numpy()), session.run(images.numpy()))

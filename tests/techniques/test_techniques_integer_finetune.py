@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from bitladder import quantize, targets, techniques
-from bitladder.errors import QuantizationError, TargetError
+from bitladder.errors import QuantizationError
 from bitladder.options import (
     Finetune,
     IntegerFinetune,

@@ -89,11 +89,11 @@ def open_unfused(artifact: Path) -> Session:
 
 
 def integer_session(artifact: Path) -> Session:
-    """An artifact as ONNX Runtime's integer kernels compute it, by PyTorch.
+    """An artifact as ONNX Runtime computes it: its integers by formulas, floats by its own kernels.
 
     Raises:
-        TargetError: the runtime refuses the file, or it holds an operation whose integer
-            arithmetic is not known, such as a layer that runs in float.
+        TargetError: the runtime refuses the file, or it holds an operation on integers whose
+            arithmetic is not known.
     """
     from bitladder.targets.onnxruntime_cpu import IntegerSession
 
