@@ -66,7 +66,8 @@ def _keys(options: argparse.Namespace) -> list[str]:
 def check(key: str) -> dict[str, Any]:
     """Findings of one case at one precision, as text, and what is wrong in them."""
     from conformance.cases import CASES
-    from conformance.checks import CHECKS, SLOW, Subject, faults, run_checks
+    from conformance.checks import CHECKS, SLOW, Subject, run_checks
+    from conformance.findings import faults
 
     name, place, precision, recipe, htp = key.split("|")
     [case] = [case for case in CASES if case.name == name]

@@ -72,7 +72,7 @@ class Case:
         shape: of an image, (channels, height, width).
         front: ``conv`` is a convolution to ``FEATURES`` channels, ``none`` gives the images.
         refused: a pattern of the message by which the network is refused, where that is right.
-        places: ``end`` is the operation last, ``inside`` has a convolution or a linear layer behind.
+        places: ``end`` is the operation last, ``inside`` has a layer behind it.
         quick: whether the case is in the part that runs in every ``make test``.
         images: makes calibration images of their number and shape; by default normal.
     """
@@ -107,7 +107,9 @@ class Case:
         """The network in evaluation mode, its batch norms with statistics, the same every time."""
         with torch.random.fork_rng():
             torch.manual_seed(3)
-            front = nn.Conv2d(self.shape[0], FEATURES, 3, padding=1) if self.front == "conv" else None
+            front = (
+                nn.Conv2d(self.shape[0], FEATURES, 3, padding=1) if self.front == "conv" else None
+            )
             body = self.build()
             settle(body)
             tail = None
@@ -148,7 +150,9 @@ class Family:
         self.name = name
         self.cases: list[Case] = []
 
-    def add(self, name: str, operations: str | Iterable[str], build: Build, **attributes: Any) -> None:
+    def add(
+        self, name: str, operations: str | Iterable[str], build: Build, **attributes: Any
+    ) -> None:
         """Add a case; ``operations`` are names with spaces between."""
         names = tuple(operations.split()) if isinstance(operations, str) else tuple(operations)
         self.cases.append(Case(f"{self.name}/{name}", names, build, **attributes))

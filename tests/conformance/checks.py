@@ -6,8 +6,7 @@ import copy
 import logging
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,56 +20,11 @@ import bitladder
 from bitladder import simulation
 from bitladder.errors import BitladderError
 from bitladder.targets.session import open_target, open_unfused
+from conformance.findings import EXACT, Finding, Verdict, difference, one_line
 
 BATCHES = (1, 3, 5)
 _TRACED_TOLERANCE = 1e-4  # of the range of the outputs
-_FLOAT_NOISE = 0.05  # of a step: what an output in float may differ by and count as the same
 _HTP_IMAGES = 4
-_LOADER_DECIBELS = 10
-# Two float sums of the same numbers differ in their last bits. Where the exact result is as near to
-# the middle between two integers as that, they are rounded apart. One bit more of the integers
-# doubles how often that is: of 16-bit values it is one in a hundred, of 8-bit some in 100,000.
-_TIES = {8: 2e-3, 16: 0.05}
-_TIE_STEPS = {8: 1.0, 16: 2.0}
-
-
-class Verdict(StrEnum):
-    """What came of a check."""
-
-    EXACT = "exact"
-    STEPS = "steps"
-    FLOAT = "float"
-    REFUSED = "refused"
-    FAULT = "fault"
-    SKIPPED = "-"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a check found.
-
-    Attributes:
-        verdict: exact; within some steps; computed in float; refused; or a fault.
-        steps: largest difference in steps of the output's grid.
-        share: of the values that differ, 0 to 1.
-        decibels: signal to noise.
-        reason: why it is not exact.
-    """
-
-    verdict: Verdict
-    steps: float = 0.0
-    share: float = 0.0
-    decibels: float = float("inf")
-    reason: str = ""
-
-    def __str__(self) -> str:
-        if self.verdict is Verdict.STEPS:
-            return f"{self.steps:.4g} steps in {100 * self.share:.2g} %, {self.decibels:.0f} dB"
-        return f"{self.verdict}: {self.reason}" if self.reason else str(self.verdict)
-
-
-EXACT = Finding(Verdict.EXACT)
-SKIPPED = Finding(Verdict.SKIPPED)
 
 
 @dataclass
@@ -124,7 +78,9 @@ def traced(subject: Subject) -> Finding:
         found = simulation.prepare(subject.network)(images).double()
         right = copy.deepcopy(subject.network).double()(images.double())
     if found.shape != right.shape:
-        return Finding(Verdict.FAULT, reason=f"shape {tuple(found.shape)}, not {tuple(right.shape)}")
+        return Finding(
+            Verdict.FAULT, reason=f"shape {tuple(found.shape)}, not {tuple(right.shape)}"
+        )
     if not torch.isfinite(right).all():
         return Finding(Verdict.FAULT, reason="the case itself gives values that are not finite")
     apart = float((found - right).abs().max() / (right.max() - right.min()).clamp(min=1e-30))
@@ -136,13 +92,17 @@ def traced(subject: Subject) -> Finding:
 def unfused(subject: Subject) -> Finding:
     """The file, every operation by itself, against the simulation."""
     session = open_unfused(subject.artifact)
-    return difference(session.run(subject.images.numpy()), subject.expected, _step(session, subject))
+    return difference(
+        session.run(subject.images.numpy()), subject.expected, _step(session, subject)
+    )
 
 
 def optimised(subject: Subject) -> Finding:
     """The file as ONNX Runtime runs it against the simulation."""
     session = open_target("onnxruntime", subject.artifact, threads=1)
-    found = difference(session.run(subject.images.numpy()), subject.expected, _step(session, subject))
+    found = difference(
+        session.run(subject.images.numpy()), subject.expected, _step(session, subject)
+    )
     return _with_reason(found, "; ".join(session.fallbacks))
 
 
@@ -167,20 +127,22 @@ def batches(subject: Subject) -> Finding:
     }
     worst = EXACT
     for name, run in sessions.items():
-        single = np.concatenate([run(images[i : i + 1]) for i in range(max(BATCHES))])
-        for size in (*BATCHES, len(images)):
-            try:
+        size = 1
+        try:
+            single = np.concatenate([run(images[i : i + 1]) for i in range(max(BATCHES))])
+            if len(single) != max(BATCHES):
+                return Finding(Verdict.FAULT, reason=f"{name}: {len(single)} rows of 5 images")
+            for size in (*BATCHES[1:], len(images)):
                 found = run(images[:size])
-            except Exception as error:
-                return Finding(Verdict.FAULT, reason=f"{name}, batch {size}: {one_line(error)}")
-            if len(found) != size:
-                return Finding(Verdict.FAULT, reason=f"{name}: {len(found)} rows of {size} images")
-            shared = min(size, len(single))
-            apart = difference(found[:shared], single[:shared], subject.step)
-            if apart.verdict is Verdict.FAULT:
-                return Finding(Verdict.FAULT, reason=f"{name}, batch {size}: {apart.reason}")
-            if apart.steps > worst.steps:
-                worst = _with_reason(apart, f"{name}, batch {size}")
+                if len(found) != size:
+                    rows = f"{len(found)} rows of {size} images"
+                    return Finding(Verdict.FAULT, reason=f"{name}: {rows}")
+                shared = min(size, len(single))
+                apart = difference(found[:shared], single[:shared], subject.step)
+                if apart.steps > worst.steps or apart.verdict is Verdict.FAULT:
+                    worst = _with_reason(apart, f"{name}, batch {size} {apart.reason}".rstrip())
+        except BitladderError as error:
+            return Finding(Verdict.FAULT, reason=f"{name}, batch {size}: {one_line(error)}")
     return worst
 
 
@@ -298,70 +260,6 @@ def run_checks(subject: Subject, names: tuple[str, ...]) -> Iterator[tuple[str, 
             yield name, _guarded(CHECKS[name], subject)
 
 
-def difference(found: Any, right: Any, step: float) -> Finding:
-    """Compare values (N, K), in steps of a grid."""
-    if found.shape != right.shape:
-        return Finding(Verdict.FAULT, reason=f"shape {found.shape}, not {right.shape}")
-    apart = np.abs(found.astype(np.float64) - right.astype(np.float64)) / step
-    if not np.isfinite(apart).all():
-        return Finding(Verdict.FAULT, reason="values that are not finite")
-    if apart.size == 0 or apart.max() <= _FLOAT_NOISE:
-        return EXACT
-    noise = float(np.square(found - right, dtype=np.float64).sum())
-    signal = float(np.square(right, dtype=np.float64).sum())
-    return Finding(
-        Verdict.STEPS,
-        steps=float(apart.max()),
-        share=float((apart > _FLOAT_NOISE).mean()),
-        decibels=float(10 * np.log10(signal / noise)) if signal else 0.0,
-    )
-
-
-def is_tie(finding: Finding, bits: int) -> bool:
-    """Whether a difference is one of rounding: a single step, in few values."""
-    kind = 8 if bits <= 8 else 16
-    return finding.steps <= _TIE_STEPS[kind] + _FLOAT_NOISE and finding.share <= _TIES[kind]
-
-
-def faults(findings: dict[str, Finding], bits: int, *, refused: str | None = None) -> list[str]:
-    """What is wrong in a case's findings, a line each.
-
-    Args:
-        findings: by the name of the check.
-        bits: of activations.
-        refused: pattern of the refusal that is right, or None.
-    """
-    found = []
-    refusals = [f for f in findings.values() if f.verdict is Verdict.REFUSED]
-    if refused is not None:
-        if any(re.search(refused, finding.reason) for finding in refusals):
-            return []
-        found.append(f"should be refused with '{refused}'")
-    for name, finding in findings.items():
-        if finding.verdict is Verdict.FAULT or (
-            finding.verdict is Verdict.REFUSED and name != "htp"
-        ):
-            found.append(f"{name}: {finding}")
-        elif finding.verdict is Verdict.STEPS and not _allowed(name, finding, bits):
-            found.append(f"{name}: {finding}")
-    return found
-
-
-def _allowed(name: str, finding: Finding, bits: int) -> bool:
-    if name == "integers":
-        return False
-    if name in ("optimised", "htp"):
-        return finding.decibels >= _decibels(bits)
-    if name == "loader":  # where AIMET's own simulation puts its quantizers is its own affair
-        return finding.decibels >= _LOADER_DECIBELS
-    return is_tie(finding, bits)
-
-
-def _decibels(bits: int) -> float:
-    """Least signal to noise of a target that rounds elsewhere than the simulation, and is right."""
-    return 6.0 * min(bits, 8) - 18
-
-
 def _simulate(subject: Subject, images: NDArray[np.float32]) -> NDArray[np.float32]:
     with torch.no_grad():
         return subject.quantized(torch.from_numpy(images)).numpy()
@@ -372,7 +270,7 @@ def _step(session: Any, subject: Subject) -> float:
 
 
 def _with_reason(finding: Finding, reason: str) -> Finding:
-    return Finding(finding.verdict, finding.steps, finding.share, finding.decibels, reason)
+    return replace(finding, reason=reason)
 
 
 def _guarded(check: Check, subject: Subject) -> Finding:
@@ -384,9 +282,3 @@ def _guarded(check: Check, subject: Subject) -> Finding:
         raise
     except Exception as error:
         return Finding(Verdict.FAULT, reason=f"{type(error).__name__}: {one_line(error)}")
-
-
-def one_line(error: Exception) -> str:
-    """An error's text without folders that change from run to run."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return re.sub(r"/\S*/", "", text)[:300]

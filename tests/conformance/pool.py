@@ -97,11 +97,16 @@ def read_results(folder: Path) -> dict[str, Any]:
     """Results by key, of all workers."""
     found = {}
     for path in sorted(folder.glob("results-*.jsonl")):
-        for line in path.read_text().splitlines():
-            row = json.loads(line)
+        for row in _rows(path):
             if "result" in row:
                 found[row["key"]] = row["result"]
     return found
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """The lines of a file that are whole; a worker may be writing the last."""
+    whole, end, _ = path.read_text().rpartition("\n")
+    return [json.loads(line) for line in whole.splitlines()] if end else []
 
 
 def _start(script: Path, folder: Path, index: int) -> subprocess.Popen[bytes]:
@@ -115,10 +120,12 @@ def _start(script: Path, folder: Path, index: int) -> subprocess.Popen[bytes]:
 
 def _note_death(folder: Path, index: int, code: int) -> None:
     path = folder / f"results-{index}.jsonl"
-    rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    rows = _rows(path) if path.exists() else []
     if not rows or "begun" not in rows[-1]:
         log = (folder / f"log-{index}.txt").read_text(errors="replace")
-        raise RuntimeError(f"worker {index} ended with code {code} outside of a job:\n{log[-2000:]}")
+        raise RuntimeError(
+            f"worker {index} ended with code {code} outside of a job:\n{log[-2000:]}"
+        )
     row = {"key": rows[-1]["key"], "result": {"died": f"the process ended with code {code}"}}
     with path.open("a") as file:
         file.write(json.dumps(row) + "\n")

@@ -14,10 +14,11 @@ from conformance.cases import (
     reduction,
     resize,
     shape,
+    weights,
 )
 
 FAMILIES = (
-    convolution, linear, pooling, elementwise, activation, normalization, shape, resize, padding,
-    reduction, attention, recurrent, blocks,
+    convolution, weights, linear, pooling, elementwise, activation, normalization, shape, resize,
+    padding, reduction, attention, recurrent, blocks,
 )  # fmt: skip
 CASES = tuple(case for module in FAMILIES for case in module.family.cases)

@@ -1,9 +1,10 @@
 """Activations: modules, functions, methods, odd bounds, behind everything that has a grid."""
 
 import torch
-from conformance.case import Body, Family
 from torch import nn
 from torch.nn import functional as F
+
+from conformance.case import Body, Family
 
 family = Family("activation")
 C = 8
@@ -109,25 +110,52 @@ for _name, _operation, _compute in (
     ("relu6_of_dropout", "dropout ReLU6", lambda x: F.relu6(F.dropout(x, 0.1, False))),
     ("relu6_of_cat", "cat ReLU6", lambda x: F.relu6(torch.cat([x, 2 * x], 1))),
     ("relu6_of_slice", "getitem ReLU6", lambda x: F.relu6(x[:, 2:6])),
-    ("relu6_of_interpolate", "interpolate ReLU6", lambda x: F.relu6(
-        F.interpolate(x, scale_factor=2, mode="nearest"))),
+    (
+        "relu6_of_interpolate",
+        "interpolate ReLU6",
+        lambda x: F.relu6(F.interpolate(x, scale_factor=2, mode="nearest")),
+    ),
     ("tanh_scaled", "tanh mul", lambda x: torch.tanh(x) * 3),
 ):
-    family.apply(_name, _operation, _compute, quick=_name in (
-        "clamp_off_zero", "clamp_below_zero", "hard_swish_by_hand"))
+    family.apply(
+        _name,
+        _operation,
+        _compute,
+        quick=_name in ("clamp_off_zero", "clamp_below_zero", "hard_swish_by_hand"),
+    )
 
-family.add("relu6_of_lone_batch_norm", "BatchNorm2d ReLU6", lambda: Body(
-    lambda m, x: F.relu6(m.norm(F.max_pool2d(x, 2))), norm=nn.BatchNorm2d(C)))
-family.add("relu6_of_dropout_module", "Dropout ReLU6", lambda: nn.Sequential(nn.Dropout(0.2), nn.ReLU6()))
-family.add("conv_dropout_relu6", "Conv2d Dropout2d ReLU6", lambda: nn.Sequential(
-    nn.Conv2d(C, 6, 3), nn.Dropout2d(0.2), nn.ReLU6(), nn.Conv2d(6, 6, 1)))
-family.add("hardtanh_of_conv", "Conv2d Hardtanh", lambda: nn.Sequential(
-    nn.Conv2d(C, 6, 3), nn.Hardtanh(0.1, 0.6)))
-family.add("prelu_shared", "PReLU", lambda: Body(
-    lambda m, x: m.act(m.conv(m.act(x))), act=nn.PReLU(C), conv=nn.Conv2d(C, C, 1)))
-family.add("relu_shared", "ReLU", lambda: Body(
-    lambda m, x: m.act(m.conv(m.act(x))), act=nn.ReLU(), conv=nn.Conv2d(C, C, 1)))
+family.add(
+    "relu6_of_lone_batch_norm",
+    "BatchNorm2d ReLU6",
+    lambda: Body(lambda m, x: F.relu6(m.norm(F.max_pool2d(x, 2))), norm=nn.BatchNorm2d(C)),
+)
+family.add(
+    "relu6_of_dropout_module", "Dropout ReLU6", lambda: nn.Sequential(nn.Dropout(0.2), nn.ReLU6())
+)
+family.add(
+    "conv_dropout_relu6",
+    "Conv2d Dropout2d ReLU6",
+    lambda: nn.Sequential(nn.Conv2d(C, 6, 3), nn.Dropout2d(0.2), nn.ReLU6(), nn.Conv2d(6, 6, 1)),
+)
+family.add(
+    "hardtanh_of_conv",
+    "Conv2d Hardtanh",
+    lambda: nn.Sequential(nn.Conv2d(C, 6, 3), nn.Hardtanh(0.1, 0.6)),
+)
+family.add(
+    "prelu_shared",
+    "PReLU",
+    lambda: Body(lambda m, x: m.act(m.conv(m.act(x))), act=nn.PReLU(C), conv=nn.Conv2d(C, C, 1)),
+)
+family.add(
+    "relu_shared",
+    "ReLU",
+    lambda: Body(lambda m, x: m.act(m.conv(m.act(x))), act=nn.ReLU(), conv=nn.Conv2d(C, C, 1)),
+)
 family.add("relu6_of_images", "ReLU6", nn.ReLU6, front="none")
 family.add("clamp_of_images", "clamp", lambda: Body(lambda m, x: x.clamp(0, 1)), front="none")
-family.add("learned_clamp", "minimum relu", lambda: Body(
-    lambda m, x: torch.minimum(F.relu(x), m.top), top=nn.Parameter(torch.tensor(0.8))))
+family.add(
+    "learned_clamp",
+    "minimum relu",
+    lambda: Body(lambda m, x: torch.minimum(F.relu(x), m.top), top=nn.Parameter(torch.tensor(0.8))),
+)

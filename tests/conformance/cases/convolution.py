@@ -1,10 +1,10 @@
 """Convolutions, transposed ones, and their weights in every form PyTorch has."""
 
 import torch
-from conformance.case import Body, Family
 from torch import nn
 from torch.nn import functional as F
-from torch.nn.utils import parametrizations, prune
+
+from conformance.case import Body, Family
 
 family = Family("convolution")
 C = 8
@@ -52,19 +52,41 @@ family.add("tiny_channel_relu", "Conv2d ReLU", lambda: _dead(2.5, nn.ReLU(), 1e-
 family.add("huge_bias_relu", "Conv2d ReLU", lambda: _dead(40.0, nn.ReLU(), 1e-3))
 family.add("negative_bias_relu", "Conv2d ReLU", lambda: _dead(-30.0, nn.ReLU(), 1e-3))
 family.add("huge_channel", "Conv2d ReLU", lambda: _dead(1.0, nn.ReLU(), 300.0))
-family.add("dead_channel_of_small_inputs", "Conv2d ReLU", lambda: Body(
-    lambda m, x: m.dead(0.01 * x), dead=_dead(2.5, nn.ReLU())))
-family.add("dead_channel_of_images", "Conv2d ReLU", lambda: _dead(
-    2.5, nn.ReLU(), layer=nn.Conv2d(3, 6, 3)), front="none",
-    images=lambda n, shape: torch.rand(n, *shape))
+family.add(
+    "dead_channel_of_small_inputs",
+    "Conv2d ReLU",
+    lambda: Body(lambda m, x: m.dead(0.01 * x), dead=_dead(2.5, nn.ReLU())),
+)
+family.add(
+    "dead_channel_of_images",
+    "Conv2d ReLU",
+    lambda: _dead(2.5, nn.ReLU(), layer=nn.Conv2d(3, 6, 3)),
+    front="none",
+    images=lambda n, shape: torch.rand(n, *shape),
+)
 family.add("dead_channel_huge_bias", "Conv2d ReLU", lambda: _dead(60.0, nn.ReLU()))
 family.add("dead_layer", "Conv2d ReLU", lambda: _dead_layer())
-family.add("dead_channel_twice", "Conv2d ReLU", lambda: Body(
-    lambda m, x: torch.cat([m.a(x), m.b(x)], 1), a=_dead(2.5, nn.ReLU()), b=_dead(-2.5, nn.ReLU())))
-family.add("dead_channel_linear", "Linear ReLU", lambda: Body(
-    lambda m, x: m.d(x.flatten(1)), d=_dead(2.5, nn.ReLU(), layer=nn.Linear(C * 64, 6))))
-family.add("dead_channel_depthwise", "Conv2d ReLU", lambda: _dead(
-    2.5, nn.ReLU(), layer=nn.Conv2d(C, C, 3, padding=1, groups=C)))
+family.add(
+    "dead_channel_twice",
+    "Conv2d ReLU",
+    lambda: Body(
+        lambda m, x: torch.cat([m.a(x), m.b(x)], 1),
+        a=_dead(2.5, nn.ReLU()),
+        b=_dead(-2.5, nn.ReLU()),
+    ),
+)
+family.add(
+    "dead_channel_linear",
+    "Linear ReLU",
+    lambda: Body(
+        lambda m, x: m.d(x.flatten(1)), d=_dead(2.5, nn.ReLU(), layer=nn.Linear(C * 64, 6))
+    ),
+)
+family.add(
+    "dead_channel_depthwise",
+    "Conv2d ReLU",
+    lambda: _dead(2.5, nn.ReLU(), layer=nn.Conv2d(C, C, 3, padding=1, groups=C)),
+)
 
 
 def _dead_layer():
@@ -102,163 +124,214 @@ _transposed("transposed_groups", groups=2, stride=2)
 _transposed("transposed_groups_no_bias", groups=2, bias=False)
 _transposed("transposed_depthwise", out_channels=8, groups=8, kernel_size=4, stride=2, padding=1)
 _transposed("transposed_asymmetric", kernel_size=(2, 3), stride=(2, 1), padding=(0, 1))
-family.add("transposed_relu", "ConvTranspose2d ReLU", lambda: nn.Sequential(
-    nn.ConvTranspose2d(C, 6, 2, stride=2), nn.ReLU()))
-family.add("transposed_batch_norm", "ConvTranspose2d BatchNorm2d ReLU", lambda: nn.Sequential(
-    nn.ConvTranspose2d(C, 6, 2, stride=2), nn.BatchNorm2d(6), nn.ReLU()), quick=True)
-family.add("transposed_groups_batch_norm", "ConvTranspose2d BatchNorm2d", lambda: nn.Sequential(
-    nn.ConvTranspose2d(C, 6, 2, stride=2, groups=2, bias=False), nn.BatchNorm2d(6)))
-family.add("transposed_output_size", "ConvTranspose2d", lambda: Body(
-    lambda m, x: m.up(x, output_size=(16, 16)), up=nn.ConvTranspose2d(C, 6, 3, stride=2, padding=1)))
+family.add(
+    "transposed_relu",
+    "ConvTranspose2d ReLU",
+    lambda: nn.Sequential(nn.ConvTranspose2d(C, 6, 2, stride=2), nn.ReLU()),
+)
+family.add(
+    "transposed_batch_norm",
+    "ConvTranspose2d BatchNorm2d ReLU",
+    lambda: nn.Sequential(nn.ConvTranspose2d(C, 6, 2, stride=2), nn.BatchNorm2d(6), nn.ReLU()),
+    quick=True,
+)
+family.add(
+    "transposed_groups_batch_norm",
+    "ConvTranspose2d BatchNorm2d",
+    lambda: nn.Sequential(
+        nn.ConvTranspose2d(C, 6, 2, stride=2, groups=2, bias=False), nn.BatchNorm2d(6)
+    ),
+)
+family.add(
+    "transposed_output_size",
+    "ConvTranspose2d",
+    lambda: Body(
+        lambda m, x: m.up(x, output_size=(16, 16)),
+        up=nn.ConvTranspose2d(C, 6, 3, stride=2, padding=1),
+    ),
+)
 
-family.add("conv1d", "Conv1d", lambda: Body(
-    lambda m, x: m.conv(x.flatten(2)), conv=nn.Conv1d(C, 6, 3, padding=1)))
-family.add("conv1d_relu_pool", "Conv1d ReLU MaxPool1d", lambda: Body(
-    lambda m, x: m.rest(x.flatten(2)),
-    rest=nn.Sequential(nn.Conv1d(C, 6, 5, stride=2), nn.BatchNorm1d(6), nn.ReLU(), nn.MaxPool1d(2))))
-family.add("conv_transpose1d", "ConvTranspose1d", lambda: Body(
-    lambda m, x: m.conv(x.flatten(2)), conv=nn.ConvTranspose1d(C, 6, 3, stride=2)))
-family.add("conv3d", "Conv3d", lambda: Body(
-    lambda m, x: m.conv(x.unflatten(1, (2, 4))), conv=nn.Conv3d(2, 4, 3, padding=1)))
-family.add("conv3d_batch_norm", "Conv3d BatchNorm3d ReLU", lambda: Body(
-    lambda m, x: m.rest(x.unflatten(1, (2, 4))),
-    rest=nn.Sequential(nn.Conv3d(2, 4, 3), nn.BatchNorm3d(4), nn.ReLU())))
-family.add("conv_transpose3d", "ConvTranspose3d", lambda: Body(
-    lambda m, x: m.conv(x.unflatten(1, (2, 4))), conv=nn.ConvTranspose3d(2, 4, 2, stride=2)))
+family.add(
+    "conv1d",
+    "Conv1d",
+    lambda: Body(lambda m, x: m.conv(x.flatten(2)), conv=nn.Conv1d(C, 6, 3, padding=1)),
+)
+family.add(
+    "conv1d_relu_pool",
+    "Conv1d ReLU MaxPool1d",
+    lambda: Body(
+        lambda m, x: m.rest(x.flatten(2)),
+        rest=nn.Sequential(
+            nn.Conv1d(C, 6, 5, stride=2), nn.BatchNorm1d(6), nn.ReLU(), nn.MaxPool1d(2)
+        ),
+    ),
+)
+family.add(
+    "conv_transpose1d",
+    "ConvTranspose1d",
+    lambda: Body(lambda m, x: m.conv(x.flatten(2)), conv=nn.ConvTranspose1d(C, 6, 3, stride=2)),
+)
+family.add(
+    "conv3d",
+    "Conv3d",
+    lambda: Body(lambda m, x: m.conv(x.unflatten(1, (2, 4))), conv=nn.Conv3d(2, 4, 3, padding=1)),
+)
+family.add(
+    "conv3d_batch_norm",
+    "Conv3d BatchNorm3d ReLU",
+    lambda: Body(
+        lambda m, x: m.rest(x.unflatten(1, (2, 4))),
+        rest=nn.Sequential(nn.Conv3d(2, 4, 3), nn.BatchNorm3d(4), nn.ReLU()),
+    ),
+)
+family.add(
+    "conv_transpose3d",
+    "ConvTranspose3d",
+    lambda: Body(
+        lambda m, x: m.conv(x.unflatten(1, (2, 4))), conv=nn.ConvTranspose3d(2, 4, 2, stride=2)
+    ),
+)
 
 # functional weights
-family.add("functional", "conv2d", lambda: Body(
-    lambda m, x: F.conv2d(x, m.weight, m.bias, stride=2, padding=1),
-    weight=nn.Parameter(torch.randn(6, C, 3, 3) / 9), bias=nn.Parameter(torch.randn(6))))
-family.add("functional_no_bias_groups", "conv2d", lambda: Body(
-    lambda m, x: F.conv2d(x, m.weight, groups=C, padding=1),
-    weight=nn.Parameter(torch.randn(C, 1, 3, 3) / 3)))
-family.add("functional_same", "conv2d", lambda: Body(
-    lambda m, x: F.relu(F.conv2d(x, m.weight, padding="same")),
-    weight=nn.Parameter(torch.randn(6, C, 3, 3) / 9)))
-family.add("functional_transposed", "conv_transpose2d", lambda: Body(
-    lambda m, x: F.conv_transpose2d(x, m.weight, m.bias, stride=2),
-    weight=nn.Parameter(torch.randn(C, 6, 2, 2) / 4), bias=nn.Parameter(torch.randn(6))))
+family.add(
+    "functional",
+    "conv2d",
+    lambda: Body(
+        lambda m, x: F.conv2d(x, m.weight, m.bias, stride=2, padding=1),
+        weight=nn.Parameter(torch.randn(6, C, 3, 3) / 9),
+        bias=nn.Parameter(torch.randn(6)),
+    ),
+)
+family.add(
+    "functional_no_bias_groups",
+    "conv2d",
+    lambda: Body(
+        lambda m, x: F.conv2d(x, m.weight, groups=C, padding=1),
+        weight=nn.Parameter(torch.randn(C, 1, 3, 3) / 3),
+    ),
+)
+family.add(
+    "functional_same",
+    "conv2d",
+    lambda: Body(
+        lambda m, x: F.relu(F.conv2d(x, m.weight, padding="same")),
+        weight=nn.Parameter(torch.randn(6, C, 3, 3) / 9),
+    ),
+)
+family.add(
+    "functional_transposed",
+    "conv_transpose2d",
+    lambda: Body(
+        lambda m, x: F.conv_transpose2d(x, m.weight, m.bias, stride=2),
+        weight=nn.Parameter(torch.randn(C, 6, 2, 2) / 4),
+        bias=nn.Parameter(torch.randn(6)),
+    ),
+)
 family.add("of_a_buffer", "conv2d", lambda: _blur(), quick=False)
 
 
 def _blur():
     """A fixed blur, as antialiased networks have it."""
     body = Body(lambda m, x: F.conv2d(x, m.kernel, stride=2, padding=1, groups=C))
-    body.register_buffer("kernel", (torch.tensor([1.0, 2, 1]).outer(torch.tensor([1.0, 2, 1])) / 16)
-                         .expand(C, 1, 3, 3).clone())
+    body.register_buffer(
+        "kernel",
+        (torch.tensor([1.0, 2, 1]).outer(torch.tensor([1.0, 2, 1])) / 16)
+        .expand(C, 1, 3, 3)
+        .clone(),
+    )
     return body
 
 
-# parametrized, pruned, standardized
-def _standardized():
-    class Standardized(nn.Conv2d):
-        """Weight standardization (Qiao et al. 2019, arXiv 1903.10520)."""
-
-        def forward(self, x):
-            w = self.weight
-            w = (w - w.mean((1, 2, 3), keepdim=True)) / (w.std((1, 2, 3), keepdim=True) + 1e-5)
-            return F.conv2d(x, w, self.bias, self.stride, self.padding, self.dilation, self.groups)
-
-    return Standardized(C, 6, 3, padding=1)
-
-
-def _pruned(remove):
-    layer = nn.Conv2d(C, 6, 3, padding=1)
-    prune.l1_unstructured(layer, "weight", 0.5)
-    prune.ln_structured(layer, "weight", 0.3, n=2, dim=0)
-    if remove:
-        prune.remove(layer, "weight")
-    return nn.Sequential(layer, nn.ReLU())
-
-
-family.add("weight_norm", "Conv2d weight_norm", lambda: parametrizations.weight_norm(
-    nn.Conv2d(C, 6, 3, padding=1)), quick=True)
-family.add("weight_norm_old", "Conv2d weight_norm", lambda: nn.utils.weight_norm(nn.Conv2d(C, 6, 3)))
-family.add("spectral_norm", "Conv2d spectral_norm", lambda: parametrizations.spectral_norm(
-    nn.Conv2d(C, 6, 3)))
-family.add("spectral_norm_old", "Conv2d spectral_norm", lambda: nn.utils.spectral_norm(
-    nn.Conv2d(C, 6, 3)))
-family.add("orthogonal", "Conv2d orthogonal", lambda: parametrizations.orthogonal(nn.Conv2d(C, 6, 1)))
-family.add("pruned", "Conv2d prune", lambda: _pruned(False))
-family.add("pruned_removed", "Conv2d prune", lambda: _pruned(True))
-family.add("weight_norm_batch_norm", "Conv2d weight_norm BatchNorm2d", lambda: nn.Sequential(
-    parametrizations.weight_norm(nn.Conv2d(C, 6, 3)), nn.BatchNorm2d(6), nn.ReLU()))
-family.add("weight_norm_transposed", "ConvTranspose2d weight_norm", lambda:
-           parametrizations.weight_norm(nn.ConvTranspose2d(C, 6, 2, stride=2)))
-family.add("weight_standardized", "Conv2d", _standardized)
-family.add("lazy", "Conv2d LazyConv2d", lambda: _lazy())
-
-
-def _lazy():
-    layer = nn.LazyConv2d(6, 3)
-    layer(torch.zeros(1, C, 8, 8))
-    return layer
-
-
-# shared weights
-def _tied():
-    a, b = nn.Conv2d(C, C, 3, padding=1), nn.Conv2d(C, C, 3, padding=1)
-    b.weight = a.weight
-    return Body(lambda m, x: m.b(F.relu(m.a(x))), a=a, b=b)
-
-
-def _tied_all():
-    a, b = nn.Conv2d(C, C, 3, padding=1), nn.Conv2d(C, C, 3, padding=1)
-    b.weight, b.bias = a.weight, a.bias
-    return Body(lambda m, x: m.a(x) + m.b(x.flip(3)), a=a, b=b)
-
-
-family.add("called_twice", "Conv2d", lambda: Body(
-    lambda m, x: m.conv(F.relu(m.conv(x))), conv=nn.Conv2d(C, C, 3, padding=1)), quick=True)
-family.add("called_on_two_inputs", "Conv2d", lambda: Body(
-    lambda m, x: m.conv(x[:, :4]) - m.conv(x[:, 4:]), conv=nn.Conv2d(4, 4, 3, padding=1)))
-family.add("called_thrice_relu_shared", "Conv2d ReLU", lambda: Body(
-    lambda m, x: m.relu(m.conv(m.relu(m.conv(m.relu(m.conv(x)))))),
-    conv=nn.Conv2d(C, C, 3, padding=1), relu=nn.ReLU()))
-family.add("block_called_twice", "Conv2d BatchNorm2d", lambda: Body(
-    lambda m, x: m.block(m.block(x)),
-    block=nn.Sequential(nn.Conv2d(C, C, 3, padding=1), nn.BatchNorm2d(C), nn.ReLU())))
-family.add("tied_weights", "Conv2d", _tied)
-family.add("tied_weights_and_bias", "Conv2d", _tied_all)
-family.add("module_under_two_names", "Conv2d", lambda: (lambda conv: Body(
-    lambda m, x: m.a(x) + m.b(x), a=conv, b=conv))(nn.Conv2d(C, 6, 3)))
-family.add("transposed_tied_to_conv", "Conv2d ConvTranspose2d conv_transpose2d", lambda: Body(
-    lambda m, x: F.conv_transpose2d(F.relu(m.a(x)), m.a.weight), a=nn.Conv2d(C, 6, 3)))
-
 # in front of what follows
-family.add("relu_two_readers", "Conv2d ReLU", lambda: Body(
-    lambda m, x: (lambda y: torch.cat([F.relu(y), y], 1))(m.conv(x)), conv=nn.Conv2d(C, 6, 3)))
-family.add("relu6_two_readers", "Conv2d ReLU6", lambda: Body(
-    lambda m, x: (lambda y: F.relu6(y) + y)(m.conv(x)), conv=nn.Conv2d(C, 6, 3)))
-family.add("depthwise_relu6", "Conv2d ReLU6", lambda: nn.Sequential(
-    nn.Conv2d(C, C, 3, groups=C), nn.ReLU6(), nn.Conv2d(C, 6, 1)))
-family.add("dropout_batch_norm", "Conv2d Dropout2d BatchNorm2d", lambda: nn.Sequential(
-    nn.Conv2d(C, 6, 3), nn.Dropout2d(0.2), nn.BatchNorm2d(6), nn.ReLU()), quick=True)
-family.add("identity_batch_norm", "Conv2d Identity BatchNorm2d", lambda: nn.Sequential(
-    nn.Conv2d(C, 6, 3), nn.Identity(), nn.BatchNorm2d(6), nn.ReLU()))
-family.add("batch_norm_no_affine", "Conv2d BatchNorm2d", lambda: nn.Sequential(
-    nn.Conv2d(C, 6, 3), nn.BatchNorm2d(6, affine=False), nn.ReLU()))
-family.add("batch_norm_two_readers", "Conv2d BatchNorm2d", lambda: Body(
-    lambda m, x: (lambda y: m.norm(y) + y)(m.conv(x)), conv=nn.Conv2d(C, 6, 3), norm=nn.BatchNorm2d(6)))
-family.add("batch_norm_before", "Conv2d BatchNorm2d", lambda: nn.Sequential(
-    nn.BatchNorm2d(C), nn.Conv2d(C, 6, 3), nn.ReLU()))
-family.add("batch_norm_before_padded", "Conv2d BatchNorm2d", lambda: nn.Sequential(
-    nn.ReLU(), nn.BatchNorm2d(C), nn.Conv2d(C, 6, 3, padding=1), nn.ReLU()))
+family.add(
+    "relu_two_readers",
+    "Conv2d ReLU",
+    lambda: Body(
+        lambda m, x: (lambda y: torch.cat([F.relu(y), y], 1))(m.conv(x)), conv=nn.Conv2d(C, 6, 3)
+    ),
+)
+family.add(
+    "relu6_two_readers",
+    "Conv2d ReLU6",
+    lambda: Body(lambda m, x: (lambda y: F.relu6(y) + y)(m.conv(x)), conv=nn.Conv2d(C, 6, 3)),
+)
+family.add(
+    "depthwise_relu6",
+    "Conv2d ReLU6",
+    lambda: nn.Sequential(nn.Conv2d(C, C, 3, groups=C), nn.ReLU6(), nn.Conv2d(C, 6, 1)),
+)
+family.add(
+    "dropout_batch_norm",
+    "Conv2d Dropout2d BatchNorm2d",
+    lambda: nn.Sequential(nn.Conv2d(C, 6, 3), nn.Dropout2d(0.2), nn.BatchNorm2d(6), nn.ReLU()),
+    quick=True,
+)
+family.add(
+    "identity_batch_norm",
+    "Conv2d Identity BatchNorm2d",
+    lambda: nn.Sequential(nn.Conv2d(C, 6, 3), nn.Identity(), nn.BatchNorm2d(6), nn.ReLU()),
+)
+family.add(
+    "batch_norm_no_affine",
+    "Conv2d BatchNorm2d",
+    lambda: nn.Sequential(nn.Conv2d(C, 6, 3), nn.BatchNorm2d(6, affine=False), nn.ReLU()),
+)
+family.add(
+    "batch_norm_two_readers",
+    "Conv2d BatchNorm2d",
+    lambda: Body(
+        lambda m, x: (lambda y: m.norm(y) + y)(m.conv(x)),
+        conv=nn.Conv2d(C, 6, 3),
+        norm=nn.BatchNorm2d(6),
+    ),
+)
+family.add(
+    "batch_norm_before",
+    "Conv2d BatchNorm2d",
+    lambda: nn.Sequential(nn.BatchNorm2d(C), nn.Conv2d(C, 6, 3), nn.ReLU()),
+)
+family.add(
+    "batch_norm_before_padded",
+    "Conv2d BatchNorm2d",
+    lambda: nn.Sequential(nn.ReLU(), nn.BatchNorm2d(C), nn.Conv2d(C, 6, 3, padding=1), nn.ReLU()),
+)
 family.add("on_images", "Conv2d", lambda: nn.Conv2d(3, 6, 3), front="none")
 family.add("odd_size", "Conv2d", lambda: nn.Conv2d(C, 6, 3, stride=2), shape=(3, 9, 13))
-family.add("one_channel", "Conv2d ReLU", lambda: nn.Sequential(nn.Conv2d(C, 1, 3), nn.ReLU()),
-           shape=(1, 8, 8))
+family.add(
+    "one_channel",
+    "Conv2d ReLU",
+    lambda: nn.Sequential(nn.Conv2d(C, 1, 3), nn.ReLU()),
+    shape=(1, 8, 8),
+)
 family.add("one_pixel", "Conv2d", lambda: nn.Conv2d(C, 6, 1), shape=(3, 1, 1))
-family.add("constant_images", "Conv2d", lambda: nn.Conv2d(C, 6, 3),
-           images=lambda n, shape: torch.ones(n, *shape))
-family.add("positive_images", "Conv2d ReLU", lambda: nn.Sequential(nn.Conv2d(C, 6, 3), nn.ReLU()),
-           images=lambda n, shape: torch.rand(n, *shape))
-family.add("images_from_two", "Conv2d ReLU", lambda: nn.Sequential(nn.Conv2d(C, 6, 3), nn.ReLU()),
-           images=lambda n, shape: 2 + torch.rand(n, *shape))
-family.add("images_to_255", "Conv2d ReLU", lambda: nn.Sequential(nn.Conv2d(C, 6, 3), nn.ReLU()),
-           images=lambda n, shape: 255 * torch.rand(n, *shape))
+family.add(
+    "constant_images",
+    "Conv2d",
+    lambda: nn.Conv2d(C, 6, 3),
+    images=lambda n, shape: torch.ones(n, *shape),
+)
+family.add(
+    "positive_images",
+    "Conv2d ReLU",
+    lambda: nn.Sequential(nn.Conv2d(C, 6, 3), nn.ReLU()),
+    images=lambda n, shape: torch.rand(n, *shape),
+)
+family.add(
+    "images_from_two",
+    "Conv2d ReLU",
+    lambda: nn.Sequential(nn.Conv2d(C, 6, 3), nn.ReLU()),
+    images=lambda n, shape: 2 + torch.rand(n, *shape),
+)
+family.add(
+    "images_to_255",
+    "Conv2d ReLU",
+    lambda: nn.Sequential(nn.Conv2d(C, 6, 3), nn.ReLU()),
+    images=lambda n, shape: 255 * torch.rand(n, *shape),
+)
 family.add("unfold", "Unfold", lambda: nn.Unfold(3, padding=1))
 family.add("unfold_functional", "unfold", lambda: Body(lambda m, x: F.unfold(x, 2, stride=2)))
-family.add("fold", "Fold", lambda: Body(
-    lambda m, x: m.fold(F.unfold(x, 2, stride=2)), fold=nn.Fold(8, 2, stride=2)))
+family.add(
+    "fold",
+    "Fold",
+    lambda: Body(lambda m, x: m.fold(F.unfold(x, 2, stride=2)), fold=nn.Fold(8, 2, stride=2)),
+)

@@ -4,9 +4,10 @@ import math
 import operator
 
 import torch
-from conformance.case import Body, Family
 from torch import nn
 from torch.nn import functional as F
+
+from conformance.case import Body, Family
 
 family = Family("elementwise")
 C = 8
@@ -14,9 +15,16 @@ C = 8
 
 def _pair(name, operations, compute, **attributes):
     """A function of two convolutions of the features."""
-    family.add(name, operations, lambda: Body(
-        lambda m, x: compute(m.a(x), m.b(x)), a=nn.Conv2d(C, C, 3, padding=1),
-        b=nn.Conv2d(C, C, 1)), **attributes)
+    family.add(
+        name,
+        operations,
+        lambda: Body(
+            lambda m, x: compute(m.a(x), m.b(x)),
+            a=nn.Conv2d(C, C, 3, padding=1),
+            b=nn.Conv2d(C, C, 1),
+        ),
+        **attributes,
+    )
 
 
 _pair("add", "add", operator.add, quick=True)
@@ -107,33 +115,66 @@ family.apply("masked_fill", "masked_fill", lambda x: x.masked_fill(x < 0, 0.25))
 family.apply("compare", "gt to", lambda x: (x > 0.1).float())
 family.apply("float_to", "to", lambda x: x.to(torch.float32) + 1)
 family.apply("type_as", "type_as", lambda x: x.type_as(x) + 1)
-family.apply("contiguous_clone_detach", "contiguous clone detach",
-             lambda x: x.contiguous().clone().detach())
+family.apply(
+    "contiguous_clone_detach", "contiguous clone detach", lambda x: x.contiguous().clone().detach()
+)
 family.apply("nan_to_num", "nan_to_num", torch.nan_to_num)
 family.apply("sum_with_ones", "ones_like add", lambda x: x + torch.ones_like(x))
 family.apply("of_zeros", "zeros_like maximum", lambda x: torch.maximum(x, torch.zeros_like(x)))
 family.apply("new_zeros", "new_zeros add", lambda x: x + x.new_zeros(1, 8, 1, 1))
 family.apply("ones_of_size", "ones add", lambda x: x + torch.ones(x.shape[0], 1, 1, 1))
-family.add("add_parameter", "add", lambda: Body(
-    lambda m, x: x + m.p, p=nn.Parameter(torch.randn(1, C, 1, 1))), quick=True)
-family.add("mul_parameter", "mul", lambda: Body(
-    lambda m, x: m.p * x, p=nn.Parameter(torch.randn(C, 1, 1))))
-family.add("mul_scalar_parameter", "mul", lambda: Body(
-    lambda m, x: x * m.p, p=nn.Parameter(torch.tensor(0.7))))
-family.add("sub_parameter", "sub", lambda: Body(
-    lambda m, x: m.p - x, p=nn.Parameter(torch.randn(1, C, 1, 1))))
-family.add("div_parameter", "div", lambda: Body(
-    lambda m, x: x / m.p, p=nn.Parameter(torch.rand(1, C, 1, 1) + 0.5)))
-family.add("add_positions", "add", lambda: Body(
-    lambda m, x: x + m.p, p=nn.Parameter(torch.randn(1, C, 8, 8))))
-family.add("affine_parameters", "mul add", lambda: Body(
-    lambda m, x: x * m.scale + m.shift, scale=nn.Parameter(torch.rand(1, C, 1, 1) + 0.5),
-    shift=nn.Parameter(torch.randn(1, C, 1, 1))))
-family.add("layer_scale", "mul add", lambda: Body(
-    lambda m, x: x + m.gamma * m.conv(x), gamma=nn.Parameter(1e-3 * torch.ones(C, 1, 1)),
-    conv=nn.Conv2d(C, C, 1)))
-family.add("parameter_called_twice", "add mul", lambda: Body(
-    lambda m, x: (x + m.p) * m.p, p=nn.Parameter(torch.randn(1, C, 1, 1))))
+family.add(
+    "add_parameter",
+    "add",
+    lambda: Body(lambda m, x: x + m.p, p=nn.Parameter(torch.randn(1, C, 1, 1))),
+    quick=True,
+)
+family.add(
+    "mul_parameter", "mul", lambda: Body(lambda m, x: m.p * x, p=nn.Parameter(torch.randn(C, 1, 1)))
+)
+family.add(
+    "mul_scalar_parameter",
+    "mul",
+    lambda: Body(lambda m, x: x * m.p, p=nn.Parameter(torch.tensor(0.7))),
+)
+family.add(
+    "sub_parameter",
+    "sub",
+    lambda: Body(lambda m, x: m.p - x, p=nn.Parameter(torch.randn(1, C, 1, 1))),
+)
+family.add(
+    "div_parameter",
+    "div",
+    lambda: Body(lambda m, x: x / m.p, p=nn.Parameter(torch.rand(1, C, 1, 1) + 0.5)),
+)
+family.add(
+    "add_positions",
+    "add",
+    lambda: Body(lambda m, x: x + m.p, p=nn.Parameter(torch.randn(1, C, 8, 8))),
+)
+family.add(
+    "affine_parameters",
+    "mul add",
+    lambda: Body(
+        lambda m, x: x * m.scale + m.shift,
+        scale=nn.Parameter(torch.rand(1, C, 1, 1) + 0.5),
+        shift=nn.Parameter(torch.randn(1, C, 1, 1)),
+    ),
+)
+family.add(
+    "layer_scale",
+    "mul add",
+    lambda: Body(
+        lambda m, x: x + m.gamma * m.conv(x),
+        gamma=nn.Parameter(1e-3 * torch.ones(C, 1, 1)),
+        conv=nn.Conv2d(C, C, 1),
+    ),
+)
+family.add(
+    "parameter_called_twice",
+    "add mul",
+    lambda: Body(lambda m, x: (x + m.p) * m.p, p=nn.Parameter(torch.randn(1, C, 1, 1))),
+)
 
 
 def _normalize():
@@ -143,15 +184,32 @@ def _normalize():
     return body
 
 
-family.add("images_normalized", "sub div", _normalize, front="none",
-           images=lambda n, shape: torch.rand(n, *shape))
-family.add("images_scaled", "mul sub", lambda: Body(
-    lambda m, x: m.conv(x * 2 - 1), conv=nn.Conv2d(3, 6, 3)), front="none",
-    images=lambda n, shape: torch.rand(n, *shape))
-family.add("images_of_bytes", "div", lambda: Body(
-    lambda m, x: m.conv(x / 255), conv=nn.Conv2d(3, 6, 3)), front="none",
-    images=lambda n, shape: torch.randint(0, 256, (n, *shape)).float())
-family.add("residual_of_images", "add", lambda: Body(
-    lambda m, x: x + m.conv(x), conv=nn.Conv2d(3, 3, 3, padding=1)), front="none")
+family.add(
+    "images_normalized",
+    "sub div",
+    _normalize,
+    front="none",
+    images=lambda n, shape: torch.rand(n, *shape),
+)
+family.add(
+    "images_scaled",
+    "mul sub",
+    lambda: Body(lambda m, x: m.conv(x * 2 - 1), conv=nn.Conv2d(3, 6, 3)),
+    front="none",
+    images=lambda n, shape: torch.rand(n, *shape),
+)
+family.add(
+    "images_of_bytes",
+    "div",
+    lambda: Body(lambda m, x: m.conv(x / 255), conv=nn.Conv2d(3, 6, 3)),
+    front="none",
+    images=lambda n, shape: torch.randint(0, 256, (n, *shape)).float(),
+)
+family.add(
+    "residual_of_images",
+    "add",
+    lambda: Body(lambda m, x: x + m.conv(x), conv=nn.Conv2d(3, 3, 3, padding=1)),
+    front="none",
+)
 family.apply("scale_by_math", "mul", lambda x: x * math.sqrt(0.5) / math.pi)
 family.apply("far_apart_scales", "add", lambda x: 100 * x[:, :4] + 0.01 * x[:, 4:])

@@ -1,8 +1,9 @@
 """Reductions over space, channels and several axes."""
 
 import torch
-from conformance.case import Family
 from torch.nn import functional as F
+
+from conformance.case import Family
 
 family = Family("reduction")
 
@@ -37,11 +38,20 @@ for _name, _operation, _compute in (
     ("prod", "prod", lambda x: x[:, :2].prod(1)),
     ("logsumexp", "logsumexp", lambda x: x.logsumexp(1)),
     ("cumsum", "cumsum", lambda x: x.cumsum(2)),
-    ("standardized", "mean std", lambda x: (x - x.mean((2, 3), keepdim=True)) / (
-        x.std((2, 3), keepdim=True) + 1e-3)),
-    ("generalized_mean", "clamp pow avg_pool2d", lambda x: F.avg_pool2d(
-        x.clamp(min=1e-3).pow(3.0), 8).pow(1 / 3.0)),
-    ("softargmax", "softmax mul sum", lambda x: (
-        x.flatten(2).softmax(-1) * torch.linspace(0, 1, 64)).sum(-1)),
+    (
+        "standardized",
+        "mean std",
+        lambda x: (x - x.mean((2, 3), keepdim=True)) / (x.std((2, 3), keepdim=True) + 1e-3),
+    ),
+    (
+        "generalized_mean",
+        "clamp pow avg_pool2d",
+        lambda x: F.avg_pool2d(x.clamp(min=1e-3).pow(3.0), 8).pow(1 / 3.0),
+    ),
+    (
+        "softargmax",
+        "softmax mul sum",
+        lambda x: (x.flatten(2).softmax(-1) * torch.linspace(0, 1, 64)).sum(-1),
+    ),
 ):
     family.apply(_name, _operation, _compute, quick=_name in ("mean_space", "amax", "sum_channels"))
