@@ -112,6 +112,16 @@ family.apply("round", "round", lambda x: torch.round(2 * x))
 family.apply("sign", "sign", torch.sign)
 family.apply("where_number", "where", lambda x: torch.where(x > 0, x, 0.1 * x))
 family.apply("masked_fill", "masked_fill", lambda x: x.masked_fill(x < 0, 0.25))
+family.apply("asin", "asin", lambda x: torch.asin(x.clamp(-0.9, 0.9)))
+family.apply("fmod", "fmod", lambda x: torch.fmod(x, 0.7))
+family.apply("sign_method", "ElementwiseUnarySign sign", lambda x: x.sign() * x)
+family.apply("compare_ge_le", "ge le mul", lambda x: x * (x >= -0.5) * (x <= 0.5))
+family.apply("compare_lt", "lt where", lambda x: torch.where(x < 0.1, -x, x))
+family.apply("compare_eq_ne", "eq ne to", lambda x: (F.relu(x) == 0).float() + (x != x).float())
+family.apply(
+    "logical", "logical_and logical_or logical_not",
+    lambda x: torch.where(((x > 0) & (x < 1)) | ~(x > -1), x, 0.5 * x),
+)  # fmt: skip
 family.apply("compare", "gt to", lambda x: (x > 0.1).float())
 family.apply("float_to", "to", lambda x: x.to(torch.float32) + 1)
 family.apply("type_as", "type_as", lambda x: x.type_as(x) + 1)

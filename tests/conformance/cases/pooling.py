@@ -108,6 +108,21 @@ family.add(
     "AvgPool3d",
     lambda: Body(lambda m, x: m.pool(x.unflatten(1, (2, 4))), pool=nn.AvgPool3d(2)),
 )
+family.add(
+    "adaptive_3d",
+    "AdaptiveAvgPool3d",
+    lambda: Body(lambda m, x: m.pool(x.unflatten(1, (2, 4))), pool=nn.AdaptiveAvgPool3d((2, 4, 1))),
+)
+family.add(
+    "lp_1d",
+    "LPPool1d",
+    lambda: Body(lambda m, x: m.pool(x.flatten(2)), pool=nn.LPPool1d(2, 4)),
+)
+family.add(
+    "lp_3d",
+    "LPPool3d",
+    lambda: Body(lambda m, x: m.pool(x.unflatten(1, (2, 4))), pool=nn.LPPool3d(2, 2)),
+)
 family.layer("lp", "LPPool2d", lambda: nn.LPPool2d(2, 2))
 family.layer(
     "fractional",

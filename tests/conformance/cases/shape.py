@@ -59,7 +59,7 @@ for _name, _operations, _compute in (
     ("cat_negative", "cat", lambda x: torch.cat([x, x[..., :3]], -1)),
     ("cat_three", "cat", lambda x: torch.cat([x, torch.sigmoid(x), F.relu6(x)], 1)),
     ("cat_of_one", "cat", lambda x: torch.cat([x], 1)),
-    ("concat", "concat", lambda x: torch.concat([x, x + 1], 1)),
+    ("concat", "concat Concat", lambda x: torch.concat([x, x + 1], 1)),
     ("stack", "stack", lambda x: torch.stack([x, 2 * x], 1)),
     ("stack_last", "stack", lambda x: torch.stack((x, x), -1)),
     ("hstack", "hstack", lambda x: torch.hstack([x, x])),
@@ -180,6 +180,18 @@ family.add(
 )
 family.add("coordinates", "cat buffer", lambda: _coordinates())
 family.add("shuffle_of_relu", "view transpose ReLU", lambda: Body(lambda m, x: F.relu(_shuffle(x))))
+family.add(
+    "argmin",
+    "argmin",
+    lambda: Body(lambda m, x: x.argmin(1).float()),
+    places=("end",),
+    refused="(?i)argmin",
+)
+family.add(
+    "embedding",
+    "Embedding arange add",
+    lambda: Body(lambda m, x: x + m.places(torch.arange(8)), places=nn.Embedding(8, 8)),
+)
 family.add(
     "argmax",
     "argmax",
