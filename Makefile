@@ -3,13 +3,18 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test conformance lint clean
 
 demo: $(VENV)/installed
 	$(BIN)/bitladder run
 
 test: $(VENV)/installed-test
 	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $${PYTEST_WORKERS:-auto}
+
+conformance: $(VENV)/installed-test
+	$(BIN)/python scripts/run_conformance.py
+	$(BIN)/python scripts/run_random_networks.py --count 2000
+	$(BIN)/python scripts/make_operator_table.py
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
