@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from integer_graphs import DOMAIN, Graph, both
 
@@ -92,26 +92,30 @@ def _convolution(g):
     return g.output(y, 60)
 
 
+def _perhaps_on_a_grid(g, y):
+    return y if g.random.random() < 0.5 else g.output(y, 60)
+
+
 def _linear(g):
     x = g.op("Reshape", g.given(), g.const([-1, int(np.prod(g.shape[1:]))]))
     given, out, turned = int(np.prod(g.shape[1:])), int(g.random.integers(1, 70)), g.one_of(0, 1)
     w = g.weight((out, given) if turned else (given, out), g.one_of(None, 1 - turned))
     bias = g.one_of((), (g.bias(w, out, g.one_of(20000, 2**31 - 1)),))
     y = g.op("Gemm", x, w, *bias, transB=turned, alpha=g.one_of(1.0, 0.3))
-    return g.one_of(y, g.output(y, 60))
+    return _perhaps_on_a_grid(g, y)
 
 
 def _matrices(g):
     x, turned = g.given(), g.op("Transpose", "image", perm=[0, 1, 3, 2])
-    y = g.op("MatMul", x, g.given(turned))
-    return g.one_of(y, g.output(y, 60))
+    return _perhaps_on_a_grid(g, g.op("MatMul", x, g.given(turned)))
 
 
 def _matrix(g):
     out = int(g.random.integers(1, 70))
     y = g.op("MatMul", g.given(), g.weight((g.shape[-1], out), g.one_of(None, 1)))
-    y = g.one_of(y, g.op("Add", y, g.numbers(out)))
-    return g.one_of(y, g.output(y, 60))
+    if g.random.random() < 0.5:
+        y = g.op("Add", y, g.numbers(out))
+    return _perhaps_on_a_grid(g, y)
 
 
 def _dynamic(g):
@@ -168,49 +172,65 @@ def _fused(g):
 
 LARGE = (6, 33, 9, 8)
 KERNELS = {  # how it is written, shapes of the input, what then runs at 8 bit
-    "add": (_pair("Add"), SHAPES, "QLinearAdd"),
-    "argmax": (_place, SHAPES[:2], None),
-    "average": (_average, [*SHAPES[:3], (3, 5, 40), (2, 3, 6, 7, 5)], "QLinearAveragePool"),
-    "blocked": (_blocked, [(3, 32, 9, 9), (2, 16, 17, 15)], "ReorderInput"),
+    "add": (_pair("Add"), SHAPES, {"QLinearAdd"}),
+    "argmax": (_place, SHAPES[:2], {"ArgMax", "ArgMin"}),
+    "average": (_average, [*SHAPES[:3], (3, 5, 40), (2, 3, 6, 7, 5)], {"QLinearAveragePool"}),
+    "blocked": (_blocked, [(3, 32, 9, 9), (2, 16, 17, 15)], {"ReorderInput", "ReorderOutput"}),
     "concatenate": (
-        lambda g: g.output(g.op("Concat", g.given(), g.given(g.op("Neg", "image")), axis=_axis(g)), 8),
-        SHAPES, "QLinearConcat"),
-    "convolution": (_convolution, [*SHAPES[:3], LARGE, (3, 5, 40), (2, 3, 6, 7, 5)], "QLinearConv"),
-    "dynamic": (_dynamic, SHAPES[:2], "DynamicQuantizeMatMul"),
-    "fused": (_fused, [(3, 6, 8, 16), (2, 3, 5, 33)], "LayerNormalization"),
+        lambda g: g.output(
+            g.op("Concat", g.given(), g.given(g.op("Neg", "image")), axis=_axis(g)), 8),
+        SHAPES, {"QLinearConcat"}),
+    "convolution": (
+        _convolution, [*SHAPES[:3], LARGE, (3, 5, 40), (2, 3, 6, 7, 5)], {"QLinearConv"}),
+    "dynamic": (_dynamic, SHAPES[:2], {"DynamicQuantizeMatMul"}),
+    "fused": (_fused, [(3, 6, 8, 16), (2, 3, 5, 33)],
+              {"BiasGelu", "LayerNormalization", "QuickGelu", "FusedGemm"}),
     "global_average": (
         lambda g: g.output(g.op("GlobalAveragePool", g.given()), 2),
-        [(3, 5, 40), *SHAPES[:3], (2, 3, 6, 7, 5)], "QLinearGlobalAveragePool"),
+        [(3, 5, 40), *SHAPES[:3], (2, 3, 6, 7, 5)], {"QLinearGlobalAveragePool"}),
     "leaky_relu": (
         lambda g: g.output(g.op("LeakyRelu", g.given(), alpha=float(g.random.uniform(0, 1))), 5),
-        SHAPES[:2], "QLinearLeakyRelu"),
-    "linear": (_linear, [*SHAPES[:2], (9, 1, 1, 5)], None),
-    "matrices": (_matrices, [(4, 2, 33, 31), (3, 1, 7, 130)], None),
-    "matrix": (_matrix, [(4, 2, 33, 31), (3, 1, 7, 130)], None),
-    "maximum": (_maximum, [(2, 4, 9, 9), (2, 16, 9, 9), (3, 5, 40), (2, 3, 6, 7, 6)], None),
-    "multiply": (_pair("Mul"), SHAPES, "QLinearMul"),
-    "no_numbers": (_no_numbers, SHAPES[:1], "Log"),
+        SHAPES[:2], {"QLinearLeakyRelu"}),
+    "linear": (_linear, [*SHAPES[:2], (9, 1, 1, 5)], {"QGemm"}),
+    "matrices": (_matrices, [(4, 2, 33, 31), (3, 1, 7, 130)],
+                 {"QLinearMatMul", "MatMulIntegerToFloat"}),
+    "matrix": (_matrix, [(4, 2, 33, 31), (3, 1, 7, 130)],
+               {"QLinearMatMul", "MatMulIntegerToFloat"}),
+    "maximum": (_maximum, [(2, 4, 9, 9), (2, 16, 9, 9), (3, 5, 40), (2, 3, 6, 7, 6)],
+                {"MaxPool", "NhwcMaxPool"}),
+    "multiply": (_pair("Mul"), SHAPES, {"QLinearMul"}),
+    "no_numbers": (_no_numbers, SHAPES[:1], {"Log"}),
     "sigmoid": (
         lambda g: g.output(g.op("Sigmoid", g.given(width=16)), 255 / 256, 0),
-        SHAPES[:2], "QLinearSigmoid"),
-    "softmax": (_softmax, SHAPES, "QLinearSoftmax"),
-    "where": (_where, SHAPES[:2], "QLinearWhere"),
+        SHAPES[:2], {"QLinearSigmoid"}),
+    "softmax": (_softmax, SHAPES, {"QLinearSoftmax"}),
+    "where": (_where, SHAPES[:2], {"QLinearWhere"}),
 }  # fmt: skip
+
+
+def _compare(name, dtype, place, seed, path):
+    """Hold that nothing differs; what the runtime executed."""
+    write, shapes, _ = KERNELS[name]
+    g = Graph(shapes[place % len(shapes)], dtype, seed)
+    output = write(g)
+    images = g.random.normal(0, 1.2, g.shape).astype(np.float32)
+    theirs, ours, executed = both(g, output, path, images)
+    np.testing.assert_array_equal(ours, theirs)
+    return executed
 
 
 @pytest.mark.parametrize("name", KERNELS)
 @settings(max_examples=16)
 @given(dtype=st.sampled_from(WIDTHS), place=st.integers(0, 5), seed=st.integers(0, 2**32 - 1))
-@example(dtype=np.uint8, place=0, seed=0)
 def test_every_kernel_is_identical(tmp_path_factory, name, dtype, place, seed):
-    write, shapes, runs = KERNELS[name]
-    g = Graph(shapes[place % len(shapes)], dtype, seed)
-    output = write(g)
-    images = g.random.normal(0, 1.2, g.shape).astype(np.float32)
-    path = tmp_path_factory.mktemp("kernel") / "m.onnx"
-    theirs, ours, executed = both(g, output, path, images)
-    assert runs is None or np.dtype(dtype).itemsize > 1 or runs in executed
-    np.testing.assert_array_equal(ours, theirs)
+    _compare(name, dtype, place, seed, tmp_path_factory.mktemp("kernel") / "m.onnx")
+
+
+@pytest.mark.parametrize("name", [name for name, (_, _, runs) in KERNELS.items() if runs])
+def test_the_kernel_is_what_runs(name, tmp_path):
+    path = tmp_path / "m.onnx"
+    executed = set().union(*(_compare(name, np.uint8, seed, seed, path) for seed in range(12)))
+    assert KERNELS[name][2] <= executed
 
 
 def _i64(g, *values):
@@ -223,7 +243,8 @@ MOVEMENT = {
     "expand": lambda g, x: g.op("Expand", x, _i64(g, 2, 1, 1, 1, 1)),
     "flatten": lambda g, x: g.op("Flatten", x, axis=-1),
     "gather": lambda g, x: g.op("Gather", x, g.const([[0, -1], [2, 1]]), axis=2),
-    "gather_elements": lambda g, x: g.op("GatherElements", x, g.const([[[[0, 1, -1]]]] * 3), axis=3),
+    "gather_elements": lambda g, x: g.op("GatherElements", x, g.const([[[[0, 1, -1]]]] * 3),
+                                         axis=3),
     "maximum": lambda g, x: g.op("ReduceMax", x, _i64(g, 2)),
     "minimum": lambda g, x: g.op("ReduceMin", x, _i64(g, -1), keepdims=0),
     "nearest": lambda g, x: g.op("Resize", x, "", g.const(np.float32([1, 1, 2.5, 1.7]))),
@@ -238,7 +259,8 @@ MOVEMENT = {
     "space_to_depth": lambda g, x: g.op("SpaceToDepth", x, blocksize=2),
     "split": lambda g, x: g.op("Split", x, _i64(g, 1, 3), outputs=2, axis=1)[1],
     "split_evenly": lambda g, x: g.op("Split", x, outputs=3, num_outputs=3, axis=3)[2],
-    "squeeze": lambda g, x: g.op("Squeeze", g.again(g.op("Slice", x, _i64(g, 1), _i64(g, 2), _i64(g, 1)))),
+    "squeeze": lambda g, x: g.op("Squeeze", g.again(
+        g.op("Slice", x, _i64(g, 1), _i64(g, 2), _i64(g, 1)))),
     "tile": lambda g, x: g.op("Tile", x, _i64(g, 1, 2, 1, 3)),
     "transpose": lambda g, x: g.op("Transpose", x),
     "unsqueeze": lambda g, x: g.op("Unsqueeze", x, _i64(g, 0, -1)),

@@ -160,7 +160,8 @@ def _exponentials(scale: float, count: int) -> Array:
     """``exp((i - 255) scale)``, times the largest number whose sum does not overflow."""
     room = np.float32(math.log(float(np.finfo(np.float32).max / np.float32(count))))
     shift = max(0.0, float(room) - _HEADROOM) / scale
-    return np.exp((np.arange(256) - 255.0 + shift) * scale).astype(np.float32)
+    powers: Array = np.exp((np.arange(256) - 255.0 + shift) * scale)
+    return powers.astype(np.float32)
 
 
 def _where(node: Node, given: Given) -> Array:

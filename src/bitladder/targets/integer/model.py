@@ -14,12 +14,12 @@ from onnx import TensorProto, numpy_helper
 from bitladder.targets.integer.elementwise import ELEMENTWISE, QUANTIZERS
 from bitladder.targets.integer.layers import LAYERS, multiply_dynamic
 from bitladder.targets.integer.movement import MOVEMENT
-from bitladder.targets.integer.node import INTEGERS, Array, Kernel, Node
+from bitladder.targets.integer.node import INTEGERS, Array, Given, Kernel, Node
 from bitladder.targets.integer.pooling import POOLING
 from bitladder.targets.integer.runtime import RuntimeNode
 
 _KERNELS = LAYERS | ELEMENTWISE | POOLING
-_FLOAT, _INT64 = TensorProto.FLOAT, TensorProto.INT64
+_FLOAT, _INT64, _UINT8 = map(int, (TensorProto.FLOAT, TensorProto.INT64, TensorProto.UINT8))
 _FIXED = {-1: _FLOAT, -2: _INT64}
 _PACKED = {"MatMulNBits"}  # float layers whose weights alone are integers
 # Movement whose settings were attributes before this opset, and are inputs since.
@@ -47,7 +47,11 @@ class IntegerModel:
         self.steps: list[tuple[Node, Kernel]] = []
         for proto in graph.node:
             node = Node(proto, self.constants)
-            self.steps.append((node, _kernel(node, types, tensors, opset)))
+            kernel = _kernel(node, types, tensors, opset)
+            if node.inputs and all(fixed is not None for fixed in node.fixed):
+                self.constants.update(_run(node, kernel, node.fixed))
+            else:
+                self.steps.append((node, kernel))
         self.input, self.output = graph.input[0].name, graph.output[0].name
         self.last_use = {name: node for node, _ in self.steps for name in node.inputs}
 
@@ -57,14 +61,20 @@ class IntegerModel:
         values: dict[str, Any] = {self.input: np.ascontiguousarray(images)}
         for node, kernel in self.steps:
             given = [values.get(name, self.constants.get(name)) for name in node.inputs]
-            results = kernel(node, given)
-            results = results if isinstance(results, tuple) else (np.asarray(results),)
-            values.update(zip(node.outputs, results, strict=False))
+            values.update(_run(node, kernel, given))
             for name in node.inputs:
                 if self.last_use.get(name) is node and name != self.output:
                     values.pop(name, None)
-        logits: NDArray[np.float32] = np.ascontiguousarray(values[self.output])
+        found = values.get(self.output, self.constants.get(self.output))
+        logits: NDArray[np.float32] = np.ascontiguousarray(found)
         return logits
+
+
+def _run(node: Node, kernel: Kernel, given: Given) -> dict[str, Any]:
+    """A node's results by name."""
+    results = kernel(node, given)
+    results = results if isinstance(results, tuple) else (np.asarray(results),)
+    return dict(zip(node.outputs, results, strict=False))
 
 
 def _kernel(
@@ -110,7 +120,7 @@ def _made_by_quantizer(node: Node, types: Mapping[str, int]) -> int:
         return _FLOAT
     if len(node.inputs) > 2 and node.inputs[2]:
         return types[node.inputs[2]]
-    return int(node.get("output_dtype", 0)) or TensorProto.UINT8
+    return int(node.get("output_dtype", 0)) or _UINT8
 
 
 def _made_by_kernel(node: Node, types: Mapping[str, int], place: int) -> int:

@@ -88,7 +88,8 @@ def _tile(node: Node, given: Given) -> Array:
 
 def _gather(node: Node, given: Given) -> Array:
     x: Array = given[0]
-    return x.take(given[1], node.get("axis", 0))
+    taken: Array = x.take(given[1], node.get("axis", 0))
+    return taken
 
 
 def _gather_elements(node: Node, given: Given) -> Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -100,7 +101,7 @@ def _pool_average(node: Node, given: Given) -> Array:
     windows = _Windows(node, x.shape[2:])
     total = _sum(windows.parts(real, 0))
     if node.get("count_include_pad", 0):
-        count = np.float32(np.prod(windows.shape))
+        count: Any = np.float32(np.prod(windows.shape))
     else:
         count = _sum(windows.parts(np.ones_like(real[:1, :1]), 0))
     values = total / count / number(y_scale) + np.float32(y_zero.reshape(()))

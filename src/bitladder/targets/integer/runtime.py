@@ -48,7 +48,10 @@ class RuntimeNode:
         graph = helper.make_graph(
             [node.proto],
             "node",
-            [helper.make_tensor_value_info(name, types[name], None) for name in self._given],
+            [
+                helper.make_tensor_value_info(name, types[name], _shape(node.fixed[place]))
+                for name, place in self._given.items()
+            ],
             [onnx.ValueInfoProto(name=name) for name in outputs],
             [tensors[name] for name in names if name in tensors],
         )
@@ -81,6 +84,11 @@ class RuntimeNode:
         for place, value in zip(self._places, made, strict=True):
             results[place] = value
         return tuple(results)
+
+
+def _shape(fixed: Array | None) -> tuple[int, ...] | None:
+    """Of what follows from constants alone: without it some nodes are refused."""
+    return None if fixed is None else fixed.shape
 
 
 def _type(node: Node, name: str) -> int:
