@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def test_the_gpu_benchmark_runs_on_the_cpu(tmp_path, monkeypatch, capsys):
         "files made on the CPU and on the device",
     }
     assert len({row["what"] for row in times}) == 6
-    assert all(float(row["bitladder"]) > 0 for row in times)
+    assert all(math.isfinite(float(row["bitladder"])) for row in times), times
     assert "no GPU" in json.loads((tmp_path / "environment.json").read_text())["device"]
     assert all(row["what"] in printed for row in (*values, *times))
 
