@@ -44,7 +44,7 @@ from bitladder.options import Adaround, Calibrate, Precision, TrainOptions
 from bitladder.pipeline.environment import describe_environment
 from bitladder.simulation.aimet import aimet
 
-_CALLS = 10  # of a step between two readings of a GPU's clock
+_CALLS = 5  # of a step between two readings of a GPU's clock
 _BITS = (8, 4)
 
 
@@ -55,8 +55,8 @@ class Sizes:
     steps: tuple[tuple[int, int], ...] = ((256, 32), (64, 224))
     images: int = 1000
     batch: int = 250
-    iterations: int = 40
-    fit: int = 40
+    iterations: int = 10
+    fit: int = 30
 
 
 _QUICK = Sizes(steps=((4, 32),), images=8, batch=4, iterations=2, fit=2)
@@ -92,7 +92,7 @@ def times(device: str, name: str, sizes: Sizes, rounds: int) -> Iterator[Time]:
         ("evaluation, simulated / float", lambda: _evaluation(device, name, sizes, rounds)),
         ("calibration / float forward", lambda: _calibration(device, name, sizes)),
         ("AdaRound", lambda: _adaround(device, name, sizes)),
-        ("finetune / train, the whole loop", lambda: _fit(device, name, sizes)),
+        ("finetune step / train step, the whole loop", lambda: _fit(device, name, sizes)),
     ]
     for what, part in parts:
         try:
@@ -196,7 +196,7 @@ def _adaround(device: str, name: str, sizes: Sizes) -> Iterator[Time]:
 
 
 def _fit(device: str, name: str, sizes: Sizes) -> Iterator[Time]:
-    """Images a second of the training loop itself; the simulated network trains in float32."""
+    """A step of the training loop itself; the simulated network trains in float32."""
     size, resolution = sizes.steps[0]
     images, labels = batch(size * sizes.fit, resolution)
     split = TensorSplit((255 * images).byte(), labels)

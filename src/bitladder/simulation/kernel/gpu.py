@@ -1,7 +1,7 @@
 """The kernel on a GPU: Triton's launches of what ``triton_kernels.py`` computes.
 
-One launch forward and two backward, of which the second adds up what the first has summed in
-parts, in an order that never changes.
+One launch forward and one backward; where a range has many values, a second one adds up what the
+first has summed in parts, in an order that never changes.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ threads."""
 
 _BLOCK = 1024  # values that one block of threads has at a time
 _PARTS = 512  # of a channel, at most: that many sums a block adds up
+_WHOLE = 8  # blocks of values, one after the other, that cost less than a second launch
 _WIDE = 1 << 30  # from here on, 32 bits may not count the values
 
 
@@ -52,16 +53,18 @@ def differentiate(
     grid = list(map(float, grid))
     count = x.numel()
     length = count // channels
-    parts = min(_PARTS, -(-length // _BLOCK))
-    turns = -(-length // (parts * _BLOCK))
+    blocks = -(-length // _BLOCK)
+    parts = 1 if blocks <= _WHOLE else min(_PARTS, blocks)
+    turns = -(-blocks // parts)
     dx, dlow, dhigh = torch.empty_like(x), torch.empty_like(low), torch.empty_like(high)
-    sums = torch.empty(channels * parts * 2, device=x.device)
+    sums = dlow if parts == 1 else torch.empty(channels * parts * 2, device=x.device)
     with torch.cuda.device_of(x):  # type: ignore[no-untyped-call]
         triton_kernels.backward[(channels, parts)](
-            x, dy, dx, low, high, sums, length, channels, inner, parts, turns, *grid,
-            WIDE=count > _WIDE, BLOCK=_BLOCK,
+            x, dy, dx, low, high, sums, dlow, dhigh, length, channels, inner, parts, turns, *grid,
+            WHOLE=parts == 1, WIDE=count > _WIDE, BLOCK=_BLOCK,
         )  # fmt: skip
-        triton_kernels.bounds[(channels,)](
-            sums, low, high, dlow, dhigh, parts, *grid[:4], BLOCK=_PARTS
-        )  # fmt: skip
+        if parts > 1:
+            triton_kernels.bounds[(channels,)](
+                sums, low, high, dlow, dhigh, parts, *grid[:4], BLOCK=_PARTS
+            )
     return dx, dlow, dhigh

@@ -162,6 +162,21 @@ def _fused_type() -> Any:
                     self.__dict__["forward"] = watch
                 yield
 
+        def get_scale(self, dtype: torch.dtype | None = None) -> Tensor | None:
+            """AIMET's, divided on a GPU too: PyTorch multiplies there by a number's inverse.
+
+            The grid that a file gets would otherwise be another one, by the last bit.
+            """
+            low, high = self._parameters.get("min"), self._parameters.get("max")
+            if low is None or high is None or not low.is_cuda or not self.is_initialized():
+                own: Tensor | None = super().get_scale(dtype)
+                return own
+            steps = self.qmax - self.qmin
+            kind = dtype or torch.float32
+            low, high = low.to(kind), high.to(kind)
+            scale: Tensor = (high - low) / torch.full_like(low, steps)
+            return scale.abs().clamp(min=minimum_scale(steps))
+
         def is_initialized(self) -> bool:
             """AIMET's answer, without its walk over submodules."""
             return all(

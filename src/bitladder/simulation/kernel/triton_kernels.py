@@ -65,12 +65,27 @@ def forward(
     tl.store(y_at + place, (q + offset) * scale, mask=inside)
 
 
+@triton.jit
+def _store_bounds(
+    by_scale, by_offset, dlow_at, dhigh_at,
+    low, high, scale, scale_moves, offset_moves, qmin, qmax,
+):  # fmt: skip
+    """Gradients of both ends of a range from those of its scale and, times the scale, offset."""
+    moved = tl.where(offset_moves, by_offset, 0.0)
+    by = tl.where(scale_moves, by_scale - moved * low / scale, 0.0)
+    sign = tl.where(high > low, 1.0, tl.where(high < low, -1.0, 0.0))
+    by = sign * by / (qmax - qmin)
+    tl.store(dlow_at, moved - by)
+    tl.store(dhigh_at, by)
+
+
 @triton.jit(do_not_specialize=["channels", "parts", "turns"])
 def backward(
-    x_at, dy_at, dx_at, low_at, high_at, sums_at, length, channels, inner, parts, turns,
-    qmin, qmax, symmetric, minimum, floor, ceiling, WIDE: tl.constexpr, BLOCK: tl.constexpr,
+    x_at, dy_at, dx_at, low_at, high_at, sums_at, dlow_at, dhigh_at,
+    length, channels, inner, parts, turns, qmin, qmax, symmetric, minimum, floor, ceiling,
+    WHOLE: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Gradients of x, and for each channel and part the sums that those of its bounds are of.
+    """Gradients of x, and those of a channel's bounds, or the sums of a part of it.
 
     ``length`` counts the values of a channel, whose pieces of ``inner`` lie apart.
     """
@@ -78,7 +93,7 @@ def backward(
     if WIDE:
         channel, part = channel.to(tl.int64), part.to(tl.int64)
     low, high = tl.load(low_at + channel), tl.load(high_at + channel)
-    scale, offset, _, _ = _grid(low, high, qmin, qmax, symmetric, minimum)
+    scale, offset, scale_moves, offset_moves = _grid(low, high, qmin, qmax, symmetric, minimum)
     by_scale = tl.full((BLOCK,), 0.0, tl.float32)
     by_offset = tl.full((BLOCK,), 0.0, tl.float32)
     for turn in range(turns):
@@ -97,9 +112,16 @@ def backward(
         tl.store(dx_at + place, dx, mask=inside)
         by_scale += dy * tl.where(q == kept, rounded - u, kept + offset)
         by_offset += dy - through
-    at = sums_at + (channel * parts + part) * 2
-    tl.store(at, tl.reduce(by_scale, 0, _add))
-    tl.store(at + 1, tl.reduce(by_offset, 0, _add))
+    of_scale, of_offset = tl.reduce(by_scale, 0, _add), tl.reduce(by_offset, 0, _add)
+    if WHOLE:
+        _store_bounds(
+            of_scale, of_offset, dlow_at + channel, dhigh_at + channel,
+            low, high, scale, scale_moves, offset_moves, qmin, qmax,
+        )  # fmt: skip
+    else:
+        at = sums_at + (channel * parts + part) * 2
+        tl.store(at, of_scale)
+        tl.store(at + 1, of_offset)
 
 
 @triton.jit(do_not_specialize=["parts"])
@@ -115,9 +137,7 @@ def bounds(
     at = sums_at + (channel * parts + part) * 2
     by_scale = tl.reduce(tl.load(at, mask=part < parts, other=0.0), 0, _add)
     by_offset = tl.reduce(tl.load(at + 1, mask=part < parts, other=0.0), 0, _add)
-    moved = tl.where(offset_moves, by_offset, 0.0)  # times the scale, over the scale
-    by = tl.where(scale_moves, by_scale - moved * low / scale, 0.0)
-    sign = tl.where(high > low, 1.0, tl.where(high < low, -1.0, 0.0))
-    by = sign * by / (qmax - qmin)
-    tl.store(dlow_at + channel, moved - by)
-    tl.store(dhigh_at + channel, by)
+    _store_bounds(
+        by_scale, by_offset, dlow_at + channel, dhigh_at + channel,
+        low, high, scale, scale_moves, offset_moves, qmin, qmax,
+    )  # fmt: skip
