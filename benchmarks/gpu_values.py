@@ -102,13 +102,16 @@ def _fake_quantize(device: str, size: tuple[int, int, int, int]) -> Iterator[Che
     Half of the values lie in the middle between two integers of the grid or an ulp beside it.
     """
     generator = torch.Generator().manual_seed(0)
-    for bits, channels in itertools.product((2, 4, 8, 16), (False, True)):
-        shape = (size[0], 1, 1, 1) if channels else ()
+    small = (size[0], size[1], 3, 3)  # as weights are
+    layouts = (("one range, ReLU6", size), ("a range a channel", size), ("small channels", small))
+    for bits, (layout, dimensions) in itertools.product((2, 4, 8, 16), layouts):
+        channels = layout != layouts[0][0]
+        shape = (dimensions[0], 1, 1, 1) if channels else ()
         low, high = (torch.rand(shape, generator=generator) + 0.5 for _ in range(2))
-        x, weight = (torch.randn(size, generator=generator) for _ in range(2))
+        x, weight = (torch.randn(dimensions, generator=generator) for _ in range(2))
         x = _with_ties(x, low, high, bits).contiguous(memory_format=torch.channels_last)
         given = (low, high, bits, channels)
-        case = f"w{bits}, a range a channel" if channels else f"a{bits}, one range, ReLU6"
+        case = f"{bits} bit, {layout}"
         clip = (-math.inf, math.inf) if channels else (0.0, 6.0)
         wanted = _run(_quantizer(*given, "cpu"), x, weight, clip)
         found = _run(_quantizer(*given, device), x.to(device), weight.to(device), clip)
@@ -257,7 +260,7 @@ def _images(count: int) -> Tensor:
 
 def _simulated(name: str, device: str, method: str) -> simulation.SimulatedModel:
     options = Calibrate(method=method)  # type: ignore[arg-type]
-    model = fold_batch_norm(simulation.prepare(network(name)).to(device))[0]
+    model = fold_batch_norm(simulation.prepare(network(name)))[0].to(device)  # the same weights
     shape = (_SHAPE[1], _SHAPE[2], _SHAPE[3])
     return simulation.SimulatedModel(model, Precision(8, 8), shape=shape, options=options).eval()
 

@@ -60,18 +60,15 @@ def _on_a_gpu():
     yield "cuda"
 
 
-WAYS = pytest.mark.parametrize(
-    "way",
-    [
-        pytest.param(_in_cpp, id="C++"),
-        pytest.param(_interpreted, id="Triton"),
-        pytest.param(
-            _on_a_gpu,
-            id="GPU",
-            marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU"),
-        ),
-    ],
+_CPP = pytest.param(_in_cpp, id="C++")
+_TRITON = pytest.param(_interpreted, id="Triton")
+_GPU = pytest.param(
+    _on_a_gpu,
+    id="GPU",
+    marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU"),
 )
+WAYS = pytest.mark.parametrize("way", [_CPP, _TRITON, _GPU])
+FAST_WAYS = pytest.mark.parametrize("way", [_CPP, _GPU])  # of many examples; interpreting is slow
 
 
 def _pair(shape, bits, symmetric, low, high):
@@ -111,8 +108,8 @@ def _compare(ours, theirs, x, device):
 SHAPES = [(1,), (17,), (3, 5), (4, 6, 5, 5), (50, 7, 4, 4)]
 
 
-@WAYS
-@settings(max_examples=40)
+@FAST_WAYS
+@settings(max_examples=60)
 @given(
     shape=st.sampled_from(SHAPES),
     bits=st.sampled_from([2, 3, 4, 6, 8, 16]),
@@ -127,7 +124,7 @@ def test_per_tensor_it_is_aimets(way, shape, bits, symmetric, low, high, seed):
         _compare(*_pair((), bits, symmetric, low, high), x, device)
 
 
-@WAYS
+@FAST_WAYS
 @settings(max_examples=40)
 @given(
     bits=st.sampled_from([2, 4, 8]),
@@ -152,7 +149,7 @@ def test_per_channel_it_is_aimets(way, bits, symmetric, axis, last, seed):
         _compare(ours, theirs, x, device)
 
 
-@WAYS
+@FAST_WAYS
 @settings(max_examples=40)
 @given(
     shape=st.sampled_from(SHAPES),
@@ -219,6 +216,22 @@ def test_at_the_end_of_its_way_the_offset_gets_the_gradient_of_what_it_clips():
     _, _, low, high = _run(ours, torch.tensor([3.0, 5.0]), torch.tensor([0.5, 0.25]))
     assert float(low) == pytest.approx(0.0, abs=1e-6)
     assert float(high) == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize("bits", [2, 8])
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_interpreted_it_is_aimets(bits, symmetric):
+    generator = torch.Generator().manual_seed(bits)
+    for shape, axis in (((), None), ((4, 1, 1, 1), 0), ((1, 6, 1, 1), 1)):
+        x = torch.randn(4, 6, 3, 3, generator=generator)
+        if axis != 1:
+            x = x.contiguous(memory_format=torch.channels_last)
+        ours, theirs = _pair(shape, bits, symmetric, -1.0, 1.0)
+        low, high = (torch.rand(shape, generator=generator) + 0.1 for _ in range(2))
+        for quantizer in (ours, theirs):
+            quantizer.set_range(-low, high)
+        with _interpreted() as device:
+            _compare(ours, theirs, x, device)
 
 
 @WAYS
