@@ -102,7 +102,7 @@ def with_aimet(model: nn.Module, bits: int, images: Tensor) -> nn.Module:
     """The network as AIMET simulates it on its own, with ranges from the first images."""
     sim = aimet("quantsim").QuantizationSimModel(
         simulation.prepare(model),
-        torch.zeros(1, *images.shape[1:]),
+        torch.zeros(1, *images.shape[1:], device=images.device),
         default_param_bw=bits,
         default_output_bw=bits,
         in_place=True,
@@ -150,17 +150,22 @@ def alone(function: Callable[..., _Found], *given: object, **environment: str) -
         return pool.apply(function, given)
 
 
-def interleave(functions: Mapping[_Key, Callable[[], object]], rounds: int) -> dict[_Key, float]:
+def interleave(
+    functions: Mapping[_Key, Callable[[], object]],
+    rounds: int,
+    clock: Callable[[], float] = time.thread_time,
+) -> dict[_Key, float]:
     """Smallest seconds of each function, run in turns after one run to warm up.
 
-    Seconds are processor time of this thread: other processes on the machine count little.
+    Seconds are by default processor time of this thread: other processes on the machine count
+    little.
     """
     best = dict.fromkeys(functions, float("inf"))
     for turn in range(rounds + 1):
         for name, function in functions.items():
-            started = time.thread_time()
+            started = clock()
             function()
-            seconds = time.thread_time() - started
+            seconds = clock() - started
             if turn:
                 best[name] = min(best[name], seconds)
     return best

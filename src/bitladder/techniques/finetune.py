@@ -157,4 +157,5 @@ def _training(options: Finetune) -> TrainOptions:
         schedule=options.schedule,
         gradient_clip=options.gradient_clip,
         early_stopping=None,
+        amp="off",  # 16 bits hold neither a fine grid's scale nor all of its values
     )

@@ -41,6 +41,7 @@ def integer_finetune(options: IntegerFinetune, model: nn.Module, context: Contex
         schedule=options.schedule,
         gradient_clip=options.gradient_clip,
         early_stopping=None,
+        amp="off",  # as in finetune
     )
     network = IntegerForward(model, context.integer_logits)
     train(network, training, tuning, context, checkpoint=None)  # as short as to be done again

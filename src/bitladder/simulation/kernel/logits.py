@@ -19,20 +19,20 @@ def cross_entropies(
 
     Args:
         quantizer: per tensor; its range does not count.
-        logits: (N, classes).
+        logits: (N, classes), on any device.
         wanted: shares that sum to one, (N, classes).
         low: lower ends of the ranges, (candidates,).
         high: upper ends.
 
     Returns:
-        Nats in float64, (candidates,); None where the kernel does not run.
+        Nats in float64, (candidates,), on the CPU; None where the kernel does not run.
     """
-    tensors = [tensor.contiguous() for tensor in (logits, wanted, low, high)]
+    tensors = [tensor.cpu().contiguous() for tensor in (logits, wanted, low, high)]
     if (
         not is_accelerated(quantizer)
         or quantizer.zero_point_shift
         or logits.dim() != 2
-        or any(t.dtype != torch.float32 or t.device.type != "cpu" for t in tensors)
+        or any(tensor.dtype != torch.float32 for tensor in tensors)
         or not torch.isfinite(logits).all()
     ):
         return None

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from bitladder.simulation.aimet import aimet
-from bitladder.simulation.kernel import compiled
+from bitladder.simulation.kernel import gpu
 from bitladder.simulation.kernel.build import KernelUnavailableError, library
 from bitladder.simulation.kernel.layout import dense, rows_and_channels
 
@@ -51,7 +51,7 @@ class FakeQuantize(torch.autograd.Function):
         x: Tensor,
         low: Tensor,
         high: Tensor,
-        settings: compiled.Settings,
+        settings: gpu.Settings,
     ) -> Tensor:
         """Values on the grid, in the layout of ``x``."""
         ctx.settings = settings
@@ -66,7 +66,7 @@ class FakeQuantize(torch.autograd.Function):
         if dy.stride() != x.stride():
             dy = torch.empty_like(x).copy_(dy)
         if not _in_cpp(x):
-            return *compiled.differentiate(x, dy, low, high, ctx.settings), None
+            return *gpu.differentiate(x, dy, low, high, ctx.settings), None
         dx, dlow, dhigh = torch.empty_like(x), torch.empty_like(low), torch.empty_like(high)
         tensors = (x, dy, dx, low, high, dlow, dhigh)
         library().fake_quantize_backward(*(tensor.data_ptr() for tensor in tensors), *ctx.settings)
@@ -74,16 +74,16 @@ class FakeQuantize(torch.autograd.Function):
 
 
 def _runs_on(device: str) -> bool:
-    return device == "cpu" or (device == "cuda" and compiled.is_available())
+    return device == "cpu" or (device == "cuda" and gpu.is_available())
 
 
 def _in_cpp(x: Tensor) -> bool:
     return x.device.type == "cpu"
 
 
-def _quantize(x: Tensor, low: Tensor, high: Tensor, settings: compiled.Settings) -> Tensor:
+def _quantize(x: Tensor, low: Tensor, high: Tensor, settings: gpu.Settings) -> Tensor:
     if not _in_cpp(x):
-        return compiled.quantize(x, low, high, settings)
+        return gpu.quantize(x, low, high, settings)
     y = torch.empty_like(x)
     library().fake_quantize_forward(
         x.data_ptr(), y.data_ptr(), low.data_ptr(), high.data_ptr(), *settings
@@ -161,6 +161,21 @@ def _fused_type() -> Any:
                 if passthrough and "forward" in self.__dict__:
                     self.__dict__["forward"] = watch
                 yield
+
+        def get_scale(self, dtype: torch.dtype | None = None) -> Tensor | None:
+            """AIMET's, divided on a GPU too: PyTorch multiplies there by a number's inverse.
+
+            The grid that a file gets would otherwise be another one, by the last bit.
+            """
+            low, high = self._parameters.get("min"), self._parameters.get("max")
+            if low is None or high is None or not low.is_cuda or not self.is_initialized():
+                own: Tensor | None = super().get_scale(dtype)
+                return own
+            steps = self.qmax - self.qmin
+            kind = dtype or torch.float32
+            low, high = low.to(kind), high.to(kind)
+            scale: Tensor = (high - low) / torch.full_like(low, steps)
+            return scale.abs().clamp(min=minimum_scale(steps))
 
         def is_initialized(self) -> bool:
             """AIMET's answer, without its walk over submodules."""

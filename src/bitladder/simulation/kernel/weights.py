@@ -36,11 +36,11 @@ def set_weight_range(quantizer: Any, weight: nn.Parameter) -> bool:
         or quantizer.block_size is not None
         or quantizer.zero_point_shift
         or not (weight.dtype == quantizer.min.dtype == torch.float32)
-        or not (weight.device.type == quantizer.min.device.type == "cpu")
+        or weight.device != quantizer.min.device
         or not weight.numel()
     ):
         return False
-    x = weight.detach().contiguous()
+    x = weight.detach().cpu().contiguous()  # of any device the same range, and soon there
     layout = rows_and_channels(x, quantizer.shape)
     if layout is None or layout[0] != layout[1]:  # a channel in several pieces
         return False
@@ -55,7 +55,7 @@ def set_weight_range(quantizer: Any, weight: nn.Parameter) -> bool:
     found = range_of_channels(quantizer.encoding_analyzer, x, low, high, steps, quantizer.symmetric)
     if found is None:
         return False
-    quantizer.set_range(*found)
+    quantizer.set_range(*(bound.to(weight.device) for bound in found))
     return True
 
 
