@@ -91,7 +91,7 @@ class Ladder:
         if first is None:
             raise DataError("training: the loader gives no batch; give at least one")
         with torch.no_grad():
-            device = next(self.context.reference.parameters()).device
+            device = simulation.device_of(self.context.reference)
             classes = number(self.context.reference(first[0][:1].to(device)))
         validation = None
         if self.validation is not None:

@@ -82,7 +82,7 @@ def quantize(
         integer_logits=targets.integer_logits,
         seed=seed,
     )
-    device = next(context.reference.parameters()).device
+    device = simulation.device_of(context.reference)
     simulation.check(context.reference, context.calibration[:_CHECKED_IMAGES].to(device))
     ladder = Ladder(context, validation)
     quantized = ladder.climb(steps, context.reference, training, log_dir)

@@ -21,7 +21,7 @@ from bitladder.deploy.qdq import QdqWriter
 from bitladder.deploy.writer import FileWriter, observed
 from bitladder.errors import ExportError, unknown
 from bitladder.options import WeightType
-from bitladder.simulation import SimulatedModel
+from bitladder.simulation import SimulatedModel, device_of
 
 INTEGER_BIASES = "integer_biases"
 """Name of the rung that ``Traced.quantize_biases`` makes."""
@@ -134,7 +134,7 @@ class Traced:
 
     @torch.no_grad()
     def _simulate(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        device = next(self.simulated.parameters()).device
+        device = device_of(self.simulated)
         made: NDArray[np.float32] = (
             self.simulated(torch.from_numpy(images).to(device)).cpu().numpy()
         )

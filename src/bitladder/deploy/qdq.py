@@ -148,7 +148,7 @@ class QdqWriter(FileWriter):
         self.pairs.put(name, source, encoding)
 
     def _finish(self, result: Value) -> None:
-        self._last = self._read(result)
+        self._last = self._real(result)
         if self._last == INPUT or self._last in self.graph.tensors:
             self.graph.add("Identity", [self._last], [OUTPUT])
         else:

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import torch
 from torch import fx, nn
 
 from bitladder.deploy.encodings import Encoding, encoding_of
@@ -30,7 +29,7 @@ from bitladder.operators import (
     of_node,
 )
 from bitladder.operators.writing import Input
-from bitladder.simulation import SimulatedModel
+from bitladder.simulation import SimulatedModel, device_of
 
 # Operators that take only the sizes of their results, so that sizes among their arguments may grow.
 _BY_RESULT = {"reshape", "expand", "repeat"}
@@ -353,9 +352,13 @@ class FileWriter:
             self.grids[name] = encoding
         return name if self.graph.is_made(name) else self.graph.tensor(name, values)
 
+    def _real(self, result: Value) -> str:
+        """What a reader of real numbers reads."""
+        return self._read(result) if result.floating else self.one("Cast", [result], to=1)
+
     def _finish(self, result: Value) -> None:
         """Have the network's output under its name."""
-        read = self._read(result)
+        read = self._real(result)
         if read == INPUT or read in self.graph.tensors:
             self.graph.add("Identity", [read], [OUTPUT])
             return
@@ -395,7 +398,7 @@ def observed(simulated: SimulatedModel) -> dict[fx.Node, Observed]:
     Raises:
         ExportError: its shapes do not follow from the number of images.
     """
-    device = next(simulated.parameters(), torch.zeros(0)).device
+    device = device_of(simulated)
     try:
         return observe(simulated.module, simulated.shape, device)
     except CannotWriteError as fault:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,12 @@ from bitladder.operators.record import Emit, Grid, Operator, register
 from bitladder.operators.writing import Call, CannotWriteError, Value, Writer
 
 FAMILY = "elementwise"
+_FLOAT = 1  # ONNX's number of the type
 
 
 def _operand(w: Writer, c: Call, value: Any) -> Any:
     if isinstance(value, Value):
-        return value
+        return _real(w, value)
     if isinstance(value, bool | int | float):
         return w.number(c, float(value))
     raise CannotWriteError(f"an operand of type {type(value).__name__}")
@@ -37,7 +39,12 @@ def _binary(kind: str) -> Emit:
 
 def _float_number(w: Writer, value: Any) -> Any:
     """An operand that no integer kernel reads, so that a number stays float."""
-    return value if isinstance(value, Value) else w.constant(float(value))
+    return _real(w, value) if isinstance(value, Value) else w.constant(float(value))
+
+
+def _real(w: Writer, value: Value) -> Any:
+    """Truth values and whole numbers as real ones."""
+    return value if value.floating else w.one("Cast", [value], to=_FLOAT)
 
 
 def _float_binary(kind: str, **attributes: Any) -> Emit:
@@ -81,7 +88,7 @@ def _remainder(w: Writer, c: Call) -> str:
 
 
 def _where(w: Writer, c: Call) -> str:
-    condition, first, second = (c.args[i] for i in range(3))
+    condition, first, second = (c.get(i, n) for i, n in enumerate(("condition", "input", "other")))
     return w.one("Where", [condition, _float_number(w, first), _float_number(w, second)])
 
 
@@ -108,6 +115,59 @@ def _logical(kind: str) -> Emit:
 def _summed_up(w: Writer, c: Call) -> str:
     axis = int(c.get(1, "dim"))
     return w.one("CumSum", [c.x, w.constant(np.asarray(axis), "int64")])
+
+
+def _product_added(kind: str) -> Emit:
+    """``x + value a b``, or ``x + value a / b``."""
+
+    def emit(w: Writer, c: Call) -> str:
+        first, second = c.get(1, "tensor1"), c.get(2, "tensor2")
+        made = w.one(kind, [_float_number(w, first), _float_number(w, second)])
+        factor = float(c.kwargs.get("value", 1))
+        made = made if factor == 1 else w.one("Mul", [made, w.constant(factor)])
+        return w.one("Add", [c.x, made])
+
+    return emit
+
+
+def _between(w: Writer, c: Call) -> str:
+    """``a + weight (b - a)``."""
+    end, weight = c.get(1, "end"), c.get(2, "weight")
+    step = w.one("Sub", [end, c.x])
+    return w.one("Add", [c.x, w.one("Mul", [_float_number(w, weight), step])])
+
+
+def _hypotenuse(w: Writer, c: Call) -> str:
+    squares = [w.one("Mul", [one, one]) for one in (c.args[0], c.args[1])]
+    return w.one("Sqrt", [w.one("Add", squares)])
+
+
+def _logarithm(base: float) -> Emit:
+    def emit(w: Writer, c: Call) -> str:
+        return w.one("Div", [w.one("Log", [c.x]), w.constant(math.log(base))])
+
+    return emit
+
+
+def _finite(w: Writer, c: Call) -> str:
+    """What is no number becomes one."""
+    most = float(np.finfo(np.float32).max)
+    given = [c.get(i, n) for i, n in ((1, "nan"), (2, "posinf"), (3, "neginf"))]
+    nan, above, below = (
+        usual if one is None else float(one)
+        for one, usual in zip(given, (0.0, most, -most), strict=True)
+    )
+    made = w.one("Where", [w.one("IsNaN", [c.x]), w.constant(nan), c.x])
+    infinite = w.one("IsInf", [made], detect_negative=0)
+    made = w.one("Where", [infinite, w.constant(above), made])
+    infinite = w.one("IsInf", [made], detect_positive=0)
+    return w.one("Where", [infinite, w.constant(below), made])
+
+
+def _float(name: str, emit: Emit, *functions: str) -> Operator:
+    """A function that AIMET has no module for: it runs in float, and its readers round it."""
+    return Operator(name, FAMILY, emit, functions=functions or (name,), grid=Grid.FLOAT,
+                    why="no module stands for it")  # fmt: skip
 
 
 def _one(name: str, kind: str | Emit, *becomes: str, modules: tuple[str, ...] = ()) -> Operator:
@@ -157,6 +217,15 @@ register(
     _one("ElementwiseFloor", "Floor", "floor"),
     _one("ElementwiseUnarySign", "Sign"),
     Operator("sign", FAMILY, _unary("Sign"), functions=("sign", "sgn")),
+    _float("addcmul", _product_added("Mul")),
+    _float("addcdiv", _product_added("Div")),
+    _float("lerp", _between),
+    _float("hypot", _hypotenuse),
+    _float("expm1", lambda w, c: w.one("Sub", [w.one("Exp", [c.x]), w.constant(1.0)])),
+    _float("log1p", lambda w, c: w.one("Log", [w.one("Add", [c.x, w.constant(1.0)])])),
+    _float("log2", _logarithm(2)),
+    _float("log10", _logarithm(10)),
+    _float("nan_to_num", _finite),
     Operator("reciprocal", FAMILY, _unary("Reciprocal"), functions=("reciprocal",)),
     _boolean("greater", _compared("Greater"), "gt", "greater"),
     _boolean("less", _compared("Less"), "lt", "less"),

@@ -48,11 +48,35 @@ def _attention(w: Writer, c: Call) -> str:
     return w.one("MatMul", [w.one("Softmax", [scores], axis=-1), value])
 
 
+def _bilinear(w: Writer, c: Call) -> str:
+    """``x1 W x2 + b`` for each row of an output."""
+    layer: Any = c.module
+    weight = w.parameter(c, "weight")
+    made = w.one("Einsum", [c.args[0], weight, c.args[1]], equation="...i,oij,...j->...o")
+    return made if layer.bias is None else w.one("Add", [made, w.parameter(c, "bias")])
+
+
+def _cosine(w: Writer, c: Call) -> str:
+    """``x y / (max(|x|, eps) max(|y|, eps))`` along one dimension."""
+    first, second = c.get(0, "x1"), c.get(1, "x2")
+    over = w.constant([int(c.get(2, "dim", 1))], "int64")
+    floor = w.constant(float(c.get(3, "eps", 1e-8)))
+    products = w.one("ReduceSum", [w.one("Mul", [first, second]), over], keepdims=0)
+    norms = [
+        w.one("Max", [w.one("ReduceL2", [one, over], keepdims=0), floor]) for one in (first, second)
+    ]
+    return w.one("Div", [products, w.one("Mul", norms)])
+
+
 register(
     Operator("MatMul", FAMILY, _product, modules=("aimet.MatMul", "aimet.Bmm"),
              becomes=("matmul", "bmm", "mm")),
-    Operator("addmm", FAMILY, _added_product, modules=("aimet.Addmm", "aimet.Baddbmm"),
-             becomes=("addmm", "baddbmm")),
+    Operator("addmm", FAMILY, _added_product, modules=("aimet.Addmm",), becomes=("addmm",)),
+    Operator("baddbmm", FAMILY, _added_product, modules=("aimet.Baddbmm",),
+             becomes=("baddbmm",)),
+    Operator("Bilinear", FAMILY, _bilinear, modules=("nn.Bilinear",)),
+    Operator("cosine_similarity", FAMILY, _cosine, functions=("cosine_similarity",),
+             grid=Grid.FLOAT, why="a quotient of sums, which grids between them would spoil"),
     Operator("einsum", FAMILY, _einstein, functions=("einsum",), grid=Grid.FLOAT,
              why="no runtime here has an integer kernel for it"),
     Operator("scaled_dot_product_attention", FAMILY, _attention,

@@ -189,6 +189,42 @@ def _power_average(w: Writer, c: Call) -> str:
     return w.one("Pow", [sums, w.constant(1 / power)])
 
 
+def _windows(w: Writer, c: Call) -> str:
+    """Windows as columns (N, channels x window, windows), each a slice of the padded image."""
+    names = ("kernel_size", "dilation", "padding", "stride")
+    given = _settings(c, names, {"dilation": 1, "padding": 0, "stride": 1})
+    window, dilation, pads, strides = (_many(given[name], 2) for name in names)
+    around = w.constant([0, 0, *pads, 0, 0, *pads], "int64")
+    padded = w.moved(c, c.x, w.one("Pad", [c.x, around], mode="constant"))
+    out = [
+        (size + 2 * p - d * (k - 1) - 1) // s + 1
+        for size, k, d, p, s in zip(c.x.sizes[2:], window, dilation, pads, strides, strict=True)
+    ]
+    parts = []
+    for row in range(window[0]):
+        for column in range(window[1]):
+            starts = [row * dilation[0], column * dilation[1]]
+            ends = [
+                start + (length - 1) * step + 1
+                for start, length, step in zip(starts, out, strides, strict=True)
+            ]
+            cut = [w.constant(v, "int64") for v in (starts, ends, [2, 3], strides)]
+            part = w.moved(c, c.x, w.one("Slice", [padded, *cut]))
+            axis = w.constant([2], "int64")
+            parts.append(w.moved(c, c.x, w.one("Unsqueeze", [part, axis])))
+    stacked = w.moved(c, c.x, w.one("Concat", parts, axis=2))
+    return w.one("Reshape", [stacked, w.constant([-1, *c.result.sizes[1:]], "int64")])
+
+
+def _summed_windows(w: Writer, c: Call) -> str:
+    """Columns back to an image, overlapping windows summed."""
+    names = ("output_size", "kernel_size", "dilation", "padding", "stride")
+    given = _settings(c, names, {"dilation": 1, "padding": 0, "stride": 1})
+    size, window, dilation, pads, strides = (_many(given[name], 2) for name in names)
+    inputs: list[Any] = [c.x, w.constant(size, "int64"), w.constant(window, "int64")]
+    return w.one("Col2Im", inputs, dilations=dilation, pads=pads * 2, strides=strides)
+
+
 _DIMENSIONS = (1, 2, 3)
 register(
     Operator(
@@ -221,6 +257,9 @@ register(
         functions=tuple(f"adaptive_max_pool{n}d" for n in _DIMENSIONS),
         grid=Grid.INPUT,
     ),
+    Operator("Unfold", FAMILY, _windows, modules=("nn.Unfold",), functions=("unfold",),
+             grid=Grid.INPUT),
+    Operator("Fold", FAMILY, _summed_windows, modules=("nn.Fold",), becomes=("fold",)),
     *(
         Operator(f"LPPool{n}d", FAMILY, _power_average, modules=(f"nn.LPPool{n}d",),
                  becomes=(f"lp_pool{n}d",))

@@ -30,6 +30,10 @@ def _reshaped(w: Writer, c: Call) -> str:
 
 
 def _same(w: Writer, c: Call) -> str:
+    if c.x.floating != c.result.floating:
+        if not c.result.floating:
+            raise CannotWriteError("a change of type to whole numbers")
+        return w.one("Cast", [c.x], to=1)
     return w.one("Identity", [c.x])
 
 

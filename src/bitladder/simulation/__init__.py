@@ -10,7 +10,7 @@ from bitladder.simulation.analysis import (
 )
 from bitladder.simulation.plain import copy_of
 from bitladder.simulation.prepare import check, notes_of, prepare
-from bitladder.simulation.quality import agreement, outputs, sqnr
+from bitladder.simulation.quality import agreement, device_of, outputs, sqnr
 from bitladder.simulation.simulated import QuantizerInfo, SimulatedModel
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "agreement",
     "check",
     "copy_of",
+    "device_of",
     "layers",
     "notes_of",
     "outputs",

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bitladder.accuracy import Accuracy
 from bitladder.classes import right
 from bitladder.simulation.isolate import only
-from bitladder.simulation.quality import agreement, decibels, outputs, sqnr
+from bitladder.simulation.quality import agreement, decibels, device_of, outputs, sqnr
 from bitladder.simulation.simulated import SimulatedModel
 
 Kind = Literal["weight", "input", "output"]
@@ -92,7 +92,7 @@ def activations(simulated: SimulatedModel, images: Tensor) -> list[Activation]:
         found.append(Activation(names[id(quantizer)], float(quantizer.get_scale()), values))
 
     with _hooked(simulated, seen):
-        simulated(images.to(next(simulated.parameters()).device))
+        simulated(images.to(device_of(simulated)))
     return found
 
 

@@ -12,7 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize, prune
 
-_HOOKS = ("WeightNorm", "SpectralNorm")
+_HOOKS: dict[str, Any] = {
+    "WeightNorm": torch.nn.utils.remove_weight_norm,
+    "SpectralNorm": torch.nn.utils.remove_spectral_norm,
+}
 
 
 def copy_of(model: nn.Module) -> nn.Module:
@@ -59,9 +62,12 @@ def _free_weights(module: nn.Module) -> int:
             freed += 1
     hook: Any
     for key, hook in list(module._forward_pre_hooks.items()):
-        if isinstance(hook, prune.BasePruningMethod) or type(hook).__name__ in _HOOKS:
+        if isinstance(hook, prune.BasePruningMethod):
             hook.remove(module)
             del module._forward_pre_hooks[key]
+            freed += 1
+        elif type(hook).__name__ in _HOOKS:
+            _HOOKS[type(hook).__name__](module, hook.name)
             freed += 1
     return freed
 

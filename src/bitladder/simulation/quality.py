@@ -38,10 +38,17 @@ def agreement(reference: Tensor, quantized: Tensor) -> float:
     return float(same.double().mean())
 
 
+def device_of(model: torch.nn.Module) -> torch.device:
+    """Where a network is; one without parameters and buffers is on the CPU."""
+    for held in (*model.parameters(), *model.buffers()):
+        return held.device
+    return torch.device("cpu")
+
+
 @torch.no_grad()
 def outputs(model: torch.nn.Module, images: Tensor, batch_size: int = 250) -> Tensor:
     """A network's logits (N, classes) for images (N, C, H, W), on the CPU."""
-    device = next(model.parameters()).device
+    device = device_of(model)
     batches = torch.split(images, batch_size)
     with getattr(model, "weights_held", nullcontext)():
         return torch.cat([model(batch.to(device)).cpu() for batch in batches])

@@ -33,8 +33,9 @@ from bitladder.simulation.placement import (
     place,
     rectified_quantizers,
 )
-from bitladder.simulation.quality import outputs
+from bitladder.simulation.quality import device_of, outputs
 from bitladder.simulation.ranges import set_analyzer, set_logits_range
+from bitladder.simulation.unknown import register_unknown
 
 _AIMET_MIN_BITS = 4  # its constructor refuses fewer; a quantizer itself takes them
 
@@ -169,7 +170,8 @@ def _build(
     model: nn.Module, precision: Precision, shape: tuple[int, int, int], options: Calibrate
 ) -> Any:
     quantsim = aimet("quantsim")
-    device = next(model.parameters()).device
+    device = device_of(model)
+    register_unknown(model)
     try:
         with quiet(), quantsim_config(options) as config:
             sim = quantsim.QuantizationSimModel(
@@ -203,7 +205,7 @@ def _maker(sim: Any, bits: int) -> Callable[[], nn.Module]:
 
     def make() -> nn.Module:
         made: nn.Module = kind(shape=(), bitwidth=bits, symmetric=symmetric)
-        return made.to(next(sim.model.parameters()).device)
+        return made.to(device_of(sim.model))
 
     return make
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from bitladder.options import Adaround
-from bitladder.simulation import SimulatedModel
+from bitladder.simulation import SimulatedModel, device_of
 from bitladder.simulation.aimet import aimet, quiet
 from bitladder.techniques.pairs import Layer, is_own
 from bitladder.techniques.registry import Context, calibration_images, register
@@ -68,7 +68,7 @@ def _rounded(
             quantizers: Any = getattr(layer, place, ())
             for index in range(len(quantizers)):
                 quantizers[index] = None
-    device = next(model.parameters()).device
+    device = device_of(model)
     batches = [batch.to(device) for batch in torch.split(images, options.batch_size)]
     parameters = package.AdaroundParameters(
         batches,

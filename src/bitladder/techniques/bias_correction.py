@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from bitladder.options import BiasCorrection
-from bitladder.simulation import SimulatedModel
+from bitladder.simulation import SimulatedModel, device_of
 from bitladder.techniques.pairs import Layer, Statistics, expected_output, is_own, statistics
 from bitladder.techniques.registry import Context, calibration_images, register
 
@@ -109,7 +109,7 @@ def _empirical(model: SimulatedModel, images: Tensor, *, skip: set[str]) -> int:
     simulated = model.module
     reference = model.sim.get_original_model(simulated)
     assert isinstance(simulated, fx.GraphModule)
-    device = next(simulated.parameters()).device
+    device = device_of(simulated)
     batches = [batch.to(device) for batch in torch.split(images, _BATCH)]
     runs = [_Lockstep(network, batches) for network in (reference, simulated)]
     modules = dict(simulated.named_modules())

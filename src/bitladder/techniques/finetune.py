@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from bitladder.errors import TrainingError
 from bitladder.options import Finetune, TrainOptions
-from bitladder.simulation import SimulatedModel
+from bitladder.simulation import SimulatedModel, device_of
 from bitladder.techniques.pairs import Layer
 from bitladder.techniques.registry import Context, register
 from bitladder.training import Tuning, fit
@@ -66,7 +66,7 @@ def train(
     """
     data = context.training
     assert data is not None
-    device = next(model.parameters()).device
+    device = device_of(model)
     result = fit(
         model,
         data.train,

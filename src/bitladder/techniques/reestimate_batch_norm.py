@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
 from bitladder.errors import QuantizationError
 from bitladder.options import ReestimateBatchNorm
-from bitladder.simulation import SimulatedModel
+from bitladder.simulation import SimulatedModel, device_of
 from bitladder.simulation.aimet import aimet, quiet
 from bitladder.techniques.fold_batch_norm import fold_simulated
 from bitladder.techniques.registry import (
@@ -42,7 +42,7 @@ def reestimate_batch_norm(
         raise QuantizationError(
             "reestimate_batch_norm: one calibration image has no variance; give two or more"
         )
-    device = next(model.parameters()).device
+    device = device_of(model)
     batches = [batch.to(device) for batch in torch.split(images, options.batch_size)]
     if len(batches) > 1 and len(batches[-1]) < options.batch_size:
         batches.pop()  # every batch counts the same

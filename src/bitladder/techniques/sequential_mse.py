@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from bitladder.options import SequentialMse
-from bitladder.simulation import SimulatedModel
+from bitladder.simulation import SimulatedModel, device_of
 from bitladder.simulation.aimet import aimet, quiet
 from bitladder.techniques.registry import Context, calibration_images, register
 
@@ -31,7 +31,7 @@ def sequential_mse(options: SequentialMse, model: nn.Module, context: Context) -
     assert isinstance(model, SimulatedModel)
     images = calibration_images(options, context)
     model.eval()
-    device = next(model.parameters()).device
+    device = device_of(model)
     with quiet(), contextlib.redirect_stderr(io.StringIO()):  # its progress bar
         aimet("seq_mse").apply_seq_mse(
             model.sim,

@@ -62,7 +62,7 @@ _pair("average_of_two", "add mul", lambda a, b: (a + b) * 0.5)
 _pair("glu_by_hand", "mul sigmoid", lambda a, b: a * torch.sigmoid(b))
 _pair("broadcast_rows", "add", lambda a, b: a + b.mean((2, 3), keepdim=True))
 _pair("broadcast_channel", "mul", lambda a, b: a * b[:, :1])
-_pair("broadcast_ranks", "add", lambda a, b: a + b.mean((0, 1), keepdim=True)[0] * 0 + 1)
+_pair("broadcast_ranks", "add", lambda a, b: a + b.mean((2, 3))[:, :, None, None] * 0 + 1)
 _pair("add_of_three_ranks", "add", lambda a, b: a.flatten(2) + b.flatten(2)[:, :, :1])
 
 family.apply("add_itself", "add", lambda x: x + x)
@@ -132,7 +132,12 @@ family.apply("nan_to_num", "nan_to_num", torch.nan_to_num)
 family.apply("sum_with_ones", "ones_like add", lambda x: x + torch.ones_like(x))
 family.apply("of_zeros", "zeros_like maximum", lambda x: torch.maximum(x, torch.zeros_like(x)))
 family.apply("new_zeros", "new_zeros add", lambda x: x + x.new_zeros(1, 8, 1, 1))
-family.apply("ones_of_size", "ones add", lambda x: x + torch.ones(x.shape[0], 1, 1, 1))
+family.apply(
+    "ones_of_size",
+    "ones add",
+    lambda x: x + torch.ones(x.shape[0], 1, 1, 1),
+    refused="torch.fx cannot trace",
+)
 family.add(
     "add_parameter",
     "add",

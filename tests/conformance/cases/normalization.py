@@ -77,7 +77,6 @@ family.add(
     "batch_norm_no_statistics",
     "BatchNorm2d",
     lambda: nn.Sequential(nn.MaxPool2d(2), nn.BatchNorm2d(C, track_running_stats=False)),
-    refused="(?i)batch.?norm.*statistics",
 )
 family.add(
     "batch_norm_conv_no_statistics",
@@ -85,7 +84,6 @@ family.add(
     lambda: nn.Sequential(
         nn.Conv2d(C, 6, 3), nn.BatchNorm2d(6, track_running_stats=False), nn.ReLU()
     ),
-    refused="(?i)batch.?norm.*statistics",
 )
 family.add(
     "batch_norm_eps",
