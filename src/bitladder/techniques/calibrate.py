@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from bitladder.options import Calibrate
-from bitladder.simulation import SimulatedModel, prepare
+from bitladder.simulation import SimulatedModel, notes_of, prepare
 from bitladder.simulation.rewrite import unquantized
 from bitladder.techniques.registry import Context, calibration_images, register, register_rebuild
 
@@ -27,6 +27,7 @@ def calibrate(options: Calibrate, model: nn.Module, context: Context) -> Simulat
     simulated = simulate(options, model, context)
     simulated.calibrate(images)
     context.notes.append(f"ranges by {options.method} from {len(images)} images")
+    context.notes += notes_of(simulated.module)
     if functions := unquantized(simulated.module):
         context.notes.append(f"no quantizer follows {', '.join(functions)}")
     return simulated
