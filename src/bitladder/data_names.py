@@ -44,7 +44,19 @@ def sources(name: str, root: Path | None) -> list[Path] | None:
         folder = Path(name)
     if folder is None or not folder.is_dir():
         return None
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+    return sorted(_files(folder, frozenset()))
+
+
+def _files(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
+    """Every file below a folder, through links to other folders, too."""
+    real = folder.resolve()
+    if real in above:  # a link to a folder that it is in
+        return
+    for path in folder.iterdir():
+        if path.is_dir():
+            yield from _files(path, above | {real})
+        elif path.is_file():
+            yield path
 
 
 def search_path(root: Path | None) -> Iterator[Path]:

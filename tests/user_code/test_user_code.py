@@ -183,7 +183,9 @@ def test_an_installed_package_counts_by_its_version(write, tmp_path, monkeypatch
         info = library / f"third_party-{number}.dist-info"
         info.mkdir(parents=True, exist_ok=True)
         (library / "third.py").write_text("")
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: third-party\nVersion: {number}\n")
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: third-party\nVersion: {number}\n"
+        )
         (info / "RECORD").write_text("third.py,sha256=x,0\n")
         found.append(read_source("nets:net").others["package third"])
     assert found == ["third_party 1", "third_party 2"]

@@ -28,6 +28,8 @@ from bitladder.options import (
     TrainOptions,
     parse_techniques,
 )
+from bitladder.pipeline.datasets import load_known
+from bitladder.pipeline.given import check, check_loaded
 from bitladder.pipeline.graph import Stage
 from bitladder.progress import Progress
 from bitladder.quantized import save_quantized
@@ -76,7 +78,9 @@ def perform(stage: Stage, bench: Bench, output: Path) -> None:
     started = time.perf_counter()
     # Of an attempt that was broken off; training that goes on from it writes its curves again.
     shutil.rmtree(bench.logs(stage), ignore_errors=True)
+    sources = check(stage.given)
     record = _STAGES[stage.kind](stage, bench, output)
+    check_loaded(sources)
     record["seconds"] = round(time.perf_counter() - started, 3)
     (output / "record.json").write_text(json.dumps(record, indent=1))
 
@@ -304,12 +308,10 @@ def _recipe(stage: Stage, part: str) -> tuple[Technique, ...]:
 
 def _data(stage: Stage, bench: Bench) -> data.ImageData:
     options = DatasetOptions.model_validate(stage.spec["dataset"])
-    return _load(options, bench.loader, stage.spec["seed"])
+    return _load(options, bench.loader, stage.spec["seed"], stage.spec["fingerprint"])
 
 
-@functools.lru_cache(maxsize=2)
-def _load(options: DatasetOptions, loader: LoaderOptions, seed: int) -> data.ImageData:
-    return data.load(options, loader, seed=seed)
+_load = functools.lru_cache(maxsize=2)(load_known)  # by the fingerprint: images may change
 
 
 def _network(stage: Stage, bench: Bench) -> nn.Module:
