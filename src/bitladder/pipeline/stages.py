@@ -308,10 +308,15 @@ def _recipe(stage: Stage, part: str) -> tuple[Technique, ...]:
 
 def _data(stage: Stage, bench: Bench) -> data.ImageData:
     options = DatasetOptions.model_validate(stage.spec["dataset"])
-    return _load(options, bench.loader, stage.spec["seed"], stage.spec["fingerprint"])
+    known = stage.spec["fingerprint"], *sorted(stage.given.items())
+    return _load(options, bench.loader, stage.spec["seed"], known)
 
 
-_load = functools.lru_cache(maxsize=2)(load_known)  # by the fingerprint: images may change
+@functools.lru_cache(maxsize=2)  # by what is known of the images and of the user's code
+def _load(
+    options: DatasetOptions, loader: LoaderOptions, seed: int, known: tuple[Any, ...]
+) -> data.ImageData:
+    return load_known(options, loader, seed, known[0])
 
 
 def _network(stage: Stage, bench: Bench) -> nn.Module:
