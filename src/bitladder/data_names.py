@@ -32,7 +32,7 @@ def find(name: str, root: Path | None) -> Path | None:
 
 
 def sources(name: str, root: Path | None) -> list[Path] | None:
-    """The files that a data set is read from.
+    """The files that a data set is read from, and the folders below its own.
 
     None where they are still to be downloaded, or where a function of the user's makes it.
     """
@@ -48,12 +48,13 @@ def sources(name: str, root: Path | None) -> list[Path] | None:
 
 
 def _files(folder: Path, above: frozenset[Path]) -> Iterator[Path]:
-    """Every file below a folder, through links to other folders, too."""
+    """Every file and folder below a folder, through links to other folders, too."""
     real = folder.resolve()
     if real in above:  # a link to a folder that it is in
         return
     for path in folder.iterdir():
         if path.is_dir():
+            yield path  # one without files may be a class
             yield from _files(path, above | {real})
         elif path.is_file():
             yield path

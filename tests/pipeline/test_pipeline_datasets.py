@@ -103,6 +103,10 @@ def test_a_file_behind_a_link_to_a_folder_is_read_again(ask, folder, tmp_path):
     assert [ask(name=str(folder))[1] for _ in range(2)] == [True, False]
     (tmp_path / "class" / "1.png").write_bytes(b"1")
     assert ask(name=str(folder))[1]
+    time.sleep(2 * datasets._TICK / 1e9)
+    assert [ask(name=str(folder))[1] for _ in range(2)] == [True, False]
+    (tmp_path / "class" / "without files").mkdir()
+    assert ask(name=str(folder))[1]
 
 
 def test_what_was_changed_just_now_is_not_remembered(ask, folder, monkeypatch):

@@ -114,6 +114,7 @@ def build(
     test: Collection[str],
     *,
     explain: int | None = None,
+    weights: Mapping[str, str] | None = None,
 ) -> list[Cell]:
     """The cells of a study, stages shared where cells share them.
 
@@ -124,6 +125,7 @@ def build(
         explain: validation images to explain each cell on before any training, or None to run
             the cells whole. A study that explains itself measures it beside them, with the
             same key.
+        weights: by network label, the hash of the pretrained weights that it starts from.
 
     Raises:
         ModelError, StudyError: a file that an option names is missing or cannot be read.
@@ -143,6 +145,7 @@ def build(
             fingerprint=fingerprints[called],
             test=called in test,
             explain=explain,
+            weights=(weights or {}).get(model_called),
         )
         cells.append(
             Cell(
@@ -177,6 +180,7 @@ class _Builder:
         fingerprint: str,
         test: bool,
         explain: int | None,
+        weights: str | None,
     ) -> list[Stage]:
         """The stages of a cell, in the order they run."""
         study = self.study
@@ -202,7 +206,8 @@ class _Builder:
             versions = self.versions.of(kind, spec)
             return _stage(kind, where, spec, inputs, label, named, versions)
 
-        floats = {**network, "train": study.train.model_dump(mode="json")}
+        train_options = study.train.model_dump(mode="json")
+        floats = {**network, "train": train_options, "pretrained": weights}
         train = stage("train", floats, {}, study.train, where=label)
         names = (*names, *before)
         stages = [train, stage("quantize", simulation, {"float": train})]

@@ -18,6 +18,7 @@ from bitladder.pipeline.graph import Cell, build
 from bitladder.pipeline.logs import copy_logs, link_logs
 from bitladder.pipeline.loop import execute_all
 from bitladder.pipeline.names import labels
+from bitladder.pipeline.pretrained import know_weights
 from bitladder.pipeline.results import Results, collect
 from bitladder.store import Store, default_root
 from bitladder.study import Study, load
@@ -190,11 +191,17 @@ def _cells(study: Study, store: Store, explain: int | None) -> list[Cell]:
         label: know(options, study.data, seed=study.seed, store=store, read=read)
         for label, options in zip(labels(study.datasets), study.datasets, strict=True)
     }
+    starts = {
+        label: start
+        for label, options in zip(labels(study.models), study.models, strict=True)
+        if (start := know_weights(options, store)) is not None
+    }
     cells = build(
         study,
         {name: one.fingerprint for name, one in known.items()},
         [name for name, one in known.items() if one.test],
         explain=explain,
+        weights=starts,
     )
     waiting = [cell for cell in cells if not all(map(store.has, cell.keys))]
     for dataset, model in dict.fromkeys((cell.dataset, cell.model) for cell in waiting):

@@ -31,6 +31,7 @@ from bitladder.options import (
 from bitladder.pipeline.datasets import load_known
 from bitladder.pipeline.given import check, check_loaded
 from bitladder.pipeline.graph import Stage
+from bitladder.pipeline.pretrained import check_weights
 from bitladder.progress import Progress
 from bitladder.quantized import save_quantized
 from bitladder.techniques.pairs import Layer, rows
@@ -86,6 +87,7 @@ def perform(stage: Stage, bench: Bench, output: Path) -> None:
 
 
 def _train(stage: Stage, bench: Bench, output: Path) -> dict[str, Any]:
+    check_weights(stage.spec["model"]["name"], stage.spec["pretrained"])
     images, model = _data(stage, bench), _network(stage, bench)
     record: dict[str, Any] = {"history": []}
     weights = stage.spec["model"]["weights"]
