@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 import bitladder
-from bitladder.pipeline import versions
 from bitladder.pipeline.graph import plan
 from bitladder.pipeline.versions import KINDS, PACKAGES, SWITCHES, Versions
 from bitladder.study import Study
+from bitladder.user_code import installed
 from import_graph import stage_functions, third_party
 
 # Cannot change a number, and why.
@@ -120,7 +120,7 @@ MIXED = {
 )
 def test_another_version_makes_the_stages_anew_that_use_it(monkeypatch, package, changes, first):
     before = _stages(**changes)
-    monkeypatch.setattr(versions, "_first", {})
+    monkeypatch.setattr(installed, "_first", {})
     real = importlib.metadata.version
     monkeypatch.setattr(
         importlib.metadata, "version", lambda name: "0" if name == package else real(name)
@@ -160,4 +160,4 @@ def test_what_was_upgraded_under_a_process_that_has_loaded_it_is_no_version(monk
         importlib.metadata, "version", lambda name: "99" if name == "numpy" else real(name)
     )
     found = Versions().of("verify", SPEC)["numpy"]
-    assert found == f"99 ({real('numpy')} is loaded: start this process again)"
+    assert found == f"99 ({real('numpy')} is loaded: start it again)"

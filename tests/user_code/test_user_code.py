@@ -168,8 +168,33 @@ def test_the_bytes_of_a_compiled_module_count_and_it_is_said(write, tmp_path):
 
 def test_a_function_of_an_installed_package_has_its_version_and_files():
     source = read_source("torchvision.models:resnet18")
-    assert set(source.others) == {"package torchvision", "files of torchvision"}
+    assert set(source.others) == {"package torchvision", "files of torchvision.models"}
     assert (source.modules, source.unseen) == ({}, ())
+
+
+@pytest.mark.parametrize("name", ["third:net", "wide.sub.part:net", "wide.sub:net"])
+def test_an_edited_file_of_an_installed_package_is_seen(tmp_path, monkeypatch, name):
+    library = tmp_path / "site-packages"
+    (library / "wide" / "sub").mkdir(parents=True)
+    paths = [library / f"{part}.py" for part in ("third", "wide/__init__", "wide/sub/__init__")]
+    paths.append(library / "wide" / "sub" / "part.py")
+    for path in paths:
+        path.write_text(NET.format(1))
+    monkeypatch.syspath_prepend(library)
+    before = read_source(name).digest
+    assert read_source(name).digest == before
+    for path in paths:
+        path.write_text(NET.format(2))
+    assert read_source(name).digest != before
+    # A process that has loaded the older one says so, and has a digest of its own.
+    module = name.partition(":")[0]
+    monkeypatch.setitem(sys.modules, module, type(sys)(module))
+    changed = read_source(name).digest
+    for path in paths:
+        path.write_text(NET.format(3))
+    found = read_source(name)
+    assert "is loaded: start it again" in found.others[f"files of {module}"]
+    assert found.digest not in (before, changed)
 
 
 def test_an_installed_package_counts_by_its_version(write, tmp_path, monkeypatch):

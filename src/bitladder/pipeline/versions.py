@@ -7,12 +7,11 @@ import os
 import platform
 import shlex
 import shutil
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from bitladder.models.names import MODELS
-from bitladder.user_code import is_import_path
+from bitladder.user_code import as_loaded, is_import_path
 
 Kind = Literal["train", "quantize", "explain", "finetune", "export", "verify", "test"]
 Spec = Mapping[str, Any]
@@ -76,7 +75,6 @@ SWITCHES = (
 ``BITLADDER_KERNEL`` and ``CXX`` count by what they decide: whether the kernel runs.
 """
 _MODULES = {"pillow": "PIL"}
-_first: dict[str, str] = {}
 
 
 class Versions:
@@ -140,14 +138,8 @@ def kernel() -> str:
 
 
 def _version(package: str) -> str:
-    """Version of an installed package; where another one is loaded already, both."""
     try:
         found = importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         found = "not installed"
-    first = _first.setdefault(package, found)
-    loaded = _MODULES.get(package, package.replace("-", "_")) in sys.modules
-    if loaded and first != found:
-        return f"{found} ({first} is loaded: start this process again)"
-    _first[package] = found
-    return found
+    return as_loaded(package, found, _MODULES.get(package, package.replace("-", "_")))

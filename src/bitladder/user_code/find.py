@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib
 import sys
 import sysconfig
@@ -16,7 +15,6 @@ from importlib.machinery import (
     ModuleSpec,
     PathFinder,
 )
-from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -147,39 +145,3 @@ def whose(path: Path) -> Owner:
     if _INSTALLED & set(path.parts):
         return "installed"
     return "python" if any(path.is_relative_to(folder) for folder in _PYTHON) else "user"
-
-
-def installed_version(name: str) -> str:
-    """Version of the distribution that an installed module is of, by its whole name."""
-    top = name.partition(".")[0]
-    with contextlib.suppress(PackageNotFoundError):
-        return version(top)
-    owner = _distribution_of(top)
-    return f"{owner} {version(owner)}" if owner else "unknown"
-
-
-def installed_files(name: str) -> str:
-    """What the distribution of an installed module says of its Python files, with their hashes."""
-    top = name.partition(".")[0]
-    try:
-        found = distribution(top)
-    except PackageNotFoundError:
-        owner = _distribution_of(top)
-        if owner is None:
-            return ""
-        found = distribution(owner)
-    lines = (found.read_text("RECORD") or "").splitlines()
-    kept = (".py,", *(f"{suffix}," for suffix in EXTENSION_SUFFIXES))
-    return "\n".join(sorted(line for line in lines if any(end in line for end in kept)))
-
-
-@functools.cache
-def _distribution_of(top: str) -> str | None:
-    """The distribution with a module of that name: theirs may differ, as pillow's and PIL's do."""
-    for entry in sys.path:
-        for record in sorted(Path(entry or ".").glob("*.dist-info/RECORD")):
-            with contextlib.suppress(OSError):
-                text = "\n" + record.read_text(encoding="utf-8", errors="replace")
-                if f"\n{top}/" in text or f"\n{top}." in text:
-                    return record.parent.name.partition("-")[0]
-    return None

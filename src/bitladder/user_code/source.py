@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bitladder.user_code.find import Finder, Module, installed_files, installed_version, search_here
+from bitladder.user_code.find import Finder, Module, search_here
+from bitladder.user_code.installed import installed_files, installed_version
 from bitladder.user_code.scan import Import, Scan, scan
 
 _IMPORT_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
@@ -82,8 +83,7 @@ class _Reading:
         found = self.finder.find(module)
         if found is None or found.owner != "user":
             if found is not None and found.owner == "installed":
-                files = installed_files(module)
-                self.others[f"files of {module.partition('.')[0]}"] = _hash(files.encode())
+                self.others[f"files of {module}"] = installed_files(self.finder, module)
             return
         if module == "__main__":
             self.unseen.append("__main__: the program that runs cannot be loaded again")
