@@ -275,6 +275,26 @@ def test_a_module_whose_name_is_made_at_runtime_is_loaded_afresh(write):
     assert import_function("nets:net")() == 2
 
 
+def test_only_modules_of_the_function_s_own_folder_are_loaded_again(write, tmp_path, monkeypatch):
+    other = tmp_path / "clone"
+    other.mkdir()
+    (other / "clone_of_another.py").write_text("")
+    (tmp_path / "torch.py").write_text("a clone")
+    monkeypatch.setattr(sys, "path", [*sys.path, str(other)])
+    write(nets="import torch\ndef net():\n    return 1\n", part="")
+    import_function("nets:net")
+    import clone_of_another  # type: ignore[import-not-found]
+    import part  # type: ignore[import-not-found]
+    import torch
+
+    write(nets="def net():\n    return 2\n")
+    assert import_function("nets:net")() == 2
+    assert sys.modules["clone_of_another"] is clone_of_another
+    assert sys.modules["torch"] is torch
+    assert sys.modules.get("part") is not part  # it may be one that nets has asked for
+    assert "torch" not in read_source("nets:net").modules
+
+
 def test_the_current_folder_is_the_one_that_is_searched(write, tmp_path, monkeypatch):
     for folder, value in (("a", 1), ("b", 2)):
         (tmp_path / folder).mkdir()

@@ -20,8 +20,20 @@ from typing import Any, Literal
 
 Owner = Literal["user", "installed", "python", "bitladder"]
 _INSTALLED = {"site-packages", "dist-packages"}
+# They count by their versions, also where a clone of one is on the path: what they have compiled
+# cannot be loaded twice.
+_NEVER_OWN = {
+    *("torch", "torchvision", "lightning", "aimet_torch", "numpy", "scipy", "pandas", "PIL"),
+    *("onnx", "onnx_ir", "onnxscript", "onnxruntime", "onnxruntime_qnn", "safetensors"),
+}
 _PYTHON = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib"))
 _added: list[str] = []
+
+
+def is_never_own(name: str) -> bool:
+    """Whether a module is of bitladder or of a package that it computes with."""
+    top = name.partition(".")[0]
+    return top == "bitladder" or top in _NEVER_OWN
 
 
 @dataclass(frozen=True)
@@ -115,7 +127,8 @@ class Finder:
         inside = tuple(spec.submodule_search_locations or ())
         package = spec.submodule_search_locations is not None
         file = Path(spec.origin) if spec.origin and spec.has_location else None
-        return Module(name, whose(file or Path(*inside[:1])), file, package, inside)
+        owner = "installed" if top in _NEVER_OWN else whose(file or Path(*inside[:1]))
+        return Module(name, owner, file, package, inside)
 
 
 def _is_frozen(name: str) -> bool:

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
-from bitladder.user_code.find import Finder, search_here, whose
+from bitladder.user_code.find import Finder, is_never_own, search_here, whose
 from bitladder.user_code.source import Source, read_source
 
 _lock = threading.RLock()
@@ -138,11 +138,15 @@ class _UserFinder:
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """As ``PathFinder`` finds it, with another loader; None of what is not the user's."""
+        if is_never_own(name):
+            return None
         spec = PathFinder.find_spec(name, path)
         if spec is None or not isinstance(spec.loader, SourceFileLoader) or spec.origin is None:
             return None
         origin = Path(spec.origin)
-        if whose(origin) != "user" or not _folders & {*origin.parents}:
+        # A package of someone else's may lie further below: its own folder is on the path, too.
+        above = name.count(".") + (spec.submodule_search_locations is not None)
+        if whose(origin) != "user" or _folders.isdisjoint(origin.parents[above : above + 1]):
             return None
         spec.loader = _Loader(name, spec.origin)
         return spec
