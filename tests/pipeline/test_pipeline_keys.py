@@ -115,6 +115,18 @@ def test_a_later_option_s_missing_file_is_one_line(folder):
         Given().of([_Later(nested=_Later(lookup="none.npz"))])
 
 
+def test_an_option_may_name_a_folder(folder):
+    (folder / "tables").mkdir()
+    hashes = []
+    for text in ("1", "2"):
+        (folder / "tables" / "a").write_text(text)
+        hashes.append(Given().of([_Later(lookup="tables")])["file tables"])
+    assert hashes[0] != hashes[1]
+    (folder / "default").mkdir()
+    with pytest.raises(StudyError, match=r"calibrate\.config default: this is a folder"):
+        _keys()
+
+
 def test_weights_are_read_again_in_the_same_process(folder):
     (folder / "w.pth").write_bytes(b"1")
     entry = {"name": "resnet18", "weights": "w.pth"}

@@ -129,6 +129,7 @@ def test_what_else_a_function_depends_on_is_in_it(write, tmp_path, monkeypatch):
     [
         ("import importlib, sys\nimportlib.import_module(sys.argv[0])", "made at runtime"),
         ("exec(input())", "made at runtime"),
+        ("A = " + "+".join("a" * 5000), "nested too deeply"),
         ("import no_such_module_anywhere", "no module 'no_such_module_anywhere'"),
         (
             "import sys\nsys.path.append('x')\ntry:\n    import elsewhere\n"

@@ -18,6 +18,7 @@ from typing import Any
 
 from bitladder.errors import ModelError, StudyError, unknown
 from bitladder.options import Calibrate, DatasetOptions, ModelOptions, Options
+from bitladder.store import digest
 from bitladder.user_code import Source, differs, is_import_path, read_source
 
 _SUFFIXES = {
@@ -32,7 +33,7 @@ class Given:
     """Files and functions, each read once.
 
     Attributes:
-        files: SHA-256 in hex of the content, by path.
+        files: SHA-256 in hex of the content, by path; that of a folder is of all its files.
         sources: what a function consists of, by ``package.module:function``.
     """
 
@@ -83,13 +84,21 @@ class Given:
     def _file(self, place: str, owner: Options, path: Path) -> str:
         if str(path) not in self.files:
             try:
-                with path.open("rb") as file:
-                    self.files[str(path)] = hashlib.file_digest(file, "sha256").hexdigest()
+                self.files[str(path)] = _hash(path)
             except (OSError, ValueError) as error:
                 kind = ModelError if isinstance(owner, ModelOptions) else StudyError
                 reason = getattr(error, "strerror", None) or error
                 raise kind(f"{place} {path}: cannot read this file: {reason}") from None
         return self.files[str(path)]
+
+
+def _hash(path: Path) -> str:
+    """SHA-256 in hex of a file, or of all files of a folder."""
+    if path.is_dir():
+        files = sorted(below for below in path.rglob("*") if below.is_file())
+        return digest([(below.relative_to(path).as_posix(), _hash(below)) for below in files])
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check(given: Mapping[str, str]) -> list[Source]:
@@ -174,10 +183,13 @@ def _is_file(place: str, owner: Options, value: str) -> bool:
     """
     if place.rpartition(".")[2] in _NAMES or is_import_path(value):
         return False
+    config = isinstance(owner, Calibrate) and place.endswith("config")
     with contextlib.suppress(OSError, ValueError):
+        if config and Path(value).is_dir():
+            raise StudyError(f"{place} {value}: this is a folder here; give the path of a file")
         if Path(value).exists():
             return True
-    if isinstance(owner, Calibrate) and place.endswith("config"):
+    if config:
         known = _aimet_configs()
         if known and value not in known:
             names = [name for name in known if not name.endswith(".json")]

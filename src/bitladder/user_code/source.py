@@ -147,6 +147,9 @@ class _Reading:
             seen = scan(content, found.name, str(found.path), found.package)
         except (SyntaxError, ValueError):  # importing it says what is wrong
             return False
+        except RecursionError:
+            self.unseen.append(f"{found.path.name}: it is nested too deeply to be read")
+            return False
         self.scans[found.name] = seen
         self._take(seen, found.path)
         return True
