@@ -6,6 +6,7 @@ import random
 from torch.utils.tensorboard import SummaryWriter
 
 from bitladder.pipeline.graph import build
+from bitladder.pipeline.names import labels
 from bitladder.pipeline.results import CellResult, Results
 from bitladder.study import Study
 
@@ -39,7 +40,7 @@ def write_run(folder, *, curves=True, failed=(), **changes):
     reasons = {place[:3]: place[3] for place in failed}
     chance = random.Random(1)
     cells = []
-    names = {dataset.name: "not read" for dataset in study.datasets}
+    names = dict.fromkeys(labels(study.datasets), "not read")
     for cell in build(study, names, test=()):
         place = (cell.dataset.name, cell.model.name, str(cell.precision))
         if place in reasons:

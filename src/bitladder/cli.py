@@ -186,6 +186,8 @@ def plan(study: StudyArguments = None, as_json: Json = False) -> None:
     print(f"{loaded.name}: {len(cells)} cells, {len(stages)} stages; recipe: {techniques}")
     for stage in stages:
         print(f"  {stage.label}")
+    for line in dict.fromkeys(line for cell in cells for line in cell.unseen):
+        print(f"note: {line}")
 
 
 @app.command()

@@ -32,7 +32,7 @@ def find(name: str, root: Path | None) -> Path | None:
 
 
 def sources(name: str, root: Path | None) -> list[Path] | None:
-    """The files that a data set is read from.
+    """The files that a data set is read from, and the folders below its own.
 
     None where they are still to be downloaded, or where a function of the user's makes it.
     """
@@ -47,7 +47,9 @@ def sources(name: str, root: Path | None) -> list[Path] | None:
             return None
     except OSError:  # whoever loads it says so
         return None
-    return sorted(path for path in files_below(folder) if path.is_file())
+    # A folder without files may be a class.
+    found = files_below(folder, folders=True)
+    return sorted(path for path in found if path.is_file() or path.is_dir())
 
 
 def folder_of(name: str) -> Path:
@@ -61,6 +63,7 @@ def files_below(
     *,
     wanted: Callable[[str], bool] = lambda name: True,
     failed: Callable[[OSError], None] | None = None,
+    folders: bool = False,
 ) -> Iterator[Path]:
     """Every file below a folder, in the order of names; links are followed, each folder once.
 
@@ -68,15 +71,18 @@ def files_below(
         folder: where to begin.
         wanted: by the name of a file or folder, whether it is looked at.
         failed: called where a folder cannot be read; by default it is passed over.
+        folders: give the folders, too.
     """
     seen = set()
-    for here, folders, names in os.walk(folder, onerror=failed, followlinks=True):
+    for here, inner, names in os.walk(folder, onerror=failed, followlinks=True):
         found = Path(here).stat()
         if (found.st_dev, found.st_ino) in seen:
-            folders.clear()
+            inner.clear()
             continue
         seen.add((found.st_dev, found.st_ino))
-        folders[:] = sorted(filter(wanted, folders))
+        inner[:] = sorted(filter(wanted, inner))
+        if folders:
+            yield from (Path(here, name) for name in inner)
         yield from (Path(here, name) for name in sorted(filter(wanted, names)))
 
 

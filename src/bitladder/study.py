@@ -87,12 +87,11 @@ class Study(Options):
     @field_validator("precisions", "datasets", "models", "verify")
     @classmethod
     def _once_each(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
-        names = [
-            getattr(value, "label", None) or getattr(value, "name", None) or str(value)
-            for value in values
-        ]
-        for name in names:
-            if names.count(name) > 1:
+        # A target is known by its label alone; the rest may differ in any option.
+        alike = [getattr(value, "label", value) for value in values]
+        for value, one in zip(values, alike, strict=True):
+            if alike.count(one) > 1:
+                name = getattr(value, "label", None) or getattr(value, "name", None) or str(value)
                 raise ValueError(f"'{name}' is there twice")
         return values
 

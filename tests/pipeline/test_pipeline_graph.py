@@ -68,14 +68,6 @@ def test_keys_change_with_the_data_and_not_with_its_place():
     assert key == _cells(name="other", precisions=[6])[0].stage("train").key
 
 
-def test_keys_change_with_the_versions(monkeypatch):
-    from bitladder.pipeline import graph
-
-    key = _cells()[0].stage("train").key
-    monkeypatch.setattr(graph, "versions", lambda: {"torch": "0"})
-    assert key != _cells()[0].stage("train").key
-
-
 def test_the_recipe_is_split_before_the_first_technique_that_trains():
     recipe = parse_recipe(["fold_batch_norm", "calibrate", "finetune"])
     before, after = split_recipe(recipe)

@@ -3,6 +3,7 @@
 import csv
 import itertools
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -181,7 +182,7 @@ def test_tensorboard_has_training_and_validation_curves(small_run):
 def test_workers_on_dask_give_the_same_results(small_run, here, monkeypatch):
     results, _, _ = small_run
     monkeypatch.chdir(here)
-    monkeypatch.setenv("PYTHONPATH", str(here))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(here), *sys.path]))
     observer = Recorder()
     options = RunOptions(output=here / "dask", store=here / "dask-store", jobs=2)
     other = run(Study.model_validate(STUDY), options=options, observer=observer)

@@ -43,6 +43,7 @@ def test_an_output_is_made_once(tmp_path):
         ("remove", "sub/value.txt is missing"),
         ("manifest", "manifest.json is missing or damaged"),
         ("garbage", "manifest.json is missing or damaged"),
+        ("file", "manifest.json is missing or damaged"),
     ],
 )
 def test_a_damaged_output_is_found_and_made_again(tmp_path, harm, said):
@@ -54,6 +55,9 @@ def test_a_damaged_output_is_found_and_made_again(tmp_path, harm, said):
         (folder / "sub" / "value.txt").unlink()
     elif harm == "manifest":
         (folder / "manifest.json").unlink()
+    elif harm == "file":
+        shutil.rmtree(folder)
+        folder.write_text("not a folder")
     else:
         (folder / "manifest.json").write_text("[1]")
     assert store.get(KEY) is None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bitladder.models.names import MODELS, check_name
 
 if TYPE_CHECKING:
-    from bitladder.models.registry import build
+    from bitladder.models.registry import build, pretrained_file
     from bitladder.models.shim import WithShim
     from bitladder.models.summary import Summary, summarize
     from bitladder.models.weights import load_weights, save_weights
@@ -23,6 +23,7 @@ __all__ = [
     "build",
     "check_name",
     "load_weights",
+    "pretrained_file",
     "save_weights",
     "summarize",
 ]
@@ -32,6 +33,7 @@ _HOMES = {
     "WithShim": "shim",
     "build": "registry",
     "load_weights": "weights",
+    "pretrained_file": "registry",
     "save_weights": "weights",
     "summarize": "summary",
 }

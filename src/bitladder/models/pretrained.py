@@ -50,11 +50,7 @@ def load_timm(name: str, classes: int, channels: int) -> nn.Module:
     """
     import timm
 
-    settings = timm.get_pretrained_cfg(name)
-    repository = settings and settings.hf_hub_id
-    if not repository:
-        raise ModelError(f"timm has no pretrained weights for '{name}'; set pretrained: false")
-    path = _timm_file(name, str(repository))
+    path = str(timm_file(name))
     try:
         model: nn.Module = timm.create_model(
             name,
@@ -66,6 +62,21 @@ def load_timm(name: str, classes: int, channels: int) -> nn.Module:
     except Exception as error:
         raise ModelError(f"the pretrained weights {path} do not fit '{name}'") from error
     return model
+
+
+def timm_file(name: str) -> Path:
+    """The file of timm's pretrained weights, downloaded if it is not there.
+
+    Raises:
+        ModelError: there are no such weights, or they are neither on disk nor to be downloaded.
+    """
+    import timm
+
+    settings = timm.get_pretrained_cfg(name)
+    repository = settings and settings.hf_hub_id
+    if not repository:
+        raise ModelError(f"timm has no pretrained weights for '{name}'; set pretrained: false")
+    return Path(_timm_file(name, str(repository)))
 
 
 def _timm_file(name: str, repository: str) -> str:
@@ -87,9 +98,25 @@ def _timm_file(name: str, repository: str) -> str:
         ) from error
 
 
+def torchvision_file(name: str) -> Path:
+    """The file of torchvision's ImageNet weights, downloaded if it is not there.
+
+    Raises:
+        ModelError: there are no such weights, or they are neither on disk nor to be downloaded.
+    """
+    path = _path(torchvision.models.get_model_weights(name).DEFAULT.url)
+    if not path.is_file():
+        _torchvision_state(name)
+    return path
+
+
+def _path(url: str) -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
+
+
 def _torchvision_state(name: str) -> dict[str, Tensor]:
     weights = torchvision.models.get_model_weights(name).DEFAULT
-    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(weights.url).path).name
+    path = _path(weights.url)
     was_there = path.is_file()
     try:
         with _quick_failure():

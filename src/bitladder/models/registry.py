@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +16,12 @@ from torch import Tensor, nn
 
 from bitladder.errors import ModelError, unknown
 from bitladder.models.names import MODELS, is_import_path, split_import_path
-from bitladder.models.pretrained import load_timm, load_torchvision
+from bitladder.models.pretrained import (
+    load_timm,
+    load_torchvision,
+    timm_file,
+    torchvision_file,
+)
 from bitladder.models.shim import WithShim
 from bitladder.models.summary import evaluating
 from bitladder.options import ModelOptions
@@ -49,6 +55,19 @@ def build(
             model = WithShim(model)
     _check_shapes(model, options.name, classes, shape)
     return model.train()
+
+
+def pretrained_file(name: str) -> Path:
+    """The file of a network's pretrained weights; it is downloaded if it is not there.
+
+    Raises:
+        ModelError: the name is unknown, or the file is out of reach.
+    """
+    if name in torchvision.models.list_models(module=torchvision.models):
+        return torchvision_file(name)
+    if _timm_has(name):
+        return timm_file(name)
+    raise ModelError(_unknown_model(name))
 
 
 def _create(options: ModelOptions, classes: int, channels: int) -> nn.Module:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from bitladder.options.base import Options
+from bitladder.options.base import Options, Version
 
 
 class DatasetOptions(Options):
@@ -23,6 +23,8 @@ class DatasetOptions(Options):
     """Height and width in pixels; by default 28 is padded to 32, image folders become 224."""
     normalize: Literal["none", "imagenet"] = "none"
     """``none`` keeps pixels in 0 to 1; ``imagenet`` takes off its mean and deviation."""
+    version: Version | None = None
+    """Of what the pixels do not show, such as random augmentation: part of every key."""
 
     @model_validator(mode="before")
     @classmethod

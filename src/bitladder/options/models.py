@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import model_validator
 
-from bitladder.options.base import Options
+from bitladder.options.base import Options, Version
 
 
 class ModelOptions(Options):
@@ -18,6 +18,9 @@ class ModelOptions(Options):
     """Start from torchvision's (or timm's) ImageNet weights, with a new last layer."""
     weights: Path | None = None
     """A .safetensors or .pth file to take in place of float training."""
+
+    version: Version | None = None
+    """Of code whose changes cannot be seen: part of every key, so change it with that code."""
 
     @model_validator(mode="before")
     @classmethod

@@ -23,7 +23,7 @@ def curve_rows(cells: Iterable[CellResult]) -> Iterator[dict[str, Any]]:
     """
     told: set[Path] = set()
     for cell in cells:
-        place = {"dataset": cell.cell.dataset.name, "model": cell.cell.model.name}
+        place = {"dataset": cell.cell.dataset_label, "model": cell.cell.model_label}
         for phase, precision in (("train", "float"), ("finetune", str(cell.cell.precision))):
             folder = cell.folders.get("train" if phase == "train" else "finetune")
             if folder is None or folder in told:

@@ -10,7 +10,7 @@ import functools
 import queue
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -20,8 +20,9 @@ from typing import Any, Self
 from bitladder.errors import StudyError
 from bitladder.pipeline.crew import Hear
 from bitladder.pipeline.execute import Execution, Outcome, execute
-from bitladder.pipeline.graph import Stage, versions
+from bitladder.pipeline.graph import Stage
 from bitladder.pipeline.local_cluster import local_cluster
+from bitladder.pipeline.versions import Versions
 from bitladder.progress import Progress
 from bitladder.store import Store
 from bitladder.user_code import one_line
@@ -104,7 +105,6 @@ class DaskCrew:
             self.execution.store,
             self.execution.loader,
             self.registration,
-            versions(),
             self._topic,
             key=f"{stage.kind}-{stage.key[:16]}-{uuid.uuid4().hex}",
             pure=False,
@@ -220,17 +220,17 @@ def _execute(
     store: Path,
     loader: Any,
     registration: Path,
-    wanted: Mapping[str, str],
     topic: str,
 ) -> Outcome:
     """Execute a stage where there is what its key was made with."""
     from distributed import get_worker
 
     worker = get_worker()
-    found = versions()
-    for name, version in wanted.items():
-        if found[name] != version:
-            text = f"worker {worker.address} has {name} {found[name]}, the study needs {version}"
+    found = Versions().of(stage.kind, stage.spec)
+    for name in sorted({*stage.versions, *found}):
+        has, needs = found.get(name, "not set"), stage.versions.get(name, "not set")
+        if has != needs:
+            text = f"worker {worker.address} has {name} {has}, the study needs {needs}"
             return Outcome(stage, None, error=f"{stage.kind}: {text}")
     if not registration.exists():
         text = f"worker {worker.address} does not see the store {store}; give a shared --store"

@@ -11,16 +11,16 @@ from typing import Any
 
 import psutil
 
-from bitladder.pipeline.graph import versions
+from bitladder.pipeline.versions import Versions
 
-_OPTIONAL = ("onnxruntime-qnn", "timm", "distributed", "numpy", "pandas")
+_OTHERS = ("distributed", "pandas")
 _GIBIBYTE = 2**30
 
 
 def describe_environment() -> dict[str, Any]:
     """Versions and machine, and the day in UTC."""
-    found = dict(versions())
-    for package in _OPTIONAL:
+    found = Versions().everything()
+    for package in _OTHERS:
         try:
             found[package] = version(package)
         except PackageNotFoundError:

@@ -15,6 +15,7 @@ from pathlib import Path
 from bitladder.errors import BitladderError, StoreError
 from bitladder.options import LoaderOptions
 from bitladder.pipeline.graph import Stage
+from bitladder.pipeline.versions import kernel
 from bitladder.progress import Progress
 from bitladder.store import BusyError, Store
 from bitladder.user_code import one_line
@@ -100,7 +101,7 @@ def execute(
 
     try:
         shelf = Store(store)
-        with _flushed_denormals(), _one_thread():
+        with _flushed_denormals(), _one_thread(), _as_in_a_new_process():
             output = shelf.make(
                 stage.key,
                 lambda folder: perform(stage, Bench(shelf, loader, report), folder),
@@ -135,6 +136,33 @@ def _flushed_denormals() -> Iterator[None]:
         yield
     finally:
         torch.set_flush_denormal(before)
+
+
+_kernel: list[str] = []  # as the last stage of this process found it
+
+
+@contextmanager
+def _as_in_a_new_process() -> Iterator[None]:
+    """Compute as a worker would that has just begun, whatever this process has set before."""
+    import torch
+
+    from bitladder.simulation.kernel import library
+
+    if [kernel()] != _kernel:  # it was turned off or on since
+        library.cache_clear()
+        _kernel[:] = [kernel()]
+    number, product = torch.get_default_dtype(), torch.get_float32_matmul_precision()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    torch.set_default_dtype(torch.float32)
+    torch.set_float32_matmul_precision("highest")
+    torch.use_deterministic_algorithms(False)
+    try:
+        with torch.enable_grad():
+            yield
+    finally:
+        torch.set_default_dtype(number)
+        torch.set_float32_matmul_precision(product)
+        torch.use_deterministic_algorithms(deterministic)
 
 
 @contextmanager

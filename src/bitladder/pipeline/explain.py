@@ -11,7 +11,7 @@ from bitladder.pipeline.execute import Observer, Outcome
 from bitladder.pipeline.layers import place
 from bitladder.pipeline.loop import execute_all
 from bitladder.pipeline.results import CellResult, Results, collect, replace
-from bitladder.pipeline.runner import RunOptions, prepare
+from bitladder.pipeline.runner import RunOptions, prepare, tell_unseen
 from bitladder.pipeline.tables import Table
 from bitladder.study import Study
 
@@ -82,12 +82,14 @@ def explain(
         explanation.write()
         return explanation
 
+    observer = observer or Observer()
+    tell_unseen(job.cells, observer)
     outcomes = execute_all(
         job.name,
         job.cells,
         job.output,
         job.execution,
-        observer=observer or Observer(),
+        observer=observer,
         save=save,
     )
     return save(outcomes)

@@ -5,34 +5,37 @@ Free of torch, so that ``plan`` answers at once.
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from itertools import product, takewhile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from bitladder.errors import ModelError
-from bitladder.options import DatasetOptions, ModelOptions, Precision, Technique, dump_recipe
+from bitladder.options import (
+    DatasetOptions,
+    ModelOptions,
+    Options,
+    Precision,
+    Technique,
+    dump_recipe,
+)
+from bitladder.pipeline.given import Given
+from bitladder.pipeline.names import folders, labels
+from bitladder.pipeline.versions import Kind, Versions
 from bitladder.store import digest
 from bitladder.study import Study, load
 
-Kind = Literal["train", "quantize", "explain", "finetune", "export", "verify", "test"]
-
+_KEYS = 2  # raise it when a key holds more than it did
 # Raise a stage's number when its code changes what it writes.
 _CODE = {
-    "train": 1,
-    "quantize": 3,
-    "explain": 2,
-    "finetune": 3,
-    "export": 7,
-    "verify": 6,
-    "test": 2,
+    "train": 2,
+    "quantize": 4,
+    "explain": 3,
+    "finetune": 4,
+    "export": 8,
+    "verify": 7,
+    "test": 3,
 }
-_LIBRARIES = ("torch", "torchvision", "lightning", "aimet-torch", "onnx", "onnxruntime")
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,9 @@ class Stage:
         label: what a person calls it.
         spec: its options, JSON values.
         inputs: the stages whose outputs it reads, by role.
+        network: its data set and network, by name.
+        given: hashes of the files and of the user's functions that its options name.
+        versions: of the packages that it uses, and the switches that it follows.
     """
 
     kind: Kind
@@ -52,27 +58,34 @@ class Stage:
     label: str
     spec: Mapping[str, Any]
     inputs: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def network(self) -> str:
-        """Its data set and network, by name."""
-        return f"{self.spec['dataset']['name']} {self.spec['model']['name']}"
+    network: str = ""
+    given: Mapping[str, str] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One (data set, model, precision) of a study, with its stages in the order they run."""
+    """One (data set, model, precision) of a study, with its stages in the order they run.
+
+    Attributes:
+        dataset: its data set.
+        model: its network.
+        precision: its bits.
+        stages: in the order they run.
+        dataset_label: what tables call the data set; no other data set of the study has it.
+        model_label: what tables call the network.
+        name: of the cell and of its folder, such as ``mnist/resnet18/w8a8``.
+        unseen: what its key cannot hold, a line each.
+    """
 
     dataset: DatasetOptions
     model: ModelOptions
     precision: Precision
     stages: tuple[Stage, ...]
-
-    @property
-    def name(self) -> str:
-        """Name of the cell and of its folder, such as ``mnist/resnet18/w8a8``."""
-        dataset = self.dataset.name.rstrip("/").rpartition("/")[2].replace(":", ".")
-        return f"{dataset}/{self.model.name.replace(':', '.')}/{self.precision}"
+    dataset_label: str
+    model_label: str
+    name: str
+    unseen: tuple[str, ...] = ()
 
     @property
     def keys(self) -> list[str]:
@@ -92,82 +105,133 @@ def plan(study: Study | str | Path) -> list[Cell]:
     """
     if not isinstance(study, Study):
         study = load(study)
-    return build(study, {dataset.name: "not read" for dataset in study.datasets}, test=())
+    return build(study, dict.fromkeys(labels(study.datasets), "not read"), test=())
 
 
 def build(
     study: Study,
     fingerprints: Mapping[str, str],
-    test: Sequence[str],
+    test: Collection[str],
     *,
     explain: int | None = None,
+    weights: Mapping[str, str] | None = None,
 ) -> list[Cell]:
     """The cells of a study, stages shared where cells share them.
 
     Args:
         study: what to run.
-        fingerprints: by data set name, the hash of its images, labels and split.
-        test: names of the data sets that have an official test split.
+        fingerprints: by data set label, the hash of its images, labels and split.
+        test: labels of the data sets that have an official test split.
         explain: validation images to explain each cell on before any training, or None to run
             the cells whole. A study that explains itself measures it beside them, with the
             same key.
+        weights: by network label, the hash of the pretrained weights that it starts from.
+
+    Raises:
+        ModelError, StudyError: a file that an option names is missing or cannot be read.
     """
-    return [
-        _cell(
-            study,
+    datasets = zip(study.datasets, labels(study.datasets), folders(study.datasets), strict=True)
+    models = zip(study.models, labels(study.models), folders(study.models), strict=True)
+    builder = _Builder(study, Given(), Versions())
+    cells = []
+    for one, other, precision in product(datasets, models, study.precisions):
+        dataset, called, folder = one
+        model, model_called, model_folder = other
+        stages = builder.stages(
             dataset,
             model,
             precision,
-            fingerprints[dataset.name],
-            dataset.name in test,
-            explain,
+            label=f"{called} {model_called}",
+            fingerprint=fingerprints[called],
+            test=called in test,
+            explain=explain,
+            weights=(weights or {}).get(model_called),
         )
-        for dataset, model, precision in product(study.datasets, study.models, study.precisions)
-    ]
+        cells.append(
+            Cell(
+                dataset,
+                model,
+                precision,
+                tuple(stages),
+                dataset_label=called,
+                model_label=model_called,
+                name=f"{folder}/{model_folder}/{precision}",
+                unseen=tuple(builder.given.unseen([dataset, model, *study.recipe])),
+            )
+        )
+    return cells
 
 
-def _cell(
-    study: Study,
-    dataset: DatasetOptions,
-    model: ModelOptions,
-    precision: Precision,
-    fingerprint: str,
-    test: bool,
-    explain: int | None,
-) -> Cell:
-    before, after = split_recipe(study.recipe)
-    network = {
-        "dataset": dataset.model_dump(mode="json"),
-        "fingerprint": fingerprint,
-        "model": model.model_dump(mode="json"),
-        "weights": _hash_weights(model.weights),
-        "seed": study.seed,
-    }
-    simulation = {**network, "precision": str(precision), "recipe": dump_recipe(before)}
-    where = f"{dataset.name} {model.name}"
-    here = f"{where} {precision}"
+@dataclass
+class _Builder:
+    """Makes the stages of a study's cells."""
 
-    train = _stage("train", where, {**network, "train": study.train.model_dump(mode="json")}, {})
-    stages = [train, _stage("quantize", here, simulation, {"float": train})]
-    final = {"float": train, "simulated": stages[-1]}
-    images = explain or (study.explain and study.explain.images)
-    if images:
-        stages.append(_stage("explain", here, {**simulation, "images": images}, final))
-    if explain is not None:
-        return Cell(dataset, model, precision, tuple(stages))
-    if after:
-        simulation = {**simulation, "rest": dump_recipe(after)}
-        stages.append(_stage("finetune", here, simulation, final))
+    study: Study
+    given: Given
+    versions: Versions
+
+    def stages(
+        self,
+        dataset: DatasetOptions,
+        model: ModelOptions,
+        precision: Precision,
+        *,
+        label: str,
+        fingerprint: str,
+        test: bool,
+        explain: int | None,
+        weights: str | None,
+    ) -> list[Stage]:
+        """The stages of a cell, in the order they run."""
+        study = self.study
+        before, after = split_recipe(study.recipe)
+        network = {
+            "dataset": dataset.model_dump(mode="json"),
+            "fingerprint": fingerprint,
+            "model": model.model_dump(mode="json"),
+            "seed": study.seed,
+        }
+        simulation = {**network, "precision": str(precision), "recipe": dump_recipe(before)}
+        names: tuple[Options, ...] = (dataset, model)
+        here = f"{label} {precision}"
+
+        def stage(
+            kind: Kind,
+            spec: dict[str, Any],
+            inputs: Mapping[str, Stage],
+            *more: Options,
+            where: str = here,
+        ) -> Stage:
+            named = self.given.of((*names, *more))
+            versions = self.versions.of(kind, spec)
+            return _stage(kind, where, spec, inputs, label, named, versions)
+
+        train_options = study.train.model_dump(mode="json")
+        floats = {**network, "train": train_options, "pretrained": weights}
+        train = stage("train", floats, {}, study.train, where=label)
+        names = (*names, *before)
+        stages = [train, stage("quantize", simulation, {"float": train})]
         final = {"float": train, "simulated": stages[-1]}
-    exporting = {**simulation, "export": study.export.model_dump(mode="json")}
-    stages.append(_stage("export", here, exporting, final))
-    exported = {"artifact": stages[-1]}
-    if test:
-        stages.append(_stage("test", here, simulation, {"float": train, **exported}))
-    for target in study.verify:
-        spec = {**simulation, "target": target.model_dump(mode="json")}
-        stages.append(_stage("verify", f"{here} on {target.label}", spec, exported))
-    return Cell(dataset, model, precision, tuple(stages))
+        images = explain or (study.explain and study.explain.images)
+        if images:
+            stages.append(stage("explain", {**simulation, "images": images}, final))
+        if explain is not None:
+            return stages
+        names = (*names, *after)
+        if after:
+            simulation = {**simulation, "rest": dump_recipe(after)}
+            stages.append(stage("finetune", simulation, final))
+            final = {"float": train, "simulated": stages[-1]}
+        exporting = {**simulation, "export": study.export.model_dump(mode="json")}
+        stages.append(stage("export", exporting, final, study.export))
+        exported = {"artifact": stages[-1]}
+        if test:
+            stages.append(stage("test", simulation, {"float": train, **exported}))
+        for target in study.verify:
+            spec = {**simulation, "target": target.model_dump(mode="json")}
+            where = f"{here} on {target.label}"
+            stages.append(stage("verify", spec, exported, target, where=where))
+        return stages
 
 
 def split_recipe(
@@ -178,35 +242,25 @@ def split_recipe(
     return before, tuple(recipe[len(before) :])
 
 
-def _stage(kind: Kind, label: str, spec: dict[str, Any], inputs: Mapping[str, Stage]) -> Stage:
+def _stage(
+    kind: Kind,
+    label: str,
+    spec: dict[str, Any],
+    inputs: Mapping[str, Stage],
+    network: str,
+    given: Mapping[str, str],
+    versions: Mapping[str, str],
+) -> Stage:
     keys = {role: stage.key for role, stage in inputs.items()}
     determines = {
+        "keys": _KEYS,
         "kind": kind,
         "code": _CODE[kind],
         "spec": {key: value for key, value in spec.items() if key != "dataset"},
         "preprocessing": {k: v for k, v in spec["dataset"].items() if k != "name"},
         "inputs": keys,
-        "versions": versions(),
+        "given": given,
+        "versions": versions,
     }
-    return Stage(kind, digest(determines), f"{kind} {label}", spec, keys)
-
-
-@functools.cache
-def versions() -> dict[str, str]:
-    """Versions of what computes the numbers."""
-    return {
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        **{library: version(library) for library in ("bitladder", *_LIBRARIES)},
-    }
-
-
-@functools.cache
-def _hash_weights(path: Path | None) -> str | None:
-    if path is None:
-        return None
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ModelError(f"weights {path}: cannot read this file: {error.strerror}") from None
+    key = digest(determines)
+    return Stage(kind, key, f"{kind} {label}", spec, keys, network, given, versions)

@@ -19,8 +19,8 @@ COLUMNS = (
 def place(cell: CellResult) -> dict[str, str]:
     """The columns that name a cell."""
     return {
-        "dataset": cell.cell.dataset.name,
-        "model": cell.cell.model.name,
+        "dataset": cell.cell.dataset_label,
+        "model": cell.cell.model_label,
         "precision": str(cell.cell.precision),
     }
 

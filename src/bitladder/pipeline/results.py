@@ -15,8 +15,9 @@ from bitladder.errors import StoreError, StudyError, unknown
 from bitladder.options import Precision, TargetOptions
 from bitladder.pipeline import curves, layers
 from bitladder.pipeline.environment import describe_environment
-from bitladder.pipeline.graph import Cell, Kind, Stage
+from bitladder.pipeline.graph import Cell, Stage
 from bitladder.pipeline.tables import Table
+from bitladder.pipeline.versions import Kind
 from bitladder.study import Study
 
 if TYPE_CHECKING:
@@ -96,8 +97,8 @@ class CellResult:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader must know: the data set's notes, and what is amiss on a target."""
-        notes = list(self.records.get("train", {}).get("notes", ()))
+        """What a reader must know: code that cannot be seen, notes, what is amiss on a target."""
+        notes = [*self.cell.unseen, *self.records.get("train", {}).get("notes", ())]
         for target, record in self.verified.items():
             notes += [f"{target}: {fallback}" for fallback in record["fallbacks"]]
             notes += [f"{target}: {reason}" for reason in _disagreement(record)]
@@ -120,8 +121,8 @@ class CellResult:
         """The cell as one flat row, in the order of the columns of results.csv."""
         cell, rungs = self.cell, self.rungs
         row: dict[str, Any] = {
-            "dataset": cell.dataset.name,
-            "model": cell.model.name,
+            "dataset": cell.dataset_label,
+            "model": cell.model_label,
             "precision": str(cell.precision),
             "weight_bits": cell.precision.weights,
             "activation_bits": cell.precision.activations,
@@ -243,7 +244,7 @@ class Results:
         """
         wanted = f"{dataset} {model} {Precision.parse(precision)}"
         by_name = {
-            f"{cell.cell.dataset.name} {cell.cell.model.name} {cell.cell.precision}": cell
+            f"{cell.cell.dataset_label} {cell.cell.model_label} {cell.cell.precision}": cell
             for cell in self.cells
         }
         if wanted not in by_name:
@@ -333,8 +334,8 @@ def _rung_rows(cell: CellResult) -> Iterable[dict[str, Any]]:
     for index, rung in enumerate(cell.rungs):
         gain = None if before is None else _round(rung.accuracy.value - before.value)
         yield {
-            "dataset": cell.cell.dataset.name,
-            "model": cell.cell.model.name,
+            "dataset": cell.cell.dataset_label,
+            "model": cell.cell.model_label,
             "precision": str(cell.cell.precision),
             "rung": index,
             "technique": rung.name,

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 
 from bitladder.errors import StoreError, StudyError
 from bitladder.options import DatasetOptions, LoaderOptions, ModelOptions
-from bitladder.pipeline.datasets import know
+from bitladder.pipeline.datasets import know, load_images
 from bitladder.pipeline.execute import Execution, Observer, Outcome
 from bitladder.pipeline.graph import Cell, build
 from bitladder.pipeline.logs import copy_logs, link_logs
 from bitladder.pipeline.loop import execute_all
+from bitladder.pipeline.names import labels
+from bitladder.pipeline.pretrained import know_weights
 from bitladder.pipeline.results import Results, collect
 from bitladder.store import Store, default_root
 from bitladder.study import Study, load
@@ -93,13 +95,15 @@ def run(
         results.write(computed=any(outcome.produced for outcome in outcomes.values()))
         return results
 
+    observer = observer or Observer()
+    tell_unseen(job.cells, observer)
     link_logs(job.cells, Store(job.execution.store), job.output)
     outcomes = execute_all(
         job.name,
         job.cells,
         job.output,
         job.execution,
-        observer=observer or Observer(),
+        observer=observer,
         save=save,
     )
     results = save(outcomes)
@@ -167,6 +171,12 @@ def prepare(
     return Job(name, study, _cells(study, store, explain), output, execution)
 
 
+def tell_unseen(cells: Sequence[Cell], observer: Observer) -> None:
+    """Say of which code a change cannot be seen, once each."""
+    for line in dict.fromkeys(line for cell in cells for line in cell.unseen):
+        observer.message(line)
+
+
 def _cells(study: Study, store: Store, explain: int | None) -> list[Cell]:
     """Know every data set by its fingerprint, and see that every network that is to run fits it.
 
@@ -175,19 +185,23 @@ def _cells(study: Study, store: Store, explain: int | None) -> list[Cell]:
 
     @functools.cache
     def read(options: DatasetOptions) -> ImageData:
-        from bitladder import data
-
-        return data.load(options, study.data, seed=study.seed)
+        return load_images(options, study.data, study.seed)
 
     known = {
-        options.name: know(options, study.data, seed=study.seed, store=store, read=read)
-        for options in study.datasets
+        label: know(options, study.data, seed=study.seed, store=store, read=read)
+        for label, options in zip(labels(study.datasets), study.datasets, strict=True)
+    }
+    starts = {
+        label: start
+        for label, options in zip(labels(study.models), study.models, strict=True)
+        if (start := know_weights(options, store)) is not None
     }
     cells = build(
         study,
         {name: one.fingerprint for name, one in known.items()},
         [name for name, one in known.items() if one.test],
         explain=explain,
+        weights=starts,
     )
     waiting = [cell for cell in cells if not all(map(store.has, cell.keys))]
     for dataset, model in dict.fromkeys((cell.dataset, cell.model) for cell in waiting):
@@ -224,11 +238,18 @@ def _place_artifacts(cells: Sequence[Cell], outcomes: Mapping[str, Outcome], out
         folder = output / "cells" / cell.name
         for stage in cell.stages:
             found = outcomes[stage.key].folder
-            if found is None:
-                continue
             for name in _ARTIFACTS.get(stage.kind, ()):
-                if (found / name).exists():
+                if found is not None and (found / name).exists():
                     _copy(found / name, folder / name)
+                else:  # of an earlier run with other options
+                    _remove(folder / name)
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot remove: {error.strerror}") from error
 
 
 def _copy(source: Path, destination: Path) -> None:

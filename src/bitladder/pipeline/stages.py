@@ -28,7 +28,10 @@ from bitladder.options import (
     TrainOptions,
     parse_techniques,
 )
+from bitladder.pipeline.datasets import load_known
+from bitladder.pipeline.given import check, check_loaded
 from bitladder.pipeline.graph import Stage
+from bitladder.pipeline.pretrained import check_weights
 from bitladder.progress import Progress
 from bitladder.quantized import save_quantized
 from bitladder.techniques.pairs import Layer, rows
@@ -76,12 +79,15 @@ def perform(stage: Stage, bench: Bench, output: Path) -> None:
     started = time.perf_counter()
     # Of an attempt that was broken off; training that goes on from it writes its curves again.
     shutil.rmtree(bench.logs(stage), ignore_errors=True)
+    sources = check(stage.given)
     record = _STAGES[stage.kind](stage, bench, output)
+    check_loaded(sources)
     record["seconds"] = round(time.perf_counter() - started, 3)
     (output / "record.json").write_text(json.dumps(record, indent=1))
 
 
 def _train(stage: Stage, bench: Bench, output: Path) -> dict[str, Any]:
+    check_weights(stage.spec["model"]["name"], stage.spec["pretrained"])
     images, model = _data(stage, bench), _network(stage, bench)
     record: dict[str, Any] = {"history": []}
     weights = stage.spec["model"]["weights"]
@@ -305,12 +311,15 @@ def _recipe(stage: Stage, part: str) -> tuple[Technique, ...]:
 
 def _data(stage: Stage, bench: Bench) -> data.ImageData:
     options = DatasetOptions.model_validate(stage.spec["dataset"])
-    return _load(options, bench.loader, stage.spec["seed"])
+    known = stage.spec["fingerprint"], *sorted(stage.given.items())
+    return _load(options, bench.loader, stage.spec["seed"], known)
 
 
-@functools.lru_cache(maxsize=2)
-def _load(options: DatasetOptions, loader: LoaderOptions, seed: int) -> data.ImageData:
-    return data.load(options, loader, seed=seed)
+@functools.lru_cache(maxsize=2)  # by what is known of the images and of the user's code
+def _load(
+    options: DatasetOptions, loader: LoaderOptions, seed: int, known: tuple[Any, ...]
+) -> data.ImageData:
+    return load_known(options, loader, seed, known[0])
 
 
 def _network(stage: Stage, bench: Bench) -> nn.Module:

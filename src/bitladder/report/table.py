@@ -66,8 +66,8 @@ def rung_table(results: Results) -> Table:
         for rung in cell.rungs:
             gain = None if before is None else rung.accuracy.value - before.value
             table.add_row(
-                cell.cell.dataset.name,
-                cell.cell.model.name,
+                cell.cell.dataset_label,
+                cell.cell.model_label,
                 str(cell.cell.precision),
                 rung.name,
                 _percent(rung.accuracy),
@@ -126,8 +126,8 @@ def _cells(cell: CellResult, simulation: str, targets: Mapping[str, bool]) -> li
     simulated = accuracies.get(simulation)
     loss = None if trained is None or final is None else trained.value - final.value
     row = [
-        cell.cell.dataset.name,
-        cell.cell.model.name,
+        cell.cell.dataset_label,
+        cell.cell.model_label,
         str(cell.cell.precision),
         _percent(trained),
         _percent(simulated),

@@ -199,8 +199,10 @@ class Store:
             (aside / _MANIFEST).write_text(json.dumps(manifest, indent=1))
             (aside / _CHECKED).write_text(json.dumps(stamps))
             folder = self.stages / key
-            if folder.exists():  # damaged, or it would have been returned
+            if folder.is_dir():  # damaged, or it would have been returned
                 shutil.rmtree(folder)
+            else:
+                folder.unlink(missing_ok=True)
             aside.replace(folder)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
