@@ -44,13 +44,17 @@ def _on_htp(spec: Spec) -> bool:
     return bool(spec["target"]["name"] == "htp")
 
 
-_ONNX = ("onnx", "onnx-ir", "onnxscript", "onnxruntime")
+_ONNX = ("onnx", "onnxruntime")
 # By kind of stage, each package with the condition on the stage's options under which it is used.
 PACKAGES: Mapping[Kind, Mapping[str, Callable[[Spec], bool] | None]] = {
     kind: {
         **dict.fromkeys(("torch", "torchvision", "lightning", "numpy", "pillow")),
         "timm": _perhaps_timm,
-        **({"aimet-torch": None, "scipy": _has("mixed_precision")} if kind in _SIMULATED else {}),
+        **(
+            {"aimet-torch": None, "triton": None, "scipy": _has("mixed_precision")}
+            if kind in _SIMULATED
+            else {}
+        ),
         **(dict.fromkeys(_ONNX) if kind in ("export", "verify") else {}),
         **({name: _has("integer_finetune") for name in _ONNX} if kind in _TUNED else {}),
         **({"onnxruntime-qnn": _writes_for_devices} if kind == "export" else {}),
