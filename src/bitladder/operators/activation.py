@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import nn
 
-from bitladder.operators.record import Emit, Operator, register
-from bitladder.operators.writing import Call, Writer
+from bitladder.operators.record import Emit, Grid, Operator, register
+from bitladder.operators.writing import Call, Value, Writer
 
 FAMILY = "activation"
 
@@ -31,6 +31,18 @@ def _clamped(w: Writer, c: Call) -> str:
         return w.one("Relu", [c.x])
     ends = [None if math.isinf(end) else w.constant(end) for end in (low, high)]
     return w.one("Clip", [c.x, *ends])
+
+
+def _between(w: Writer, c: Call) -> str:
+    """A clamp between bounds that are tensors, or numbers."""
+    low, high = c.get(1, "min"), c.get(2, "max")
+    if c.function == "clamp_max":
+        low, high = None, c.get(1, "max")
+    made: Any = c.x
+    for kind, end in (("Max", low), ("Min", high)):
+        if end is not None:
+            made = w.one(kind, [made, end if isinstance(end, Value) else w.constant(float(end))])
+    return str(made)
 
 
 def _simple(kind: str, **names: str) -> Emit:
@@ -178,6 +190,8 @@ register(
     Operator("Hardtanh", FAMILY, _clamped, modules=("nn.Hardtanh",),
              becomes=("hardtanh", "hardtanh_", "clamp", "clamp_", "clip", "clip_", "clamp_min",
                       "clamp_max"), bounds=_bounds),
+    Operator("clamp by tensors", FAMILY, _between, functions=("clamp", "clip", "clamp_min",
+             "clamp_max"), grid=Grid.FLOAT, why="its bounds are computed"),
     Operator("LeakyReLU", FAMILY, _constant_slope, modules=("nn.LeakyReLU", "nn.RReLU"),
              becomes=("leaky_relu", "leaky_relu_")),
     Operator("PReLU", FAMILY, _learned_slope, modules=("nn.PReLU",), weights=("weight",)),
@@ -193,11 +207,11 @@ register(
     _of("Tanh", "Tanh", "tanh", "tanh_"),
     _of("Softplus", _softplus_of, "softplus"),
     _of("Softsign", "Softsign", "softsign"),
-    _of("LogSigmoid", _log_sigmoid, "logsigmoid"),
+    _of("LogSigmoid", _log_sigmoid, "logsigmoid", "log_sigmoid"),
     _of("Hardshrink", _hard_shrunk, "hardshrink"),
     _of("Softshrink", _soft_shrunk, "softshrink"),
     _of("Tanhshrink", _tanh_shrunk, "tanhshrink"),
-    _of("Threshold", _threshold, "threshold", "threshold_"),
+    _of("Threshold", _threshold, "threshold", "threshold_", "_threshold"),
     _of("GLU", _gated, "glu"),
     Operator("Softmax", FAMILY, _softmax, modules=("nn.Softmax", "nn.Softmin", "nn.Softmax2d"),
              becomes=("softmax",)),

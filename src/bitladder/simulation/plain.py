@@ -68,8 +68,18 @@ def _free_weights(module: nn.Module) -> int:
             freed += 1
         elif type(hook).__name__ in _HOOKS:
             _HOOKS[type(hook).__name__](module, hook.name)
+            _forget_loading(module)
             freed += 1
     return freed
+
+
+def _forget_loading(module: nn.Module) -> None:
+    """Take off what looks for the parameters of a spectral norm when weights are loaded."""
+    hooks: Any = module._load_state_dict_pre_hooks
+    for key, hook in list(hooks.items()):
+        inner = getattr(hook, "hook", hook)
+        if type(inner).__name__.startswith("SpectralNorm"):
+            del hooks[key]
 
 
 class Attention(nn.Module):
