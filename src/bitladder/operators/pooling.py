@@ -71,15 +71,16 @@ def _average(w: Writer, c: Call) -> str:
     sizes = [c.x.sizes[2 + i] for i in range(count)]
     ends = _ends(c, window, strides, pads)
     partial = any(end > pad for end, pad in zip(ends, pads, strict=True))
-    divisor = given["divisor_override"]
-    if not partial and divisor is None:
+    divisor, counted = given["divisor_override"], given["count_include_pad"] and any(pads)
+    if divisor is None and not (counted and partial):
+        # What ceil_mode adds is padding that is not counted, which every runtime reads alike.
         return w.one(
             "AveragePool",
             [c.x],
             kernel_shape=window,
             strides=strides,
-            pads=pads * 2,
-            count_include_pad=int(given["count_include_pad"]),
+            pads=pads + (pads if counted else [max(end, 0) for end in ends]),
+            count_include_pad=int(counted),
         )
     # Windows that reach over the border: the kernels of runtimes count them differently. Sums of
     # whole windows over zeros are counted alike by all, and the divisors are known here.
