@@ -89,21 +89,15 @@ def test_rungs_sensitivity_and_mixed_precision_count_signs(one, binary):
     assert len({row.accuracy.correct for row in rows}) > 1  # not the share of class 0 everywhere
 
 
-@pytest.mark.parametrize("form", ["int64 (N,)", "float (N,)", "float (N, 1)"])
-def test_fine_tuning_follows_labels_and_teacher(one, binary, form):
+def test_fine_tuning_follows_labels_and_teacher(one, binary):
     model, _ = one
-    labels = binary[0].labels
-    if form != "int64 (N,)":
-        labels = labels.float()
-    if form == "float (N, 1)":
-        labels = labels[:, None]
     images = binary[0].float_images(torch.arange(64))
     quantized = bitladder.quantize(
         model,
         images,
         "w4a4",
         [*PLAIN, SHORT, {"integer_finetune": {"steps": 1, "batch_size": 32}}],
-        training=_loader(binary[0], labels=labels),
+        training=_loader(binary[0]),
         validation=_loader(binary[1]),
         seed=1,
     )
@@ -116,9 +110,14 @@ def test_fine_tuning_follows_labels_and_teacher(one, binary, form):
 
 def test_labels_of_other_classes_are_refused(one, binary):
     images = binary[0].float_images(torch.arange(64))
-    loader = _loader(binary[0], labels=torch.arange(256) % 4)
-    with pytest.raises(DataError, match="no class; with 2 classes they are whole numbers"):
-        bitladder.quantize(one[0], images, "w8a8", [*PLAIN, SHORT], training=loader)
+    for labels, reason in (
+        (torch.arange(256) % 4, "the label 3 is none of the network's 2 classes"),
+        (binary[0].labels.float(), r"give labels\.long\(\)"),
+        (binary[0].labels[:, None], r"take labels\[:, 0\]"),
+    ):
+        loader = _loader(binary[0], labels=labels)
+        with pytest.raises(DataError, match=reason):
+            bitladder.quantize(one[0], images, "w8a8", [*PLAIN, SHORT], training=loader)
 
 
 def test_the_range_of_one_logit_keeps_its_signs():

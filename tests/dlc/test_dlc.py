@@ -60,11 +60,11 @@ def test_a_dlc_holds_the_integers_of_its_onnx(written, precision):
     path, artifact, _ = written(precision)
     assert differences(dlc.read(path), artifact) == []
     model = onnx.load(artifact)
-    [bias] = [t for t in model.graph.initializer if t.name.endswith("logits_bias_integers")]
+    [bias] = [t for t in model.graph.initializer if t.name == "head_bias_integers"]
     bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + 1, bias.name))
     onnx.save(model, artifact)
     assert differences(dlc.read(path), artifact) == [
-        "logits_bias_integers: its integers differ (DLC (4,), ONNX (4,))"
+        "head_bias_integers: its integers differ (DLC (4,), ONNX (4,))"
     ]
 
 
@@ -79,12 +79,12 @@ def test_a_tensor_that_is_only_moved_may_keep_the_grid_it_had(images, tmp_path):
 def test_an_activation_on_another_grid_is_found(written):
     path, artifact, _ = written("w8a8")
     model = onnx.load(artifact)
-    [zero] = [t for t in model.graph.initializer if t.name == "logits_zero_point"]
+    [zero] = [t for t in model.graph.initializer if t.name == "head_dequantized_zero_point"]
     zero.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(zero) + 1, zero.name))
     onnx.save(model, artifact)
     assert differences(dlc.read(path), artifact) == [
-        "logits_integers: its encoding is not the ONNX file's",
-        "logits_integers: its encoding is not in the DLC",
+        "head_dequantized_integers: its encoding is not the ONNX file's",
+        "head_dequantized_integers: its encoding is not in the DLC",
     ]
 
 

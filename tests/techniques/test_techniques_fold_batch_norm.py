@@ -155,10 +155,25 @@ def test_the_networks_of_the_report_keep_their_function(name):
 
 
 def test_what_stays_is_told():
-    model = _lively(nn.Sequential(nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3, padding=1))).float()
+    layers = nn.BatchNorm1d(4), nn.Conv1d(4, 4, 3, padding=1)
+    model = _lively(nn.Sequential(*layers)).float()
     context = techniques.Context(Precision(8, 8), torch.zeros(1, 4, 7, 7), model)
     techniques.apply(FoldBatchNorm(), model, context)
     assert context.notes == [
         "0 batch norms folded",
         "1 batch norms stay: no layer beside them could take them",
     ]
+
+
+def test_a_batch_norm_of_images_without_a_layer_becomes_a_convolution():
+    model = _lively(nn.Sequential(nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3, padding=1)))
+    images = torch.randn(3, 4, 7, 7, dtype=torch.float64)
+    context = techniques.Context(Precision(8, 8), images.float(), model)
+    made = techniques.apply(FoldBatchNorm(), model, context)
+    assert context.notes == [
+        "0 batch norms folded",
+        "1 batch norms without a layer became depthwise convolutions",
+    ]
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in made.modules())
+    with torch.no_grad():
+        assert torch.allclose(made(images), model.eval()(images), atol=1e-12)

@@ -14,7 +14,7 @@ from torch.utils.data import (
 import bitladder
 from bitladder.data import LoaderSplit
 from bitladder.data.splits import TensorSplit
-from bitladder.errors import QuantizationError, TrainingError
+from bitladder.errors import DataError, QuantizationError, TrainingError
 from bitladder.options import TrainOptions
 from bitladder.training import Tuning, fit
 from bitladder.training.batches import describe, trainable
@@ -211,9 +211,9 @@ def test_the_one_call_joins_and_refuses_likewise():
     assert "2 steps at learning rate" in quantized.rungs[1].notes[-1]
     with pytest.raises(TrainingError, match="1 image at batch size 4"):
         bitladder.quantize(_network(), images, 8, recipe, training=_loader(1, 4))
-    with pytest.raises(TrainingError, match="the loader gives no batch"):
+    with pytest.raises(DataError, match="there are no images; give at least one batch"):
         bitladder.quantize(_network(), images, 8, recipe, training=_loader(3, 4, drop_last=True))
-    with pytest.raises(TrainingError, match=r"not batches \(images, labels\)"):
+    with pytest.raises(DataError, match="training, batch 0"):
         bitladder.quantize(_network(), images, 8, recipe, training=DataLoader(images))
     with pytest.raises(QuantizationError, match="one calibration image has no variance"):
         bitladder.quantize(_network(), images[:1], 8, recipe, training=_loader(9, 4))

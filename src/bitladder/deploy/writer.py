@@ -43,6 +43,8 @@ class FileWriter:
         seen: what its nodes return (see ``observe``).
     """
 
+    whole = True
+
     def __init__(self, simulated: SimulatedModel, seen: Mapping[fx.Node, Observed]) -> None:
         self.simulated, self.seen = simulated, seen
         self.module: fx.GraphModule = simulated.module
@@ -52,6 +54,7 @@ class FileWriter:
         self.passed: dict[str, str] = {}  # values by the names of the quantizers they passed
         self._aliases: dict[str, str] = {}  # values for which nothing was written
         self._names = {id(q): info.name for info, q in simulated.quantizers()}
+        self._final: dict[str, str] = {}  # of the call that is written: raw names, own names
         self._call: Call | None = None
         self._at: fx.Node | None = None
 
@@ -263,7 +266,7 @@ class FileWriter:
         """Give what a node made the name of the node."""
         made = {name for node in self.graph.nodes[begun:] for name in node.output}
         names = iter(raw)
-        self._final: dict[str, str] = {}
+        self._final = {}
 
         def named(value: Value) -> Value:
             source = next(names)

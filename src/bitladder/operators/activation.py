@@ -72,6 +72,8 @@ def _learned_slope(w: Writer, c: Call) -> str:
 def _celu(w: Writer, c: Call) -> str:
     """``max(0, x) + min(0, a (exp(x / a) - 1))``."""
     alpha = float(getattr(c.module, "alpha", 1.0))
+    if w.whole:
+        return w.one("Celu", [c.x], alpha=alpha)
     scaled = w.one("Div", [c.x, w.constant(alpha)])
     below = w.one("Sub", [w.one("Exp", [scaled]), w.constant(1.0)])
     negative = w.one("Min", [w.one("Mul", [below, w.constant(alpha)]), w.constant(0.0)])
@@ -79,6 +81,8 @@ def _celu(w: Writer, c: Call) -> str:
 
 
 def _gelu(w: Writer, c: Call) -> str:
+    if w.whole:
+        return w.one("Gelu", [c.x], approximate=getattr(c.module, "approximate", "none"))
     if getattr(c.module, "approximate", "none") == "tanh":
         cube = w.one("Mul", [w.one("Mul", [c.x, c.x]), c.x])
         inner = w.one("Add", [c.x, w.one("Mul", [cube, w.constant(0.044715)])])
@@ -104,17 +108,23 @@ def _softplus_of(w: Writer, c: Call) -> str:
 
 
 def _mish(w: Writer, c: Call) -> str:
+    if w.whole:
+        return w.one("Mish", [c.x])
     return w.one("Mul", [c.x, w.one("Tanh", [_softplus(w, c.x, 1.0, 20.0)])])
 
 
 def _hard_sigmoid(w: Writer, c: Call) -> str:
     """``clamp(x + 3, 0, 6) / 6``, in PyTorch's order, which rounds as it does."""
+    if w.whole:
+        return w.one("HardSigmoid", [c.x], alpha=1 / 6, beta=0.5)
     moved = w.one("Add", [c.x, w.constant(3.0)])
     clipped = w.one("Clip", [moved, w.constant(0.0), w.constant(6.0)])
     return w.one("Div", [clipped, w.constant(6.0)])
 
 
 def _hard_swish(w: Writer, c: Call) -> str:
+    if w.whole:
+        return w.one("HardSwish", [c.x])
     moved = w.one("Add", [c.x, w.constant(3.0)])
     clipped = w.one("Clip", [moved, w.constant(0.0), w.constant(6.0)])
     return w.one("Div", [w.one("Mul", [c.x, clipped]), w.constant(6.0)])

@@ -78,7 +78,14 @@ class Call:
 
 
 class Writer(Protocol):
-    """Writes ONNX nodes; a value that is read is read on its grid."""
+    """Writes ONNX nodes; a value that is read is read on its grid.
+
+    Attributes:
+        whole: write an operator as the one node that ONNX has for it, for readers that know its
+            kernel, such as the HTP; otherwise as the operations that PyTorch rounds one by one.
+    """
+
+    whole: bool
 
     def node(
         self,

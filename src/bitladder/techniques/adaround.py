@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from bitladder.options import Adaround
 from bitladder.simulation import SimulatedModel, device_of
 from bitladder.simulation.aimet import aimet, quiet
-from bitladder.techniques.pairs import Layer, is_own
+from bitladder.techniques.pairs import Layer
 from bitladder.techniques.registry import Context, calibration_images, register
 
 
@@ -42,7 +42,7 @@ def adaround(options: Adaround, model: nn.Module, context: Context) -> Simulated
     layers = moved = weights = 0
     with torch.no_grad():
         for name, layer in model.module.named_modules():
-            if not isinstance(layer, Layer) or not is_own(layer, model.module):
+            if not isinstance(layer, Layer):
                 continue
             quantizer: Any = layer.param_quantizers["weight"]  # type: ignore[index]
             if quantizer is None:

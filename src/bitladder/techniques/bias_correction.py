@@ -19,7 +19,7 @@ from torch import Tensor, fx, nn
 
 from bitladder.options import BiasCorrection
 from bitladder.simulation import SimulatedModel, device_of
-from bitladder.techniques.pairs import Layer, Statistics, expected_output, is_own, statistics
+from bitladder.techniques.pairs import Layer, Statistics, expected_output, statistics
 from bitladder.techniques.registry import Context, calibration_images, register
 
 _BATCH = 250  # images a forward; results do not depend on it but for rounding
@@ -74,7 +74,7 @@ def _analytic(model: SimulatedModel) -> Iterator[tuple[str, Tensor]]:
     modules = dict(module.named_modules())
     for node in module.graph.nodes:
         layer = modules.get(str(node.target)) if node.op == "call_module" else None
-        if not isinstance(layer, Layer) or layer.bias is None or not is_own(layer, module):
+        if not isinstance(layer, Layer) or layer.bias is None:
             continue
         means = _input_means(node.args[0], modules, known)
         if means is None:
@@ -118,9 +118,7 @@ def _empirical(model: SimulatedModel, images: Tensor, *, skip: set[str]) -> int:
         twin, own = runs
         twin.step(node)
         layer = modules.get(str(node.target)) if node.op == "call_module" else None
-        correctable = (
-            isinstance(layer, Layer) and layer.bias is not None and is_own(layer, simulated)
-        )
+        correctable = isinstance(layer, Layer) and layer.bias is not None
         if correctable and str(node.target) not in skip:
             assert layer is not None
             with _unrounded(layer):

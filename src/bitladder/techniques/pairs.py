@@ -7,7 +7,6 @@ channel; after folding, the network carries these along for the techniques that 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -53,16 +52,6 @@ def statistics(model: fx.GraphModule) -> dict[str, Statistics]:
     return dict(model.meta.get(_STATISTICS, {}))
 
 
-def is_own(layer: Layer, model: nn.Module) -> bool:
-    """Whether no other module of the network holds a layer's weight or bias too.
-
-    What is shared cannot be changed in place for one layer without changing the other.
-    """
-    holders = Counter(id(p) for module in model.modules() for p in module._parameters.values())
-    given = (part for part in (layer.weight, layer.bias) if part is not None)
-    return all(holders[id(part)] == 1 for part in given)
-
-
 def find_pairs(model: fx.GraphModule) -> Iterator[Pair]:
     """Pairs whose channels can be scaled against each other, in the order of the graph.
 
@@ -80,7 +69,7 @@ def find_pairs(model: fx.GraphModule) -> Iterator[Pair]:
             follower = next(iter(follower.users))
         second = modules.get(str(follower.target)) if follower.op == "call_module" else None
         once = calls.count(str(node.target)) == calls.count(str(follower.target)) == 1
-        if not isinstance(second, Layer) or not (is_own(first, model) and is_own(second, model)):
+        if not isinstance(second, Layer):
             continue
         if once and _reads_channel_by_channel(first, second):
             yield Pair(str(node.target), str(follower.target), relu)
