@@ -250,12 +250,12 @@ _FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "split, one rectified": lambda x: torch.cat([F.relu(x.chunk(2, 1)[0]), x.chunk(2, 1)[1]], 1),
     "crelu": lambda x: F.relu(torch.cat([x, -x], 1)),
     "shuffle": lambda x: x.view(
-        x.shape[0], 2, x.shape[1] // 2, *x.shape[2:]).transpose(1, 2).reshape(x.shape),
+        x.shape[0], 2, x.shape[1] // 2, x.shape[2], x.shape[3]).transpose(1, 2).reshape(x.shape),
     "pixel shuffle": lambda x: F.pixel_shuffle(x, 2),
     "pixel unshuffle": lambda x: F.pixel_unshuffle(x, 2),
     "expand": lambda x: x[:, :1].expand(x.shape[0], 4, -1, -1),
-    "batch times groups": lambda x: F.relu(x.reshape(x.shape[0] * 2, x.shape[1] // 2, *x.shape[2:])
-                                           ).reshape(x.shape),
+    "batch times groups": lambda x: F.relu(
+        x.reshape(x.shape[0] * 2, x.shape[1] // 2, x.shape[2], x.shape[3])).reshape(x.shape),
     "stack": lambda x: torch.stack([x, 2 * x], 2).flatten(1, 2),
     "where": lambda x: torch.where(x > 0, x, 0.1 * x),
 }  # fmt: skip

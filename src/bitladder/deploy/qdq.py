@@ -60,6 +60,7 @@ class QdqWriter(FileWriter):
         self.int4, self.weights = int4, weights
         self.whole = one_sign
         self.pairs = Pairs(self.graph, one_sign=one_sign)
+        self._entered: dict[tuple[str, str], str] = {}  # values on the grids of their readers
         self._last = ""
 
     def write(self) -> onnx.ModelProto:
@@ -120,8 +121,8 @@ class QdqWriter(FileWriter):
         if not quantizer.is_initialized():
             return value
         name = self._names[id(quantizer)]
-        if self.passed.get(name, "").startswith(f"{value.name}_on_"):
-            return renamed(value, self.passed[name])
+        if (value.name, name) in self._entered:
+            return renamed(value, self._entered[value.name, name])
         encoding = encoding_of(value.name, quantizer)
         fresh = self.graph.new_name(f"{value.name}_on_{name}")
         if value.constant is not None:
@@ -130,7 +131,8 @@ class QdqWriter(FileWriter):
             self.pairs.hold(fresh, written)
         else:
             self._put(fresh, self._read(value), encoding)
-        self.passed[name] = fresh
+        self._entered[value.name, name] = fresh
+        self.passed.setdefault(name, fresh)
         return renamed(value, fresh)
 
     def _leaving(self, value: Value, source: str, encoding: Encoding) -> None:

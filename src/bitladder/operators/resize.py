@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -64,7 +63,7 @@ def _scales(c: Call, given: dict[str, Any]) -> list[float]:
         if factors is not None and not given["recompute_scale_factor"]:
             scale = float(factors[place] if many else factors)
         scale = float(np.float32(scale))
-        while math.floor(np.float32(scale) * np.float32(size)) < wanted:
+        while scale * size < wanted:  # in double, as shapes are inferred
             scale = float(np.nextafter(np.float32(scale), np.float32(np.inf)))
         found.append(scale)
     return found
