@@ -14,18 +14,21 @@ from bitladder.errors import ExportError
 
 _IMAGES = 3
 _ERRORS_ONLY = 3
-_NOISE = 0.05  # of the outputs' size: a rounding that falls to the other side is far below
+_NOISE = 0.1  # of the outputs' size: a rounding that falls to the other side is far below
 
 Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
-def run_at_two_sizes(model: onnx.ModelProto, shape: tuple[int, ...], simulation: Run) -> None:
+def run_at_two_sizes(
+    model: onnx.ModelProto, shape: tuple[int, ...], simulation: Run, *, compared: bool
+) -> None:
     """Refuse a file whose answer for an image depends on how many images come with it.
 
     Args:
         model: the file.
         shape: of one image.
         simulation: the network itself; one whose own answers depend on the batch may.
+        compared: the file holds the simulation's grids, so that it must compute the same.
 
     Raises:
         ExportError: the file cannot be run, or its outputs are of other images.
@@ -43,12 +46,15 @@ def run_at_two_sizes(model: onnx.ModelProto, shape: tuple[int, ...], simulation:
     except Exception as error:  # the runtime raises its own, of no common type
         reason = " ".join(str(error).split())
         raise ExportError(f"the file that was written does not run: {reason}") from None
-    if together.shape != alone.shape:
+    if together.shape != alone.shape or len(together) != _IMAGES:
         raise ExportError(
             f"the file that was written gives {together.shape[0]} rows for {_IMAGES} images"
         )
-    if _apart(together, alone) and not _apart(*_both(simulation, images)):
+    wanted, wanted_alone = _both(simulation, images)
+    if _apart(together, alone) and not _apart(wanted, wanted_alone):
         raise ExportError("the file that was written answers by the number of images it is given")
+    if compared and (together.shape != wanted.shape or _apart(together, wanted)):
+        raise ExportError("the file that was written computes something else than the simulation")
 
 
 def _both(run: Run, images: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:

@@ -80,7 +80,7 @@ class Traced:
         model = writer.write()
         constants = {tensor.name for tensor in model.graph.initializer}
         text = dump_encodings(writer.grids, constants, version)
-        self._check(model)
+        self._check(model, compared=False)
         _write(path, model.SerializeToString(deterministic=True))
         _write(encodings, text.encode())
 
@@ -109,7 +109,7 @@ class Traced:
                 written.
         """
         model = self.qdq(target=target, int4=int4, weights=weights)
-        self._check(model)
+        self._check(model, compared=True)
         _write(path, model.SerializeToString(deterministic=True))
 
     def qdq(
@@ -129,8 +129,8 @@ class Traced:
         model.metadata_props.add(key="bitladder.precision", value=precision)
         return model
 
-    def _check(self, model: onnx.ModelProto) -> None:
-        run_at_two_sizes(model, self.simulated.shape, self._simulate)
+    def _check(self, model: onnx.ModelProto, *, compared: bool) -> None:
+        run_at_two_sizes(model, self.simulated.shape, self._simulate, compared=compared)
 
     @torch.no_grad()
     def _simulate(self, images: NDArray[np.float32]) -> NDArray[np.float32]:

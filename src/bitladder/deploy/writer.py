@@ -139,10 +139,6 @@ class FileWriter:
         """The number of images as an int64 of shape (1,)."""
         return self.one("Shape", [INPUT], start=0, end=1)
 
-    def is_on_grid(self, value: Value) -> bool:
-        """Whether a value lies on an integer grid."""
-        return value.name in self.grids
-
     def moved(self, call: Call, source: Value, name: str) -> str:
         """Put an intermediate value that only moved back on the grid of where it comes from."""
         encoding = self.grids.get(source.name)

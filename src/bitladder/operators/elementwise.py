@@ -56,6 +56,9 @@ def _float_binary(kind: str, **attributes: Any) -> Emit:
 
 def _unary(kind: str) -> Emit:
     def emit(w: Writer, c: Call) -> str:
+        others = sorted(set(c.kwargs) - {"input"})
+        if others or len(c.args) > 1:
+            raise CannotWriteError(", ".join(others) or "more than one argument")
         return w.one(kind, [c.x])
 
     return emit
@@ -89,6 +92,8 @@ def _remainder(w: Writer, c: Call) -> str:
 
 def _where(w: Writer, c: Call) -> str:
     condition, first, second = (c.get(i, n) for i, n in enumerate(("condition", "input", "other")))
+    if isinstance(condition, Value) and condition.floating:  # the method of a tensor
+        condition, first = first, condition
     return w.one("Where", [condition, _float_number(w, first), _float_number(w, second)])
 
 
@@ -197,9 +202,9 @@ register(
     _two("Pow", _power, "pow", "pow_", "ipow"),
     _two("CumSum", _summed_up, "cumsum"),
     _two("Where", _where),
-    Operator("where", FAMILY, _where, functions=("where",)),
+    _float("where", _where),
     _two("MaskedFill", _filled),
-    Operator("masked_fill", FAMILY, _filled, functions=("masked_fill",)),
+    _float("masked_fill", _filled),
     _one("Abs", "Abs", "abs", "absolute", "abs_"),
     _one("Neg", "Neg", "neg", "negative", "neg_"),
     _one("Exponential", "Exp", "exp", "exp_"),
@@ -216,7 +221,7 @@ register(
     _one("ElementwiseCeil", "Ceil", "ceil"),
     _one("ElementwiseFloor", "Floor", "floor"),
     _one("ElementwiseUnarySign", "Sign"),
-    Operator("sign", FAMILY, _unary("Sign"), functions=("sign", "sgn")),
+    _float("sign", _unary("Sign"), "sign", "sgn"),
     _float("addcmul", _product_added("Mul")),
     _float("addcdiv", _product_added("Div")),
     _float("lerp", _between),
@@ -226,7 +231,7 @@ register(
     _float("log2", _logarithm(2)),
     _float("log10", _logarithm(10)),
     _float("nan_to_num", _finite),
-    Operator("reciprocal", FAMILY, _unary("Reciprocal"), functions=("reciprocal",)),
+    _float("reciprocal", _unary("Reciprocal")),
     _boolean("greater", _compared("Greater"), "gt", "greater"),
     _boolean("less", _compared("Less"), "lt", "less"),
     _boolean("greater or equal", _compared("GreaterOrEqual"), "ge", "greater_equal"),

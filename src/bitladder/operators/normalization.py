@@ -112,6 +112,8 @@ def _instance_norm(w: Writer, c: Call) -> str:
 
 def _local_response(w: Writer, c: Call) -> str:
     norm: Any = c.module
+    if norm.size % 2 == 0:
+        raise CannotWriteError("windows of even size, which ONNX places otherwise")
     return w.one(
         "LRN",
         [c.x],

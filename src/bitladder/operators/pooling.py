@@ -175,7 +175,7 @@ def _adaptive_maximum(w: Writer, c: Call) -> str:
 
 
 def _power_average(w: Writer, c: Call) -> str:
-    """``(sum x^p)^(1/p)`` over windows, as PyTorch takes it: the sign stays outside of the root."""
+    """``(sum x^p)^(1/p)`` over windows."""
     given = _settings(c, ("norm_type", "kernel_size", "stride", "ceil_mode"), {"ceil_mode": False})
     if given["ceil_mode"]:
         raise CannotWriteError("ceil_mode of an lp pool")
@@ -185,13 +185,14 @@ def _power_average(w: Writer, c: Call) -> str:
     powers = w.one("Pow", [c.x, w.constant(power)])
     means = w.one("AveragePool", [powers], kernel_shape=window, strides=strides)
     whole = w.constant(float(np.prod(window)))
-    rectified = w.one("Relu", [w.one("Abs", [means])])
-    sums = w.one("Mul", [w.one("Mul", [w.one("Sign", [means]), rectified]), whole])
+    sums = w.one("Mul", [means, whole])
     return w.one("Pow", [sums, w.constant(1 / power)])
 
 
 def _windows(w: Writer, c: Call) -> str:
     """Windows as columns (N, channels x window, windows), each a slice of the padded image."""
+    if c.x.rank != 4 or c.result.rank != 3:
+        raise CannotWriteError("windows along one dimension")
     names = ("kernel_size", "dilation", "padding", "stride")
     given = _settings(c, names, {"dilation": 1, "padding": 0, "stride": 1})
     window, dilation, pads, strides = (_many(given[name], 2) for name in names)

@@ -46,14 +46,17 @@ def _mean(w: Writer, c: Call) -> str:
 
 
 def _extreme(kind: str) -> Emit:
-    """The largest or smallest values, without their places."""
+    """The largest or smallest values, and where they stand if that is asked for."""
 
     def emit(w: Writer, c: Call) -> list[str]:
         if len(c.args) < 2 and not c.kwargs:
             raise CannotWriteError("over all dimensions, images of a batch together")
-        axes = w.constant(_axes(c), "int64")
-        made = w.one(kind, [c.x, axes], keepdims=_kept(c))
-        return [made] * len(c.results) if len(c.results) > 1 else [made]
+        over = _axes(c)
+        made = [w.one(kind, [c.x, w.constant(over, "int64")], keepdims=_kept(c))]
+        if len(c.results) > 1:  # and their places
+            place = kind.replace("Reduce", "Arg")
+            made.append(w.one(place, [c.x], axis=over[0], keepdims=_kept(c)))
+        return made
 
     return emit
 
@@ -81,6 +84,7 @@ def _variance(w: Writer, c: Call) -> str:
     for axis in axes:
         count *= c.x.sizes[axis]
     correction = c.kwargs.get("correction", int(bool(c.get(2, "unbiased", True))))
+    correction = 1 if correction is None else correction
     over = w.constant(axes, "int64")
     centred = w.one("Sub", [c.x, w.one("ReduceMean", [c.x, over], keepdims=1)])
     squares = w.one("ReduceSum", [w.one("Mul", [centred, centred]), over], keepdims=_kept(c))

@@ -47,7 +47,8 @@ def _resized(w: Writer, c: Call) -> str:
     elif given["align_corners"]:
         attributes["coordinate_transformation_mode"] = "align_corners"
     else:
-        attributes["coordinate_transformation_mode"] = "pytorch_half_pixel"
+        # What ONNX calls PyTorch's has a rule of its own for one pixel, which PyTorch has not.
+        attributes["coordinate_transformation_mode"] = "half_pixel"
     if given["mode"] == "bicubic":
         attributes["cubic_coeff_a"] = -0.75
     return w.one("Resize", [c.x, empty, w.constant(np.asarray(scales, np.float32))], **attributes)

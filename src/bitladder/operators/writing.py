@@ -116,9 +116,6 @@ class Writer(Protocol):
     def batch(self) -> str:
         """The number of images as an int64 of shape (1,)."""
 
-    def is_on_grid(self, value: Value) -> bool:
-        """Whether a value lies on an integer grid."""
-
     def moved(self, call: Call, source: Value, name: str) -> str:
         """Put an intermediate value that only moved back on the grid of where it comes from."""
 

@@ -231,6 +231,8 @@ def _turned(name: str) -> _Rule:
 
     def make(node: fx.Node, graph_module: fx.GraphModule, original: nn.Module) -> Made | None:
         first, second = argument(node, 0, "input"), argument(node, 1, "other")
+        if argument(node, 2, "alpha", 1) != 1:
+            return None
         return Made([("", getattr(aimet(CUSTOM), name)(), (second, first), {})])
 
     return make

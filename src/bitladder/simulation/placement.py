@@ -165,9 +165,9 @@ def _is_tensor(source: fx.Node, modules: dict[str, nn.Module]) -> bool:
     if source.op in ("placeholder", "get_attr"):
         return True
     called = modules.get(str(source.target)) if source.op == "call_module" else None
-    if called is not None:
-        return grid_of(source, called) is not Grid.NONE
-    return "tensor" in source.meta.get("kind", "tensor")
+    if grid_of(source, called) is Grid.NONE:
+        return False
+    return called is not None or source.meta.get("kind", "tensor") == "tensor"
 
 
 def input_grid(module: fx.GraphModule, node: fx.Node) -> Any | None:

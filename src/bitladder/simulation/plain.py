@@ -41,8 +41,10 @@ def make_plain(model: nn.Module) -> list[str]:
     for module in model.modules():
         freed += _free_weights(module)
     for parent in list(model.modules()):
+        if type(parent).__module__.startswith("torch.nn."):
+            continue  # its own forward reads the attention's weights
         for name, child in list(parent.named_children()):
-            if isinstance(child, nn.MultiheadAttention):
+            if isinstance(child, nn.MultiheadAttention) and _is_usual(child):
                 setattr(parent, name, Attention(child))
     if not freed:
         return []
@@ -92,37 +94,44 @@ class Attention(nn.Module):
     def __init__(self, source: nn.MultiheadAttention) -> None:
         super().__init__()
         self.heads, self.batch_first = source.num_heads, source.batch_first
-        width = source.embed_dim
-        if source.in_proj_weight is not None:
-            weights = source.in_proj_weight.detach().chunk(3)
-        else:
-            weights = tuple(
-                weight.detach()
-                for weight in (source.q_proj_weight, source.k_proj_weight, source.v_proj_weight)
-            )
-        biases: Any = [None] * 3
-        if source.in_proj_bias is not None:
-            biases = source.in_proj_bias.detach().chunk(3)
+        whole = source.in_proj_weight is not None
+        weights = (
+            _thirds(source.in_proj_weight)
+            if whole
+            else [source.q_proj_weight, source.k_proj_weight, source.v_proj_weight]
+        )
+        biases = _thirds(source.in_proj_bias) if source.in_proj_bias is not None else [None] * 3
         self.query, self.key, self.value = (
             _linear(weight, bias) for weight, bias in zip(weights, biases, strict=True)
         )
-        self.out = nn.Linear(width, width, bias=source.out_proj.bias is not None)
-        self.out.load_state_dict(source.out_proj.state_dict())
+        self.out = _linear(source.out_proj.weight, source.out_proj.bias)
+        width = source.embed_dim
         self.scale = 1 / math.sqrt(width // source.num_heads)
 
     def forward(
-        self, query: Tensor, key: Tensor, value: Tensor, need_weights: bool = True, **others: Any
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        key_padding_mask: Tensor | None = None,
+        need_weights: bool = True,
+        attn_mask: Tensor | None = None,
+        average_attn_weights: bool = True,
+        is_causal: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """Attend; masks are not supported.
+        """Attend, as ``nn.MultiheadAttention`` does in evaluation mode; masks are not supported.
 
         Args:
             query: (N, L, E), or (L, N, E) where the batch is not first.
             key: (N, S, E) likewise.
             value: (N, S, E) likewise.
-            need_weights: return the mean weights of all heads, too.
-            **others: masks, which must be None.
+            key_padding_mask: must be None.
+            need_weights: return the weights, too.
+            attn_mask: must be None.
+            average_attn_weights: their mean over all heads, or those of each.
+            is_causal: must be False.
         """
-        if any(value is not None for name, value in others.items() if "mask" in name):
+        if key_padding_mask is not None or attn_mask is not None or is_causal:
             raise NotImplementedError("attention with a mask")
         parts = [self.query(query), self.key(key), self.value(value)]
         if not self.batch_first:
@@ -135,13 +144,25 @@ class Attention(nn.Module):
         made = torch.matmul(weights, v).transpose(1, 2).flatten(2)
         if not self.batch_first:
             made = made.transpose(0, 1)
-        return self.out(made), weights.mean(1) if need_weights else None
+        if not need_weights:
+            return self.out(made), None
+        return self.out(made), weights.mean(1) if average_attn_weights else weights
+
+
+def _is_usual(attention: nn.MultiheadAttention) -> bool:
+    """Whether it attends to what it is given alone."""
+    return attention.bias_k is None and not attention.add_zero_attn
+
+
+def _thirds(value: Tensor) -> list[nn.Parameter]:
+    """The parts of query, key and value, as trainable as the whole."""
+    return [nn.Parameter(part.clone(), value.requires_grad) for part in value.detach().chunk(3)]
 
 
 def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
-    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
-    with torch.no_grad():
-        layer.weight.copy_(weight)
-        if bias is not None:
-            layer.bias.copy_(bias)
+    layer = nn.Linear(1, 1, bias=bias is not None)
+    layer.in_features, layer.out_features = weight.shape[1], weight.shape[0]
+    for name, value in (("weight", weight), ("bias", bias)):
+        if value is not None:
+            setattr(layer, name, nn.Parameter(value.detach(), value.requires_grad))
     return layer

@@ -279,7 +279,7 @@ def _in_place(node: fx.Node) -> bool:
 def _changes(node: fx.Node) -> bool:
     """Whether a function or method changes its first argument."""
     name = function_name(node)
-    by_name = name.endswith("_") and not name.endswith("__")
+    by_name = name.endswith("_") and not name.endswith("__") and name not in ("and_", "or_", "not_")
     augmented = name in ("iadd", "isub", "imul", "itruediv", "ipow")
     return by_name or augmented or node.kwargs.get("inplace") is True
 
