@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from torch import fx, nn
+from torch.nn import functional
 
 from bitladder.operators.record import Grid, Operator, register
 from bitladder.operators.writing import Call, CannotWriteError, Writer
@@ -34,6 +36,8 @@ def _resized(w: Writer, c: Call) -> str:
         raise CannotWriteError("antialias")
     if given["mode"] not in _ONNX:
         return _area(w, c, given["mode"])
+    if given["mode"].startswith("nearest") and not _is_whole(c):
+        return _picked(w, c, given)
     scales = [1.0, 1.0, *_scales(c, given)]
     empty = w.constant(np.zeros(0, np.float32))
     attributes: dict[str, Any] = {"mode": _ONNX[given["mode"]]}
@@ -52,6 +56,32 @@ def _resized(w: Writer, c: Call) -> str:
     if given["mode"] == "bicubic":
         attributes["cubic_coeff_a"] = -0.75
     return w.one("Resize", [c.x, empty, w.constant(np.asarray(scales, np.float32))], **attributes)
+
+
+def _is_whole(c: Call) -> bool:
+    """Whether every size is multiplied by a whole number."""
+    return all(out % size == 0 for size, out in zip(c.x.sizes[2:], c.result.sizes[2:], strict=True))
+
+
+def _picked(w: Writer, c: Call, given: dict[str, Any]) -> str:
+    """Nearest neighbours by their places, since runtimes round a place between two otherwise."""
+    factors = given["scale_factor"]
+    many = isinstance(factors, list | tuple)
+    made: Any = c.x
+    for axis, (size, wanted) in enumerate(zip(c.x.sizes[2:], c.result.sizes[2:], strict=True)):
+        factor = None if factors is None else float(factors[axis] if many else factors)
+        line = torch.arange(size, dtype=torch.float32).view(1, 1, -1)
+        places = functional.interpolate(
+            line,
+            size=wanted if factor is None else None,
+            scale_factor=factor,
+            mode=given["mode"],
+            recompute_scale_factor=given["recompute_scale_factor"],
+        )
+        indices = w.constant(places.flatten().numpy(), "int64")
+        part = w.one("Gather", [made, indices], axis=2 + axis)
+        made = part if axis == c.x.rank - 3 else w.moved(c, c.x, part)
+    return str(made)
 
 
 def _scales(c: Call, given: dict[str, Any]) -> list[float]:
