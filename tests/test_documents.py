@@ -156,9 +156,10 @@ def test_the_tables_of_the_outliers_are_those_of_the_results():
 
 def test_at_4_bit_the_loss_is_what_the_documents_claim():
     rows = {(row["model"], row["precision"]): row for row in _rows("techniques/qat")}
-    assert "every network is within 0.8 points of float at `w4a4`" in (
-        ROOT / "docs" / "techniques.md"
-    ).read_text()
+    assert (
+        "every network is within 0.8 points of float at `w4a4`"
+        in (ROOT / "docs" / "techniques.md").read_text()
+    )
     for model in ("resnet18", "mobilenet_v2", "shufflenet_v2_x0_5"):
         assert float(rows[model, "w4a4"]["quantized_loss"]) <= 0.008
 

@@ -320,6 +320,19 @@ def _concatenated(w: Writer, c: Call) -> str:
     return w.one("Concat", list(c.args), axis=axis)
 
 
+def _joined(w: Writer, c: Call) -> str:
+    """Parts of one tensor put together again, along a dimension or along a new one."""
+    parts = c.args[0]
+    axis = int(c.get(1, "dim", 0))
+    if not isinstance(parts, list | tuple):
+        raise CannotWriteError("something else than a list of tensors")
+    if c.function != "stack":
+        return w.one("Concat", list(parts), axis=axis)
+    over = w.constant([axis], "int64")
+    made = [w.moved(c, c.x, w.one("Unsqueeze", [part, over])) for part in parts]
+    return w.one("Concat", made, axis=axis % c.result.rank)
+
+
 _PAD_MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
@@ -387,6 +400,7 @@ register(
     _moves("repeat", _repeated, "repeat", "tile"),
     _moves("split", _split, "split", "chunk", "tensor_split", "split_with_sizes",
            modules=("aimet.Split",)),
+    _moves("join parts", _joined, "cat", "concat", "concatenate", "stack"),
     _moves("unbind", _unbound, "unbind"),
     _moves("getitem", _taken, "getitem"),
     _moves("select", _selected, "select", modules=("aimet.Select",)),

@@ -61,8 +61,10 @@ class Call:
 
     @property
     def x(self) -> Value:
-        """The first tensor."""
+        """The first tensor, also of a list."""
         value = self.args[0] if self.args else next(iter(self.kwargs.values()))
+        if isinstance(value, list | tuple) and value:
+            value = value[0]
         if not isinstance(value, Value):
             raise CannotWriteError("its first argument is no tensor")
         return value

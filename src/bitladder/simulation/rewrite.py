@@ -35,6 +35,7 @@ def rewrite(graph_module: fx.GraphModule, original: nn.Module) -> list[str]:
     """
     notes: list[str] = []
     _drop_checks(graph_module)
+    _name_by_place(graph_module)
     _tell_numbers(graph_module)
     _fold_constants(graph_module)
     notes += _separate(graph_module)
@@ -76,6 +77,14 @@ def _drop_checks(graph_module: fx.GraphModule) -> None:
     for node in others:
         if not node.users:
             graph_module.graph.erase_node(node)
+
+
+def _name_by_place(graph_module: fx.GraphModule) -> None:
+    """Give the tensor that a function was given by name its place, which is the first."""
+    for node in graph_module.graph.nodes:
+        if node.op == "call_function" and not node.args and "input" in node.kwargs:
+            node.args = (node.kwargs["input"],)
+            node.kwargs = {name: given for name, given in node.kwargs.items() if name != "input"}
 
 
 def _tell_numbers(graph_module: fx.GraphModule) -> None:

@@ -185,7 +185,6 @@ family.add(
     "argmin",
     lambda: Body(lambda m, x: x.argmin(1).float()),
     places=("end",),
-    refused="(?i)argmin",
 )
 family.add(
     "embedding",
@@ -197,7 +196,6 @@ family.add(
     "argmax",
     lambda: Body(lambda m, x: x.argmax(1).float()),
     places=("end",),
-    refused="(?i)argmax",
 )
 family.add("topk", "topk", lambda: Body(lambda m, x: x.flatten(1).topk(5)[0]))
 family.add("sort", "sort", lambda: Body(lambda m, x: x.flatten(1).sort()[0]))
