@@ -1,4 +1,4 @@
-"""Operations that are refused today, with the words of the refusal; docs/operators.md shows them."""
+"""Operations that are refused today, with the words of the refusal."""
 
 REFUSED = {
     "attention/class_token": "no operator of ONNX is known for TransformerEncoderLayer",

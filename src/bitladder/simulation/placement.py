@@ -39,6 +39,8 @@ def place(module: fx.GraphModule, make: _Make) -> None:
         _place_parameters(node, called)
         rounded = grid_of(node, called) is Grid.OWN and _fused_with(node, modules) is None
         _set(called.output_quantizers, 0, make if rounded else None)
+        for place in range(1, len(called.output_quantizers)):  # states of recurrent layers
+            called.output_quantizers[place] = None
     entering: dict[fx.Node, nn.Module] = {}
     for node in module.graph.find_nodes(op="call_module"):
         called = modules[str(node.target)]
