@@ -107,7 +107,7 @@ def _text(kind: str, reasons: list[str]) -> str:
     if kind == "steps":
         steps = max(float(reason) for reason in reasons)
         return f"within {max(round(steps), 1)} step{'s' if round(steps) > 1 else ''}"
-    reason = re.sub(r"[|\n]", "/", max(set(reasons), key=reasons.count))[:_REASON]
+    reason = re.sub(r"[|\n]", "/", max(sorted(set(reasons)), key=reasons.count))[:_REASON]
     return f"{'float there' if kind == 'float' else kind}: {reason}"
 
 
