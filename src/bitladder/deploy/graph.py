@@ -48,13 +48,14 @@ class Graph:
         self.tensors[name] = numpy_helper.from_array(np.asarray(values), name)
         return name
 
-    def nibbles(self, name: str, values: NDArray[np.int64], *, signed: bool = True) -> str:
-        """Add a constant of 4-bit integers, two in a byte."""
+    def nibbles(self, name: str, values: NDArray[np.int64]) -> str:
+        """Add a constant of signed 4-bit integers, two in a byte."""
         packed = values.ravel().astype(np.uint8) & 0xF
         packed = np.append(packed, np.zeros(packed.size % 2, np.uint8))
         content = (packed[::2] | packed[1::2] << 4).tobytes()
-        kind = TensorProto.INT4 if signed else TensorProto.UINT4
-        self.tensors[name] = helper.make_tensor(name, kind, values.shape, content, raw=True)
+        self.tensors[name] = helper.make_tensor(
+            name, TensorProto.INT4, values.shape, content, raw=True
+        )
         return name
 
     def rename(self, old: str, new: str, since: int) -> None:

@@ -118,23 +118,31 @@ def _counts(
     return counts
 
 
-def _adaptive_sizes(c: Call) -> list[int]:
-    return list(c.result.sizes[2:])
+def _even(w: Writer, c: Call, kind: str) -> str | None:
+    """An adaptive pool whose windows are all of one size, or None."""
+    sizes = list(zip(c.x.sizes[2:], c.result.sizes[2:], strict=True))
+    if all(length == 1 for _, length in sizes):
+        return w.one(f"Global{kind}", [c.x])
+    if any(size % length for size, length in sizes):
+        return None
+    window = [size // length for size, length in sizes]
+    return w.one(kind, [c.x], kernel_shape=window, strides=window)
+
+
+def _spans(size: int, length: int) -> list[tuple[int, int]]:
+    """Where each of ``length`` windows over ``size`` values begins and ends."""
+    return [(i * size // length, -(-(i + 1) * size // length)) for i in range(length)]
 
 
 def _adaptive_average(w: Writer, c: Call) -> str:
-    out, sizes = _adaptive_sizes(c), list(c.x.sizes[2:])
-    if all(size == 1 for size in out):
-        return w.one("GlobalAveragePool", [c.x])
-    if all(size % length == 0 for size, length in zip(sizes, out, strict=True)):
-        window = [size // length for size, length in zip(sizes, out, strict=True)]
-        return w.one("AveragePool", [c.x], kernel_shape=window, strides=window)
+    if (even := _even(w, c, "AveragePool")) is not None:
+        return even
+    out, sizes = c.result.sizes[2:], c.x.sizes[2:]
     # Windows of unequal sizes are a matrix for each dimension.
     made: Any = c.x
     for axis, (size, length) in enumerate(zip(sizes, out, strict=True)):
         matrix = np.zeros((length, size))
-        for i in range(length):
-            low, high = i * size // length, -(-(i + 1) * size // length)
+        for i, (low, high) in enumerate(_spans(size, length)):
             matrix[i, low:high] = 1 / (high - low)
         made = _along(w, made, axis, len(sizes), matrix.astype(np.float32))
     return str(made)
@@ -153,19 +161,15 @@ def _along(w: Writer, made: Any, axis: int, count: int, matrix: Any) -> str:
 
 
 def _adaptive_maximum(w: Writer, c: Call) -> str:
-    out, sizes = _adaptive_sizes(c), list(c.x.sizes[2:])
     if getattr(c.module, "return_indices", False) or c.get(2, "return_indices", False):
         raise CannotWriteError("return_indices")
-    if all(size == 1 for size in out):
-        return w.one("GlobalMaxPool", [c.x])
-    if all(size % length == 0 for size, length in zip(sizes, out, strict=True)):
-        window = [size // length for size, length in zip(sizes, out, strict=True)]
-        return w.one("MaxPool", [c.x], kernel_shape=window, strides=window)
+    if (even := _even(w, c, "MaxPool")) is not None:
+        return even
+    out, sizes = c.result.sizes[2:], c.x.sizes[2:]
     made: Any = c.x
     for axis, (size, length) in enumerate(zip(sizes, out, strict=True), 2):
         parts = []
-        for i in range(length):
-            low, high = i * size // length, -(-(i + 1) * size // length)
+        for low, high in _spans(size, length):
             ends = [w.constant([v], "int64") for v in (low, high, axis)]
             part = w.moved(c, c.x, w.one("Slice", [made, *ends]))
             most = w.one("ReduceMax", [part, w.constant([axis], "int64")], keepdims=1)

@@ -19,14 +19,6 @@ def in_memory_order(x: Tensor) -> Tensor:
     return (x if x.is_contiguous() else x.permute(0, 2, 3, 1)).view(-1)
 
 
-def laid_out_like(x: Tensor, values: Tensor) -> Tensor:
-    """Values in the order of a dense tensor's memory, as a view of its shape and layout."""
-    if x.is_contiguous():
-        return values.view(x.shape)
-    count, channels, height, width = x.shape
-    return values.view(count, height, width, channels).permute(0, 3, 1, 2)
-
-
 def rows_and_channels(x: Tensor, shape: tuple[int, ...]) -> tuple[int, int] | None:
     """(rows, channels) of a dense tensor for ranges of ``shape``, or None for another layout."""
     axes = [axis for axis, length in enumerate(shape) if length > 1]
