@@ -13,8 +13,8 @@ import bitladder
 PACKAGE = Path(bitladder.__file__).parent
 # Each knows only what stands before it; what a line holds does not know its neighbours.
 ORDER = [
-    {"errors", "accuracy", "progress", "user_code", "interruption"},
-    {"options", "classes", "operators"},
+    {"errors", "accuracy", "measurement", "structures", "progress", "user_code", "interruption"},
+    {"options", "tasks", "operators"},
     {"data_names", "dlc"},
     {"data", "models"},
     {"training"},

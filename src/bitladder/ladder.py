@@ -15,10 +15,10 @@ from torch.utils.data import DataLoader
 
 from bitladder import deploy, simulation, techniques, training
 from bitladder.accuracy import Accuracy
-from bitladder.classes import number
 from bitladder.data import LoaderSplit, check
 from bitladder.errors import DataError, QuantizationError
 from bitladder.options import Technique
+from bitladder.tasks.classes import number
 
 COMPARED_IMAGES = 500
 """Calibration images a rung is compared on."""

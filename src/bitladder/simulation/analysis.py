@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from bitladder.accuracy import Accuracy
-from bitladder.classes import right
 from bitladder.simulation.isolate import only
 from bitladder.simulation.quality import agreement, decibels, device_of, outputs, sqnr
 from bitladder.simulation.simulated import SimulatedModel
+from bitladder.tasks.classes import right
 
 Kind = Literal["weight", "input", "output"]
 

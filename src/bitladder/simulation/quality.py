@@ -8,7 +8,7 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor
 
-from bitladder.classes import choose
+from bitladder.tasks.classes import choose
 
 
 def sqnr(reference: Tensor, quantized: Tensor) -> float:

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bitladder.classes import by_class, share_loss, shares
 from bitladder.options import Calibrate
 from bitladder.simulation.aimet import aimet
 from bitladder.simulation.kernel import accelerate_analyzer, cross_entropies
+from bitladder.tasks.classes import by_class, share_loss, shares
 
 _BINS = 2048
 _CANDIDATES = 100  # shares of the observed range that are tried

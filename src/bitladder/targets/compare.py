@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from bitladder.accuracy import Accuracy
-from bitladder.classes import choose
 from bitladder.data import Batches
 from bitladder.errors import TargetError
 from bitladder.targets.graph import REMEDY
 from bitladder.targets.session import Session
+from bitladder.tasks.classes import choose
 
 
 @dataclass(frozen=True)

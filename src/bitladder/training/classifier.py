@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
-from bitladder.classes import label_loss, right, share_loss, shares
 from bitladder.errors import TrainingError
 from bitladder.options import TrainOptions
 from bitladder.progress import Progress
+from bitladder.tasks.classes import label_loss, right, share_loss, shares
 from bitladder.training.batches import single_image
 from bitladder.training.tuning import Tuning
 

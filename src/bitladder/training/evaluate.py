@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from bitladder.accuracy import Accuracy
-from bitladder.classes import right
 from bitladder.data import Batches
+from bitladder.tasks.classes import right
 
 
 @torch.no_grad()

@@ -1,9 +1,9 @@
 """What logits say: the class that they choose, the shares of the classes, and the loss of both.
 
-The one place where this is defined; training, evaluation, calibration and targets all ask here. A
-network of two classes may have one logit ``z``. It stands for the two logits ``(0, z)``: their
-softmax is ``(1 - sigmoid(z), sigmoid(z))``, their cross-entropy with labels 0 and 1 is the binary
-cross-entropy, and the larger of them is told by the sign of ``z``.
+Tasks with classes ask here, nobody else. A network of two classes may have one logit ``z``. It
+stands for the two logits ``(0, z)``: their softmax is ``(1 - sigmoid(z), sigmoid(z))``, their
+cross-entropy with labels 0 and 1 is the binary cross-entropy, and the larger of them is told by the
+sign of ``z``.
 """
 
 from __future__ import annotations

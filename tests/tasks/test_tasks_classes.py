@@ -8,8 +8,8 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 import bitladder
-from bitladder.classes import as_labels, choose, label_loss, number, right, share_loss, shares
 from bitladder.errors import DataError
+from bitladder.tasks.classes import as_labels, choose, label_loss, number, right, share_loss, shares
 
 ONE = torch.tensor([[-2.0], [3.0], [0.5], [-0.1], [60.0], [-60.0]])
 LABELS = torch.tensor([0, 1, 0, 1, 1, 0])
@@ -86,7 +86,7 @@ def test_nobody_else_decides_what_logits_choose():
     package = Path(bitladder.__file__).parent
     own = re.compile(r"\.argmax\((1|-1|dim=)|\bcross_entropy\(|softmax\(")
     # Rounds a solver's answer, rather than logits.
-    known = {"classes.py", "techniques/mixed_precision.py"}
+    known = {"tasks/classes.py", "techniques/mixed_precision.py"}
     # A softmax inside of a network, in files, and labels that are one-hot.
     others = ("operators/", "simulation/plain.py", "targets/integer/", "data/check.py")
     deciding = {
