@@ -13,9 +13,10 @@ from bitladder.errors import StudyError, unknown
 from bitladder.user_code import import_function, is_import_path, one_line
 
 if TYPE_CHECKING:
+    from bitladder.tasks.scores import ScoreMeter
     from bitladder.tasks.task import Meter, Task
 
-__all__ = ["TASKS", "Meter", "Task", "find"]
+__all__ = ["TASKS", "Meter", "ScoreMeter", "Task", "find"]
 
 TASKS = {
     "classification": "bitladder.tasks.classification:Classification",
@@ -60,6 +61,7 @@ def _checked(made: Any, name: str, task: Any) -> Any:
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Meter", "Task"):
-        return getattr(importlib.import_module("bitladder.tasks.task"), name)
+    homes = {"Meter": "task", "Task": "task", "ScoreMeter": "scores"}
+    if name in homes:
+        return getattr(importlib.import_module(f"bitladder.tasks.{homes[name]}"), name)
     raise AttributeError(f"module 'bitladder.tasks' has no attribute '{name}'")

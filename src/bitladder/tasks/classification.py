@@ -10,13 +10,14 @@ from torch import Tensor
 from bitladder.errors import DataError, ModelError
 from bitladder.measurement import Measurement, proportion
 from bitladder.structures import Outputs
-from bitladder.tasks import labels
-from bitladder.tasks.classes import as_labels, choose, label_loss, number, share_loss, shares
+from bitladder.tasks.classes import as_labels, choose, label_loss, share_loss, shares
+from bitladder.tasks.targets import label, labels
+from bitladder.tasks.task import Task
 
 _MOST_CLASSES = 100_000
 
 
-class Classification:
+class Classification(Task):
     """See ``Task``. The quality is top-1 accuracy; ranges of logits keep their softmax.
 
     A network returns one tensor: logits (N, classes), or (N, 1) where there are two classes. A
@@ -54,11 +55,15 @@ class Classification:
 
     def target(self, value: Any, where: str) -> int:
         """A class, counted from 0."""
-        return labels.label(value, where)
+        return label(value, where)
 
     def batch(self, targets: list[Any]) -> Tensor:
         """Int64 labels (N,)."""
         return torch.tensor(targets, dtype=torch.int64)
+
+    def batched(self, value: Any, count: int, where: str, classes: int | None = None) -> Tensor:
+        """Int64 labels (N,)."""
+        return labels(value, where, count, classes)
 
     def loss(self, outputs: Outputs, target: Any) -> Tensor:
         """Cross-entropy in nats."""
@@ -105,11 +110,6 @@ class Accuracy:
         if not self._right:
             raise DataError("there are no images to measure on; give at least one")
         return proportion("accuracy", torch.cat([one.cpu() for one in self._right]).tolist())
-
-
-def class_count(outputs: Outputs) -> int:
-    """How many classes the logits tell apart."""
-    return number(_logits(outputs))
 
 
 def _logits(outputs: Outputs) -> Tensor:
