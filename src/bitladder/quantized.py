@@ -27,6 +27,7 @@ from bitladder.options import (
     Precision,
     Technique,
     WeightType,
+    calibration_count,
     dump_recipe,
     parse_recipe,
     parse_techniques,
@@ -74,7 +75,7 @@ def quantize(
     except ValueError as error:
         raise StudyError(f"precision: {error}") from None
     steps = parse_recipe(recipe)
-    wanted = max([COMPARED_IMAGES, *(getattr(step, "images", 0) for step in steps)])
+    wanted = max(COMPARED_IMAGES, calibration_count(steps))
     context = techniques.Context(
         precision=width,
         calibration=gather(calibration, wanted),
@@ -186,7 +187,7 @@ class QuantizedModel:
         self.recipe = (*self.recipe, *steps)
         return self
 
-    def layers(self, images: Tensor | None = None) -> list[simulation.Layer]:
+    def layers(self, images: Tensor | None = None) -> list[simulation.QuantizerRange]:
         """Every quantizer with its bits, ranges and signal-to-noise ratio.
 
         Args:

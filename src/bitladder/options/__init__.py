@@ -22,7 +22,9 @@ from bitladder.options.techniques import (
     ReestimateBatchNorm,
     Relu6ToRelu,
     SequentialMse,
+    TakesImages,
     Technique,
+    calibration_count,
 )
 from bitladder.options.training import EarlyStopping, TrainOptions
 
@@ -49,10 +51,12 @@ __all__ = [
     "ReestimateBatchNorm",
     "Relu6ToRelu",
     "SequentialMse",
+    "TakesImages",
     "TargetOptions",
     "Technique",
     "TrainOptions",
     "WeightType",
+    "calibration_count",
     "dump_recipe",
     "parse_recipe",
     "parse_techniques",

@@ -26,6 +26,7 @@ from bitladder.options import (
     TargetOptions,
     Technique,
     TrainOptions,
+    calibration_count,
     parse_techniques,
 )
 from bitladder.pipeline.datasets import load_known
@@ -34,7 +35,7 @@ from bitladder.pipeline.graph import Stage
 from bitladder.pipeline.pretrained import check_weights
 from bitladder.progress import Progress
 from bitladder.quantized import save_quantized
-from bitladder.techniques.pairs import Layer, rows
+from bitladder.techniques.pairs import WeightedLayer, rows
 from bitladder.verification import verify
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def _channel_ranges(
     if row.kind != "weight":
         return {}
     layer = simulated.module.get_submodule(row.name)
-    assert isinstance(layer, Layer)
+    assert isinstance(layer, WeightedLayer)
     weights = rows(layer).detach().flatten(1)
     return {
         "channel_lowest": weights.amin(1).tolist(),
@@ -339,7 +340,7 @@ def _float(stage: Stage, bench: Bench) -> nn.Module:
 
 def _context(stage: Stage, bench: Bench) -> techniques.Context:
     recipe = (*_recipe(stage, "recipe"), *_recipe(stage, "rest"))
-    images = max((getattr(technique, "images", 0) for technique in recipe), default=0)
+    images = calibration_count(recipe)
     loaded = _data(stage, bench)
     return techniques.Context(
         precision=Precision.parse(stage.spec["precision"]),

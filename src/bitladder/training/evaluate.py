@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import torch
 from torch import nn
 
 from bitladder.accuracy import Accuracy
 from bitladder.data import Batches
+from bitladder.protocols import weights_held
 from bitladder.tasks.classes import right
 
 
@@ -23,7 +22,7 @@ def evaluate(model: nn.Module, batches: Batches) -> Accuracy:
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     correct = total = 0
-    with getattr(model, "weights_held", nullcontext)():
+    with weights_held(model):
         for images, labels in batches:
             images = images.to(device, memory_format=torch.channels_last)
             correct += right(model(images).cpu(), labels.cpu())
