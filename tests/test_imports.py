@@ -13,7 +13,7 @@ import bitladder
 PACKAGE = Path(bitladder.__file__).parent
 # Each knows only what stands before it; what a line holds does not know its neighbours.
 ORDER = [
-    {"errors", "accuracy", "progress", "user_code", "interruption"},
+    {"errors", "accuracy", "console", "progress", "user_code", "interruption"},
     {"options", "classes", "operators"},
     {"data_names", "dlc"},
     {"data", "models"},
@@ -26,7 +26,6 @@ ORDER = [
     {"pipeline"},
     {"report"},
     {"runs"},
-    {"dlc_commands", "report_command", "store_commands"},
     {"cli"},
     {"__main__"},
 ]
