@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from bitladder.errors import StudyError
+from bitladder.files import write_whole
 from bitladder.options import ExplainOptions
 from bitladder.pipeline.execute import Observer, Outcome
 from bitladder.pipeline.layers import place
 from bitladder.pipeline.loop import execute_all
-from bitladder.pipeline.results import CellResult, Results, collect, replace
+from bitladder.pipeline.results import CellResult, Results, collect
 from bitladder.pipeline.runner import RunOptions, prepare, tell_unseen
 from bitladder.pipeline.tables import Table
 from bitladder.study import Study, load
@@ -56,8 +57,8 @@ class Explanation:
         tables = {"explain": self.layers(), "ranges": self.ranges(), "rungs": self.results.rungs()}
         for name, table in tables.items():
             text = table.to_csv(index=False, lineterminator="\n")
-            replace(self.output / f"{name}.csv", text)
-        replace(self.output / "study.yaml", self.results.study.to_yaml())
+            write_whole(self.output / f"{name}.csv", text)
+        write_whole(self.output / "study.yaml", self.results.study.to_yaml())
 
 
 def explain(

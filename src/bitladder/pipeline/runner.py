@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bitladder.errors import StoreError, StudyError
+from bitladder.files import written_aside
 from bitladder.options import DatasetOptions, LoaderOptions, ModelOptions
 from bitladder.pipeline.datasets import know, load_images
 from bitladder.pipeline.execute import Execution, Observer, Outcome
@@ -254,15 +254,13 @@ def _remove(path: Path) -> None:
 
 def _copy(source: Path, destination: Path) -> None:
     """Copy a file whole or not at all, unless it is there already."""
-    aside = destination.with_name(f".{destination.name}.{os.getpid()}.part")
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
         if destination.exists() and _same(source, destination):
             return
-        shutil.copy2(source, aside)
-        aside.replace(destination)
+        with written_aside(destination) as aside:
+            shutil.copy2(source, aside)
     except OSError as error:
-        aside.unlink(missing_ok=True)
         raise StoreError(f"{destination}: cannot write: {error.strerror}") from error
 
 
