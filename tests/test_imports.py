@@ -14,8 +14,11 @@ PACKAGE = Path(bitladder.__file__).parent
 # Each knows only what stands before it; what a line holds does not know its neighbours.
 ORDER = [
     {"aimet_names", "protocols"},
-    {"errors", "accuracy", "measurement", "structures", "progress", "user_code", "interruption"},
-    {"options", "tasks", "operators"},
+    {
+        *("errors", "accuracy", "measurement", "structures", "console", "progress", "user_code"),
+        "interruption",
+    },
+    {"options", "tasks", "operators", "files"},
     {"data_names", "dlc"},
     {"data", "models"},
     {"training"},
@@ -27,7 +30,6 @@ ORDER = [
     {"pipeline"},
     {"report"},
     {"runs"},
-    {"dlc_commands", "report_command", "store_commands"},
     {"cli"},
     {"__main__"},
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bitladder.accuracy import Accuracy
 from bitladder.errors import StoreError, StudyError, unknown
+from bitladder.files import write_whole
 from bitladder.options import Precision, TargetOptions
 from bitladder.pipeline import curves, layers
 from bitladder.pipeline.environment import describe_environment
@@ -261,12 +261,12 @@ class Results:
         Raises:
             StoreError: the folder cannot be written.
         """
-        replace(self.output / "study.yaml", self.study.to_yaml())
+        write_whole(self.output / "study.yaml", self.study.to_yaml())
         environment = self.output / "environment.json"
         if computed or not environment.exists():
-            replace(environment, json.dumps(describe_environment(), indent=1) + "\n")
+            write_whole(environment, json.dumps(describe_environment(), indent=1) + "\n")
         for name, table in _TABLES.items():
-            replace(self.output / f"{name}.csv", table(self.cells).csv())
+            write_whole(self.output / f"{name}.csv", table(self.cells).csv())
 
 
 def collect(
@@ -380,18 +380,3 @@ def _with_interval(name: str, accuracy: Accuracy) -> dict[str, float]:
 
 def _round(value: float) -> float:
     return round(value, 6)
-
-
-def replace(path: Path, text: str) -> None:
-    """Write a file whole or not at all.
-
-    Raises:
-        StoreError: it cannot be written.
-    """
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")  # another run may write it too
-    try:
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(path)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise StoreError(f"{path}: cannot write: {error.strerror}; free space there") from error
