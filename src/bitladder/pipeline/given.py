@@ -47,8 +47,7 @@ class Given:
         """
         found = {}
         for one in options:
-            if _is_user_s(one):
-                path = reference(type(one))
+            for path in _own_class(one):
                 found[f"function {path}"] = self.source(path).digest
             for place, owner, value in _walk(one, _place(one)):
                 if isinstance(value, Path) or _is_file(place, owner, value):
@@ -72,7 +71,7 @@ class Given:
         for one in options:
             if isinstance(one, DatasetOptions) or getattr(one, "version", None) is not None:
                 continue
-            named = [reference(type(one))] if _is_user_s(one) else []
+            named = _own_class(one)
             named += [v for _, _, v in _walk(one, "") if isinstance(v, str) and is_import_path(v)]
             for value in named:
                 missing = self.source(value).unseen
@@ -148,9 +147,10 @@ def check_loaded(sources: Iterable[Source]) -> None:
             )
 
 
-def _is_user_s(options: Options) -> bool:
-    """Whether some options are those of a technique of the user's."""
-    return isinstance(options, Technique) and is_import_path(reference(type(options)))
+def _own_class(options: Options) -> list[str]:
+    """The import path of a technique of the user's; nothing of all other options."""
+    path = reference(type(options)) if isinstance(options, Technique) else ""
+    return [path] if is_import_path(path) else []
 
 
 def _place(options: Options) -> str:
