@@ -62,7 +62,7 @@ def test_fine_tuning_goes_on_from_a_file_as_if_it_had_not_been_left(name, splits
 
 
 def test_a_file_that_names_its_network_has_no_teacher(splits, tmp_path):
-    options = ModelOptions(name="conftest:Branches")
+    options = ModelOptions(name="small_network:Branches")
     quantized = bitladder.quantize(
         lively(Branches()), splits[0].float_images(torch.arange(64)), 8,
         ["fold_batch_norm", "calibrate"],

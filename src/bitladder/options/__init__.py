@@ -8,49 +8,21 @@ from bitladder.options.models import ModelOptions
 from bitladder.options.precision import Precision
 from bitladder.options.recipes import RECIPES, dump_recipe, parse_recipe, parse_techniques
 from bitladder.options.targets import TargetOptions
-from bitladder.options.techniques import (
-    TECHNIQUES,
-    Adaround,
-    BiasCorrection,
-    Calibrate,
-    CrossLayerEqualization,
-    Finetune,
-    FoldBatchNorm,
-    HighBiasFold,
-    IntegerFinetune,
-    MixedPrecision,
-    ReestimateBatchNorm,
-    Relu6ToRelu,
-    SequentialMse,
-    TakesImages,
-    Technique,
-    calibration_count,
-)
+from bitladder.options.technique import TECHNIQUES, TakesImages, Technique, calibration_count
+from bitladder.options.techniques import *  # noqa: F403 - each technique by its class
 from bitladder.options.training import EarlyStopping, TrainOptions
 
 __all__ = [
     "RECIPES",
     "TECHNIQUES",
-    "Adaround",
-    "BiasCorrection",
-    "Calibrate",
-    "CrossLayerEqualization",
     "DatasetOptions",
     "EarlyStopping",
     "ExplainOptions",
     "ExportOptions",
-    "Finetune",
-    "FoldBatchNorm",
-    "HighBiasFold",
-    "IntegerFinetune",
     "LoaderOptions",
-    "MixedPrecision",
     "ModelOptions",
     "Options",
     "Precision",
-    "ReestimateBatchNorm",
-    "Relu6ToRelu",
-    "SequentialMse",
     "TakesImages",
     "TargetOptions",
     "Technique",
@@ -61,3 +33,4 @@ __all__ = [
     "parse_recipe",
     "parse_techniques",
 ]
+__all__ += [technique.__name__ for technique in TECHNIQUES.values()]

@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from bitladder.errors import StudyError, unknown
+from bitladder.options.technique import Technique, find, reference
 from bitladder.options.techniques import (
-    TECHNIQUES,
     Adaround,
     BiasCorrection,
     Calibrate,
@@ -19,10 +19,8 @@ from bitladder.options.techniques import (
     HighBiasFold,
     ReestimateBatchNorm,
     Relu6ToRelu,
-    Technique,
 )
 
-_FOLDING = {FoldBatchNorm.name, ReestimateBatchNorm.name}
 RECIPES: dict[str, tuple[Technique, ...]] = {
     "ptq": (
         FoldBatchNorm(),
@@ -83,7 +81,7 @@ def parse_techniques(entries: Iterable[object]) -> tuple[Technique, ...]:
 
 def dump_recipe(recipe: Iterable[Technique]) -> list[dict[str, dict[str, Any]]]:
     """Write a recipe with every option resolved, in the form that ``parse_recipe`` reads."""
-    return [{technique.name: technique.model_dump(mode="json")} for technique in recipe]
+    return [{reference(type(technique)): technique.model_dump(mode="json")} for technique in recipe]
 
 
 def _parse_technique(entry: object) -> Technique:
@@ -94,30 +92,28 @@ def _parse_technique(entry: object) -> Technique:
     if not isinstance(entry, Mapping) or len(entry) != 1:
         raise StudyError(f"recipe entry {entry!r} is not a technique or {{technique: options}}")
     [(name, options)] = entry.items()
-    if name not in TECHNIQUES:
-        raise StudyError(unknown("technique", str(name), TECHNIQUES))
+    kind = find(str(name))
     try:
-        return TECHNIQUES[name].model_validate(options or {})
+        return kind.model_validate(options or {})
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            known = TECHNIQUES[name].model_fields
-            raise StudyError(unknown("option", key, known, where=name)) from None
+            raise StudyError(unknown("option", key, kind.model_fields, where=name)) from None
         raise StudyError(f"{name}.{key}: {first['msg']}") from None
 
 
 def _check_order(recipe: tuple[Technique, ...]) -> None:
     simulated_by: str | None = None
-    before: set[str] = set()
+    before: list[Technique] = []
     for technique in recipe:
-        name = technique.name
-        if technique.after is not None and technique.after not in before:
+        name, names = technique.name, {one.name for one in before}
+        if technique.after is not None and technique.after not in names:
             raise StudyError(f"'{name}' works on folded layers: put '{technique.after}' before it")
-        for other in technique.not_after:
-            if other in before:
-                raise StudyError(f"'{name}' comes too late after '{other}': put it before")
-        if technique.folded and not before & _FOLDING:
+        for other in before:
+            if other.name in technique.not_after or (technique.before_training and other.trains):
+                raise StudyError(f"'{name}' comes too late after '{other.name}': put it before")
+        if technique.folded and not any(one.folds for one in before):
             raise StudyError(
                 f"'{name}' works on folded layers: put 'fold_batch_norm' before 'calibrate', or "
                 "'reestimate_batch_norm' before it"
@@ -128,21 +124,21 @@ def _check_order(recipe: tuple[Technique, ...]) -> None:
             raise StudyError(f"'{name}' changes the float network: put it before '{simulated_by}'")
         if technique.phase == "simulate":
             simulated_by = name
-        before.add(name)
+        before.append(technique)
     if simulated_by is None:
         raise StudyError("the recipe never simulates the network: add 'calibrate'")
-    _check_batch_norms(before)
+    _check_batch_norms(recipe)
 
 
-def _check_batch_norms(names: set[str]) -> None:
+def _check_batch_norms(recipe: tuple[Technique, ...]) -> None:
     """Targets have no batch norms: one technique has to fold them, and only one can."""
-    folding = names & _FOLDING
+    folding = list(dict.fromkeys(technique.name for technique in recipe if technique.folds))
     if not folding:
         raise StudyError(
             "batch norms stay in the network: put 'fold_batch_norm' before 'calibrate', or "
             "'reestimate_batch_norm' at the end"
         )
-    if len(folding) == 2:
+    if len(folding) > 1:
         raise StudyError(
-            "'fold_batch_norm' leaves 'reestimate_batch_norm' nothing to do: take one of them out"
+            f"'{folding[0]}' leaves '{folding[1]}' nothing to do: take one of them out"
         )

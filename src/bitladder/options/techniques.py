@@ -2,48 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import ClassVar, Literal, Protocol, Self, runtime_checkable
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from bitladder.options.base import Options
 from bitladder.options.precision import MAX_BITS, MIN_BITS
+from bitladder.options.technique import Phase, Technique
 from bitladder.options.training import Schedule
 
-Phase = Literal["float", "simulate", "simulated"]
 RangeMethod = Literal["sqnr", "mse", "entropy", "percentile", "min_max"]
-_TRAINING = ("finetune", "integer_finetune")
-
-
-class Technique(Options):
-    """One step of a recipe."""
-
-    name: ClassVar[str]
-    phase: ClassVar[Phase]
-    """``float`` before simulation, ``simulate`` begins it, ``simulated`` needs it."""
-    trains: ClassVar[bool] = False
-    """Whether it needs labelled images and a training loop."""
-    after: ClassVar[str | None] = None
-    """A technique that has to stand before it, or None."""
-    not_after: ClassVar[tuple[str, ...]] = ()
-    """Techniques whose work it would undo or come too late for."""
-    folded: ClassVar[bool] = False
-    """Whether batch norms have to be folded before it."""
-
-
-@runtime_checkable
-class TakesImages(Protocol):
-    """A technique that looks at calibration images."""
-
-    @property
-    def images(self) -> int:
-        """How many, the first of the training split."""
-
-
-def calibration_count(recipe: Iterable[Technique]) -> int:
-    """How many calibration images a recipe looks at: the most that one of its techniques takes."""
-    return max((one.images for one in recipe if isinstance(one, TakesImages)), default=0)
 
 
 class FoldBatchNorm(Technique):
@@ -51,6 +18,7 @@ class FoldBatchNorm(Technique):
 
     name: ClassVar[str] = "fold_batch_norm"
     phase: ClassVar[Phase] = "float"
+    folds: ClassVar[bool] = True
 
 
 class Relu6ToRelu(Technique):
@@ -116,7 +84,8 @@ class SequentialMse(Technique):
 
     name: ClassVar[str] = "sequential_mse"
     phase: ClassVar[Phase] = "simulated"
-    not_after: ClassVar[tuple[str, ...]] = ("adaround", "bias_correction", *_TRAINING)
+    not_after: ClassVar[tuple[str, ...]] = ("adaround", "bias_correction")
+    before_training: ClassVar[bool] = True
 
     images: int = Field(default=256, ge=1)
     """Calibration images, the first of the training split."""
@@ -129,7 +98,8 @@ class Adaround(Technique):
 
     name: ClassVar[str] = "adaround"
     phase: ClassVar[Phase] = "simulated"
-    not_after: ClassVar[tuple[str, ...]] = ("adaround", "bias_correction", *_TRAINING)
+    not_after: ClassVar[tuple[str, ...]] = ("adaround", "bias_correction")
+    before_training: ClassVar[bool] = True
 
     images: int = Field(default=500, ge=1)
     """Calibration images, the first of the training split."""
@@ -141,13 +111,44 @@ class Adaround(Technique):
     """Images a forward while activations are collected."""
 
 
+class MixedPrecision(Technique):
+    """Give each layer's weights their own bits under a budget, by measured sensitivity."""
+
+    name: ClassVar[str] = "mixed_precision"
+    phase: ClassVar[Phase] = "simulated"
+    not_after: ClassVar[tuple[str, ...]] = ("sequential_mse", "adaround", "bias_correction")
+    before_training: ClassVar[bool] = True
+
+    bits: tuple[int, ...] = (2, 3, 4, 6, 8)
+    """Widths to choose from."""
+    mean_bits: float | None = Field(default=None, ge=MIN_BITS, le=MAX_BITS)
+    """Budget: bits of a weight on average."""
+    megabytes: float | None = Field(default=None, gt=0)
+    """Budget: packed weights in units of 1,000,000 bytes."""
+    gigabops: float | None = Field(default=None, gt=0)
+    """Budget: multiply-adds times weight bits times activation bits, in units of 1e9."""
+    min_agreement: float | None = Field(default=None, gt=0, le=1)
+    """Floor: share of calibration images whose class stays; accuracy falls by the rest at most."""
+    images: int = Field(default=256, ge=1)
+    """Calibration images, the first of the training split."""
+
+    @model_validator(mode="after")
+    def _one_goal(self) -> Self:
+        goals = (self.mean_bits, self.megabytes, self.gigabops, self.min_agreement)
+        if sum(goal is not None for goal in goals) != 1:
+            raise ValueError("give one of mean_bits, megabytes, gigabops and min_agreement")
+        if not all(MIN_BITS <= bits <= MAX_BITS for bits in self.bits) or len(self.bits) < 2:
+            raise ValueError(f"bits: at least two widths of {MIN_BITS} to {MAX_BITS}")
+        return self
+
+
 class BiasCorrection(Technique):
     """Take the mean error that quantized weights cause out of every channel's bias."""
 
     name: ClassVar[str] = "bias_correction"
     phase: ClassVar[Phase] = "simulated"
     after: ClassVar[str | None] = "fold_batch_norm"
-    not_after: ClassVar[tuple[str, ...]] = _TRAINING
+    before_training: ClassVar[bool] = True
 
     method: Literal["auto", "empirical", "analytic"] = "auto"
     """``analytic`` from folded batch norms, ``empirical`` from images, or where each applies."""
@@ -189,6 +190,7 @@ class ReestimateBatchNorm(Technique):
 
     name: ClassVar[str] = "reestimate_batch_norm"
     phase: ClassVar[Phase] = "simulated"
+    folds: ClassVar[bool] = True
 
     images: int = Field(default=5000, ge=2)
     """Images the statistics are taken from, the first of the training split."""
@@ -216,57 +218,3 @@ class IntegerFinetune(Technique):
     """Largest gradient norm; 0 does not clip."""
     distill: float = Field(default=0.5, ge=0, le=1)
     """Share of the loss that follows the float network's outputs; the rest follows the labels."""
-
-
-class MixedPrecision(Technique):
-    """Give each layer's weights their own bits under a budget, by measured sensitivity."""
-
-    name: ClassVar[str] = "mixed_precision"
-    phase: ClassVar[Phase] = "simulated"
-    not_after: ClassVar[tuple[str, ...]] = (
-        "sequential_mse",
-        "adaround",
-        "bias_correction",
-        *_TRAINING,
-    )
-
-    bits: tuple[int, ...] = (2, 3, 4, 6, 8)
-    """Widths to choose from."""
-    mean_bits: float | None = Field(default=None, ge=MIN_BITS, le=MAX_BITS)
-    """Budget: bits of a weight on average."""
-    megabytes: float | None = Field(default=None, gt=0)
-    """Budget: packed weights in units of 1,000,000 bytes."""
-    gigabops: float | None = Field(default=None, gt=0)
-    """Budget: multiply-adds times weight bits times activation bits, in units of 1e9."""
-    min_agreement: float | None = Field(default=None, gt=0, le=1)
-    """Floor: share of calibration images whose class stays; accuracy falls by the rest at most."""
-    images: int = Field(default=256, ge=1)
-    """Calibration images, the first of the training split."""
-
-    @model_validator(mode="after")
-    def _one_goal(self) -> Self:
-        goals = (self.mean_bits, self.megabytes, self.gigabops, self.min_agreement)
-        if sum(goal is not None for goal in goals) != 1:
-            raise ValueError("give one of mean_bits, megabytes, gigabops and min_agreement")
-        if not all(MIN_BITS <= bits <= MAX_BITS for bits in self.bits) or len(self.bits) < 2:
-            raise ValueError(f"bits: at least two widths of {MIN_BITS} to {MAX_BITS}")
-        return self
-
-
-TECHNIQUES: dict[str, type[Technique]] = {
-    technique.name: technique
-    for technique in (
-        FoldBatchNorm,
-        Relu6ToRelu,
-        CrossLayerEqualization,
-        HighBiasFold,
-        Calibrate,
-        SequentialMse,
-        Adaround,
-        MixedPrecision,
-        BiasCorrection,
-        Finetune,
-        ReestimateBatchNorm,
-        IntegerFinetune,
-    )
-}

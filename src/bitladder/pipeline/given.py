@@ -16,6 +16,7 @@ from typing import Any
 from bitladder.aimet_names import quantsim_configs
 from bitladder.errors import ModelError, StudyError, unknown
 from bitladder.options import Calibrate, DatasetOptions, ModelOptions, Options, Technique
+from bitladder.options.technique import reference
 from bitladder.store import digest
 from bitladder.user_code import Source, differs, is_import_path, read_source
 
@@ -46,6 +47,8 @@ class Given:
         """
         found = {}
         for one in options:
+            for path in _own_class(one):
+                found[f"function {path}"] = self.source(path).digest
             for place, owner, value in _walk(one, _place(one)):
                 if isinstance(value, Path) or _is_file(place, owner, value):
                     found[f"file {value}"] = self._file(place, owner, Path(value))
@@ -68,15 +71,16 @@ class Given:
         for one in options:
             if isinstance(one, DatasetOptions) or getattr(one, "version", None) is not None:
                 continue
-            for _, _, value in _walk(one, ""):
-                if isinstance(value, str) and is_import_path(value):
-                    missing = self.source(value).unseen
-                    if missing:
-                        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-                        lines.append(
-                            f"'{value}': changes cannot be seen ({missing[0]}{more}); give it a "
-                            "'version:' in the study, and another one when it changes"
-                        )
+            named = _own_class(one)
+            named += [v for _, _, v in _walk(one, "") if isinstance(v, str) and is_import_path(v)]
+            for value in named:
+                missing = self.source(value).unseen
+                if missing:
+                    more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+                    lines.append(
+                        f"'{value}': changes cannot be seen ({missing[0]}{more}); give it a "
+                        "'version:' in the study, and another one when it changes"
+                    )
         return lines
 
     def _file(self, place: str, owner: Options, path: Path) -> str:
@@ -141,6 +145,12 @@ def check_loaded(sources: Iterable[Source]) -> None:
                 f"function {source.function}: the module {module} was changed while it was "
                 "loaded; run again"
             )
+
+
+def _own_class(options: Options) -> list[str]:
+    """The import path of a technique of the user's; nothing of all other options."""
+    path = reference(type(options)) if isinstance(options, Technique) else ""
+    return [path] if is_import_path(path) else []
 
 
 def _place(options: Options) -> str:

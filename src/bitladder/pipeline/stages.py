@@ -35,7 +35,8 @@ from bitladder.pipeline.graph import Stage
 from bitladder.pipeline.pretrained import check_weights
 from bitladder.progress import Progress
 from bitladder.quantized import save_quantized
-from bitladder.techniques.pairs import WeightedLayer, rows
+from bitladder.simulation import WeightedLayer
+from bitladder.techniques.pairs import rows
 from bitladder.verification import verify
 
 if TYPE_CHECKING:

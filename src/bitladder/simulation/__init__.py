@@ -9,6 +9,7 @@ from bitladder.simulation.analysis import (
     layers,
     sensitivity,
 )
+from bitladder.simulation.placement import WeightedLayer
 from bitladder.simulation.plain import copy_of
 from bitladder.simulation.prepare import check, notes_of, prepare
 from bitladder.simulation.quality import agreement, device_of, outputs, sqnr
@@ -20,6 +21,7 @@ __all__ = [
     "QuantizerRange",
     "Sensitivity",
     "SimulatedModel",
+    "WeightedLayer",
     "activations",
     "agreement",
     "check",

@@ -26,7 +26,8 @@ from bitladder.simulation.aimet import (
 )
 
 _IMAGE_CHANNELS = 3
-_Layer: TypeAlias = Convolution | nn.Linear
+WeightedLayer: TypeAlias = Convolution | nn.Linear
+"""A layer that multiplies its input with a weight, transposed convolutions among them."""
 _Make: TypeAlias = Callable[[], nn.Module]
 
 
@@ -129,7 +130,7 @@ def _fused_with(node: fx.Node, modules: dict[str, nn.Module]) -> fx.Node | None:
     if reader is None:
         return None
     behind = modules[str(reader.target)]
-    if isinstance(called, _Layer) and isinstance(behind, BatchNorm):
+    if isinstance(called, WeightedLayer) and isinstance(behind, BatchNorm):
         return reader
     operator, own = of_node(reader, behind), of_node(node, called)
     clamps = operator is not None and operator.bounds is not None
@@ -205,7 +206,7 @@ def edge_quantizers(module: fx.GraphModule) -> Iterator[Any]:
     layers = [
         node
         for node in module.graph.nodes
-        if node.op == "call_module" and isinstance(modules[node.target], _Layer)
+        if node.op == "call_module" and isinstance(modules[node.target], WeightedLayer)
     ]
     for node in layers:
         layer: Any = modules[node.target]

@@ -122,7 +122,11 @@ class SimulatedModel(nn.Module):
             if isinstance(value, Tensor)
         }
         widths = {info.name: asdict(info) for info, _ in self.quantizers()}
-        described = {**(metadata or {}), "quantizers": json.dumps(widths, sort_keys=True)}
+        described = {
+            **(metadata or {}),
+            "quantizers": json.dumps(widths, sort_keys=True),
+            "strides": json.dumps(_strides(self.module)),
+        }
         save_file(tensors, path, metadata=described)
 
     def restore(self, path: Path) -> None:
@@ -132,7 +136,8 @@ class SimulatedModel(nn.Module):
             QuantizationError: the file is of another network or recipe.
         """
         with safe_open(path, framework="pt") as file:
-            widths = json.loads((file.metadata() or {}).get("quantizers", "{}"))
+            described = file.metadata() or {}
+            widths = json.loads(described.get("quantizers", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         own = {info.name: quantizer for info, quantizer in self.quantizers()}
         if own.keys() != widths.keys():
@@ -150,6 +155,26 @@ class SimulatedModel(nn.Module):
                 f"{path}: does not fit this network (first: '{odd_keys[0]}'); "
                 "load it into the network and recipe that it was saved from"
             )
+
+        strides = json.loads(described.get("strides", "{}"))
+        for name, weight in self.module.named_parameters():
+            if name in strides:
+                laid_out = torch.empty_strided(
+                    weight.shape, strides[name], dtype=weight.dtype, device=weight.device
+                )
+                weight.data = laid_out.copy_(weight.data)
+
+
+def _strides(module: nn.Module) -> dict[str, tuple[int, ...]]:
+    """How weights lie in memory where it is another way than usual, such as channels last.
+
+    A convolution adds up in another order there, and float sums differ by their last bit.
+    """
+    return {
+        name: weight.stride()
+        for name, weight in module.named_parameters()
+        if weight.stride() != torch.empty(weight.shape, device="meta").stride()
+    }
 
 
 def _build(

@@ -14,14 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from bitladder.options import Adaround
-from bitladder.simulation import SimulatedModel, device_of
+from bitladder.simulation import SimulatedModel, WeightedLayer, device_of
 from bitladder.simulation.aimet import (
     input_quantizers,
     learned_rounding,
     output_quantizers,
     weight_quantizer,
 )
-from bitladder.techniques.pairs import WeightedLayer
 from bitladder.techniques.registry import Context, calibration_images, register
 
 

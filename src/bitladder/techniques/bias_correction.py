@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from bitladder.options import BiasCorrection
-from bitladder.simulation import SimulatedModel, device_of
+from bitladder.simulation import SimulatedModel, WeightedLayer, device_of
 from bitladder.simulation.aimet import output_quantizers, weight_quantizer
-from bitladder.techniques.pairs import Statistics, WeightedLayer, expected_output, statistics
+from bitladder.techniques.pairs import Statistics, expected_output, statistics
 from bitladder.techniques.registry import Context, calibration_images, register
 
 _BATCH = 250  # images a forward; results do not depend on it but for rounding

@@ -12,11 +12,10 @@ import torch
 from torch import Tensor, fx, nn
 
 from bitladder.options import CrossLayerEqualization
-from bitladder.simulation import prepare
+from bitladder.simulation import WeightedLayer, prepare
 from bitladder.techniques.pairs import (
     LayerPair,
     Statistics,
-    WeightedLayer,
     columns,
     find_pairs,
     record,

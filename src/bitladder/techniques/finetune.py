@@ -19,9 +19,8 @@ from torch import Tensor, nn
 
 from bitladder.errors import TrainingError
 from bitladder.options import Finetune, TrainOptions
-from bitladder.simulation import SimulatedModel, device_of
+from bitladder.simulation import SimulatedModel, WeightedLayer, device_of
 from bitladder.simulation.aimet import range_parameters, weight_quantizer
-from bitladder.techniques.pairs import WeightedLayer
 from bitladder.techniques.registry import Context, register
 from bitladder.training import Tuning, fit
 

@@ -13,15 +13,8 @@ from torch import fx, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
 from bitladder.options import HighBiasFold
-from bitladder.simulation import prepare
-from bitladder.techniques.pairs import (
-    Statistics,
-    WeightedLayer,
-    expected_output,
-    find_pairs,
-    record,
-    statistics,
-)
+from bitladder.simulation import WeightedLayer, prepare
+from bitladder.techniques.pairs import Statistics, expected_output, find_pairs, record, statistics
 from bitladder.techniques.registry import Context, register
 
 

@@ -21,11 +21,10 @@ from torch.nn.modules.conv import _ConvTransposeNd
 
 from bitladder.errors import QuantizationError
 from bitladder.options import MixedPrecision
-from bitladder.simulation import SimulatedModel
+from bitladder.simulation import SimulatedModel, WeightedLayer
 from bitladder.simulation.aimet import weight_quantizer
 from bitladder.simulation.isolate import only_quantizers
 from bitladder.simulation.quality import agreement, outputs, sqnr
-from bitladder.techniques.pairs import WeightedLayer
 from bitladder.techniques.registry import Context, calibration_images, register
 
 _POINTS = 7  # budgets visited between the smallest and the largest network

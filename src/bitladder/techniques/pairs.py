@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.modules.conv import _ConvTransposeNd
 
-WeightedLayer: TypeAlias = _ConvNd | nn.Linear
+from bitladder.simulation import WeightedLayer
+
 _STATISTICS = "bitladder_statistics"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from bitladder.errors import QuantizationError
 from bitladder.options import Precision, Technique
 from bitladder.simulation import SimulatedModel
+from bitladder.techniques.structure import difference, structure_of
 
 if TYPE_CHECKING:
     from bitladder.data import Split
@@ -78,7 +79,11 @@ _REBUILD: dict[type[Technique], Handler] = {}
 
 
 def register(options: type[Technique]) -> Callable[[HandlerT], HandlerT]:
-    """Register the function that applies a technique."""
+    """Register the function that applies a technique.
+
+    Args:
+        options: its class; subclasses without a function of their own are applied likewise.
+    """
 
     def decorate(handler: HandlerT) -> HandlerT:
         _APPLY[options] = handler
@@ -88,7 +93,11 @@ def register(options: type[Technique]) -> Callable[[HandlerT], HandlerT]:
 
 
 def register_rebuild(options: type[Technique]) -> Callable[[HandlerT], HandlerT]:
-    """Register the function that repeats what a technique does to the structure alone."""
+    """Register the function that repeats what a technique does to the structure alone.
+
+    Saved weights are loaded into what it returns. A technique without one may change values,
+    ranges and widths, and nothing else.
+    """
 
     def decorate(handler: HandlerT) -> HandlerT:
         _REBUILD[options] = handler
@@ -101,13 +110,37 @@ def apply(technique: Technique, model: nn.Module, context: Context) -> nn.Module
     """Apply one technique; ``model`` may be changed in place, the result is what counts.
 
     Raises:
-        QuantizationError: the technique trains and there are no labelled images.
+        QuantizationError: the technique trains and there are no labelled images, nobody registered
+            its function, or it changes the structure and nobody registered a function that
+            rebuilds it.
     """
     if technique.trains and context.training is None:
         raise QuantizationError(
             f"'{technique.name}' trains: it needs labelled images, not only calibration images"
         )
-    return _APPLY[type(technique)](technique, model, context)
+    handler = _registered(_APPLY, technique)
+    if handler is None:
+        raise QuantizationError(
+            f"'{technique.name}': no function applies it; mark one with "
+            f"@bitladder.techniques.register({type(technique).__name__})"
+        )
+    if _registered(_REBUILD, technique) is not None:
+        return handler(technique, model, context)
+    before = structure_of(model)
+    made = handler(technique, model, context)
+    changed = difference(before, structure_of(made))
+    if changed is not None:
+        raise QuantizationError(
+            f"'{technique.name}' changes the structure ({changed}), so that what is saved could "
+            "not be loaded; mark a function that repeats this with "
+            f"@bitladder.techniques.register_rebuild({type(technique).__name__})"
+        )
+    return made
+
+
+def _registered(table: Mapping[type[Technique], Handler], technique: Technique) -> Handler | None:
+    """The function of a technique, or of the nearest one that it is a kind of."""
+    return next((table[kind] for kind in type(technique).__mro__ if kind in table), None)
 
 
 def calibration_images(options: Any, context: Context) -> Tensor:
@@ -127,7 +160,7 @@ def calibration_images(options: Any, context: Context) -> Tensor:
 def rebuild(recipe: Iterable[Technique], model: nn.Module, context: Context) -> nn.Module:
     """Repeat what a recipe does to a network's structure, so that saved weights can be loaded."""
     for technique in recipe:
-        handler = _REBUILD.get(type(technique))
+        handler = _registered(_REBUILD, technique)
         if handler is not None:
             model = handler(technique, model, context)
     return model
