@@ -155,10 +155,6 @@ def by_value(self, x):
     return self.decide(self.first(x))
 
 
-def by_size(self, x):
-    return self.head(self.first(x)[:, :, : int(x.shape[2])].mean((2, 3)))
-
-
 def dictionary(self, x):
     return {"logits": self.head(self.first(x).mean((2, 3)))}
 
@@ -180,7 +176,6 @@ def remembered(self, x):
     ("forward", "parts"),
     [
         (by_value, ["cannot trace Network", "if x.max() > 0:", "torch.fx.wrap"]),
-        (by_size, ["cannot trace", "test_simulation_prepare.py", "int(x.shape[2])"]),
         (dictionary, ["returns dict, not logits (N, classes); wrap it"]),
         (feature_map, ["returns Tensor (2, 8, 8, 8), not logits"]),
         (two_inputs, ["cannot take images of 3x8x8", "missing 1 required positional"]),

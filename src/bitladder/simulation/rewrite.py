@@ -64,6 +64,19 @@ def unquantized(graph_module: fx.GraphModule) -> list[str]:
     return sorted(found)
 
 
+def unknown(graph_module: fx.GraphModule) -> list[str]:
+    """Names of the functions that compute tensors and stand nowhere in the operator table."""
+    return sorted(
+        {
+            function_name(node)
+            for node in graph_module.graph.nodes
+            if _is_function(node)
+            and node.meta.get("kind") != "number"
+            and of_node(node, None) is None
+        }
+    )
+
+
 def _drop_checks(graph_module: fx.GraphModule) -> None:
     """Take out assertions, arguments that keep their defaults, and modules that do nothing."""
     _, *others = graph_module.graph.find_nodes(op="placeholder")
