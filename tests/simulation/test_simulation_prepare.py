@@ -48,13 +48,6 @@ def rectified_in_place(self, x):
     return self.head(x.mean((2, 3)))
 
 
-def changed_under_another_name(self, x):
-    x = self.first(x)
-    flat = x.view(-1, 8, 64)
-    x.relu_()
-    return self.head(x.mean((2, 3)) + flat.mean(2))
-
-
 def clamped(self, x):
     x = self.second(torch.clamp(self.first(x), 0, 6)).clamp(min=0)
     return self.head(x.clip(-1, 1).mean((2, 3)))
@@ -101,7 +94,6 @@ def scaled_sum(self, x):
 FORMS = {
     sum_in_place: [],
     rectified_in_place: [],
-    changed_under_another_name: ["relu_"],
     clamped: [],
     probabilities: [],
     linear: [],

@@ -77,7 +77,39 @@ def weight_that_is_computed(self, x):
     return self.head((x * self.scale).mean((2, 3)))
 
 
+def changed_view(self, x):
+    x = self.first(x)
+    x.flatten(1).relu_()
+    return self.head(x.mean((2, 3)))
+
+
+def changed_part(self, x):
+    x = self.first(x)
+    x[:, :2].add_(1)
+    x[:, 3] = x[:, 4] * 2
+    return self.head(x.mean((2, 3)))
+
+
+def changed_under_another_name(self, x):
+    x = self.first(x)
+    flat = x.view(-1, 8, 64)
+    x.relu_()
+    return self.head(x.mean((2, 3)) + flat.mean(2))
+
+
+def filled_by_parts(self, x):
+    x = self.first(x)
+    out = torch.zeros_like(x)
+    out[:, :4] = x[:, 4:]
+    out[:, 4:, ::2] = 1
+    return self.head(out.mean((2, 3)))
+
+
 FORMS = (
+    changed_view,
+    changed_part,
+    changed_under_another_name,
+    filled_by_parts,
     unpacked_size,
     unpacked_parts,
     list_of_chunks,

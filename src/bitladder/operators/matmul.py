@@ -69,7 +69,7 @@ def _cosine(w: Writer, c: Call) -> str:
 
 
 register(
-    Operator("MatMul", FAMILY, _product, modules=("aimet.MatMul", "aimet.Bmm"),
+    Operator("MatMul", FAMILY, _product, modules=("aimet.MatMul",),
              becomes=("matmul", "bmm", "mm")),
     Operator("addmm", FAMILY, _added_product, modules=("aimet.Addmm",), becomes=("addmm",)),
     Operator("baddbmm", FAMILY, _added_product, modules=("aimet.Baddbmm",),
@@ -80,7 +80,6 @@ register(
     Operator("einsum", FAMILY, _einstein, functions=("einsum",), grid=Grid.FLOAT,
              why="no runtime here has an integer kernel for it"),
     Operator("scaled_dot_product_attention", FAMILY, _attention,
-             modules=("aimet.ScaledDotProductAttention",),
              functions=("scaled_dot_product_attention",), grid=Grid.FLOAT,
              why="its softmax lies between two products"),
 )  # fmt: skip

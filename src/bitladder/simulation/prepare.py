@@ -79,7 +79,8 @@ def _attempt(
     made, name = _Attempt(), type(model).__name__
     try:
         with quiet():
-            made.traced = trace(model, shape)
+            traced = trace(model, shape)
+            made.notes = rewrite(traced, model, recorded=trace is _recorded)
     except Exception as error:  # tracing runs the user's forward, which can raise anything
         made.fault = ModelError(
             f"torch.fx cannot trace {name}: {_first_line(error)}"
@@ -88,10 +89,9 @@ def _attempt(
         )
         made.fault.__cause__ = error
         return made
-    made.notes = rewrite(made.traced, model)
-    made.unknown = unknown(made.traced)
+    made.traced, made.unknown = traced, unknown(traced)
     if shape is not None:
-        made.fault = _unlike(made.traced, model, shape)
+        made.fault = _unlike(traced, model, shape)
     return made
 
 
@@ -112,7 +112,7 @@ def _unlike(traced: fx.GraphModule, model: nn.Module, shape: tuple[int, ...]) ->
         images = images.to(device_of(model))
         try:
             wanted = model(images)
-        except Exception:  # noqa: S112 - what the network itself refuses is not compared
+        except Exception:  # what the network itself refuses is not compared
             continue
         fault = _fault(traced, wanted, images, type(model).__name__)
         if fault is not None:

@@ -42,6 +42,18 @@ _OPERATORS: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 
 
+# Methods that give the same values in the same order.
+_SHAPES = {"view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", torch.flatten,
+           torch.reshape, torch.squeeze, torch.unsqueeze}  # fmt: skip
+
+
+def put(x: Tensor, index: Any, value: Any) -> Tensor:
+    """``x`` with ``value`` where an index points to."""
+    x = x.clone()
+    x[index] = value
+    return x
+
+
 class RecordingError(Exception):
     """A network cannot be recorded; the text says what of it."""
 
@@ -81,6 +93,7 @@ class _Recorder(TorchFunctionMode):
         self.constants: dict[str, Tensor] = {}
         self.paths = {module: name for name, module in model.named_modules()}
         self._nodes: Any = WeakIdKeyDictionary()  # of tensors: node, and whether images matter
+        self._sources: Any = WeakIdKeyDictionary()  # of views: what they are of, and their node
         self._held: Any = WeakIdKeyDictionary()  # of constants: version and node
         named = [*model.named_parameters(remove_duplicate=False),
                  *model.named_buffers(remove_duplicate=False)]  # fmt: skip
@@ -107,9 +120,11 @@ class _Recorder(TorchFunctionMode):
         if name == "__iter__":
             return iter(self.__torch_function__(Tensor.unbind, types, (args[0], 0)))
         given, settings = self._given(args), self._given(kwargs)
+        before = {id(value): value._version for value in known}
         result = func(*args, **kwargs)
         if name == "__setitem__":
-            self._node(args[0], "call_function", operator.setitem, given, settings, known)
+            self._node(args[0], "call_function", put, given, settings, known)
+            self._changed(args[0])
             return result
         if not any(True for _ in _tensors(result)):
             return result
@@ -124,7 +139,40 @@ class _Recorder(TorchFunctionMode):
             self._node(result, "call_method", name, given, settings, known)
         else:
             self._node(result, "call_function", func, given, settings, known)
+        for value in known:
+            if value._version != before[id(value)]:
+                if value is not result:
+                    raise RecordingError(f"{name} changes a tensor that it does not return")
+                self._changed(value)
         return result
+
+    def _changed(self, value: Tensor) -> None:
+        """Have the names that share a tensor's memory stand for what it is now."""
+        node, depends = self._nodes[value]
+        source = self._sources.get(value)
+        if source is None:
+            self._look_again(value)
+            return
+        owner, view = source
+        name, rest = view.target, view.args[1:]
+        if name is operator.getitem:
+            written = self.graph.call_function(put, (self._node_of(owner), *rest, node))
+        elif name in _SHAPES:
+            written = self.graph.call_method("reshape", (node, tuple(owner.shape)))
+        else:
+            raise RecordingError("it changes in place what shares its memory with another tensor")
+        self._meta(written)
+        self._nodes[owner] = (written, depends or self._depends(owner))
+        self._changed(owner)
+
+    def _look_again(self, owner: Tensor) -> None:
+        """Take all views of a tensor anew."""
+        for value, (source, view) in list(self._sources.items()):
+            if source is owner:
+                again = self.graph.node_copy(view)
+                again.args = (self._node_of(owner), *view.args[1:])
+                self._nodes[value] = (again, self._depends(owner))
+                self._look_again(value)
 
     def _called(self, module: nn.Module, run: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """A module of PyTorch is one node; of others, what they call is noted."""
@@ -142,9 +190,13 @@ class _Recorder(TorchFunctionMode):
                 self._stack.pop()
         given, settings = self._given(args), self._given(kwargs)
         known = [value for value in _tensors((args, kwargs)) if self._is_known(value)]
+        before = [value._version for value in known]
         with torch._C.DisableTorchFunction():
             result = run(module, *args, **kwargs)
         self._node(result, "call_module", path, given, settings, known)
+        for value, version in zip(known, before, strict=True):
+            if value._version != version and self._depends(value):
+                self._changed(value)
         return result
 
     def _node(
@@ -154,6 +206,18 @@ class _Recorder(TorchFunctionMode):
         self._meta(node)
         depends = any(self._depends(value) for value in known)
         self._remember(result, node, depends)
+        if known and args and args[0] is self._given(known[0]):
+            self._note_views(result, known[0])
+
+    def _note_views(self, result: Any, source: Tensor) -> None:
+        """Keep which results share the memory of what they were made from."""
+        if isinstance(result, Tensor):
+            memory = result.untyped_storage().data_ptr()
+            if result is not source and memory == source.untyped_storage().data_ptr():
+                self._sources[result] = (source, self._nodes[result][0])
+        elif isinstance(result, list | tuple):
+            for part in result:
+                self._note_views(part, source)
 
     def _meta(self, node: fx.Node) -> None:
         node.meta["nn_module_stack"] = {path: (path, kind) for path, kind in self._stack}
