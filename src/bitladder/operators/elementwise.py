@@ -13,7 +13,7 @@ from bitladder.operators.writing import Call, CannotWriteError, Value, Writer
 
 FAMILY = "elementwise"
 _FLOAT, _BOOL = 1, 9  # ONNX's numbers of the types
-_EXCLUDED = 1e3  # a mask's number of this size is none that a network computes
+_EXCLUDED = -100  # what masks give to scores that a softmax must not see
 
 
 def _operand(w: Writer, c: Call, value: Any) -> Any:
@@ -100,7 +100,8 @@ def _where(w: Writer, c: Call) -> str:
 def _masked_grid(module: nn.Module | None, node: fx.Node) -> Grid:
     """A number that only excludes values, such as minus infinity before a softmax, has no grid."""
     given = [value for value in node.args[1:] if isinstance(value, int | float)]
-    return Grid.NONE if any(abs(value) >= _EXCLUDED for value in given) else Grid.OWN
+    excluded = any(value <= _EXCLUDED or value == math.inf for value in given)
+    return Grid.NONE if excluded else Grid.OWN
 
 
 def _compared(kind: str, *, negated: bool = False) -> Emit:

@@ -131,7 +131,7 @@ register(
     Operator("logsumexp", FAMILY, _log_sum, functions=("logsumexp",), grid=Grid.FLOAT,
              why="a logarithm of a sum, which grids between them would spoil"),
     Operator("vector_norm", FAMILY, _vector_norm,
-             functions=("linalg_vector_norm", "vector_norm", "linalg_norm"), grid=Grid.FLOAT,
+             functions=("linalg_vector_norm", "vector_norm"), grid=Grid.FLOAT,
              why="a root of a sum, which grids between them would spoil"),
     Operator("var_mean", FAMILY, _mean_and_variance, functions=("var_mean", "std_mean"),
              grid=Grid.FLOAT, why="a difference of two sums, which grids between them would spoil"),

@@ -20,6 +20,7 @@ from bitladder.simulation.arguments import named
 
 CUSTOM = "_base.nn.modules.custom"  # AIMET's modules for functions
 _BATCH_NORMS = (nn.BatchNorm2d, nn.BatchNorm1d, nn.BatchNorm3d)
+_EXCLUDED = -100  # what masks add to scores that a softmax must not see
 _STACKS = {"hstack": 1, "column_stack": 1, "vstack": 0, "row_stack": 0, "dstack": 2}
 _Step: TypeAlias = tuple[str, Any, tuple[Any, ...], Mapping[str, Any]]
 
@@ -216,6 +217,9 @@ def _weighted(name: str) -> _Rule:
         if isinstance(scaled, int | float) and isinstance(factor, int | float):
             scaled, factor = scaled * factor, 1
         if factor == 1:
+            masked = _masked(graph_module, kept, scaled) or _masked(graph_module, scaled, kept)
+            if masked is not None and name == "Add":
+                return masked
             return Made([("", getattr(aimet(CUSTOM), name)(), (kept, scaled), {})])
         return Made(
             [
@@ -225,6 +229,20 @@ def _weighted(name: str) -> _Rule:
         )
 
     return make
+
+
+def _masked(graph_module: fx.GraphModule, x: Any, mask: Any) -> Made | None:
+    """The sum with a mask, whose large negative numbers would take a grid for themselves."""
+    if not _is_attribute(mask):
+        return None
+    values = _attribute(graph_module, mask)
+    if not values.is_floating_point() or values.numel() == 0 or values.min() > _EXCLUDED:
+        return None
+    least = float(values.min())
+    if not bool(((values == 0) | (values == least)).all()):
+        return None
+    hidden: _Step = ("mask", torch.lt, (mask, 0), {})
+    return Made([hidden, ("", aimet(CUSTOM).Where(), ("mask", least, x), {})])
 
 
 def _divided(node: fx.Node, graph_module: fx.GraphModule, original: nn.Module) -> Made | None:
