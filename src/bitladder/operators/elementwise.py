@@ -259,6 +259,6 @@ register(
     _boolean("and", _logical("And"), "logical_and", "and_", "bitwise_and"),
     _boolean("or", _logical("Or"), "logical_or", "or_", "bitwise_or"),
     _boolean("not", _logical("Not"), "logical_not", "invert", "bitwise_not"),
-    _boolean("exclusive or", _logical("Xor"), "logical_xor"),
+    _boolean("exclusive or", _logical("Xor"), "logical_xor", "xor"),
     _boolean("truth", lambda w, c: w.one("Cast", [c.x], to=_BOOL), "bool"),
 )  # fmt: skip

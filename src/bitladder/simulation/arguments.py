@@ -67,7 +67,7 @@ def _fit(
     for given, value in kwargs.items():
         name = given if given in names else _ALIASES.get(given, given)
         if name not in names and given in _FIRST and places:
-            name = places[0].name
+            name = "self" if "self" in names else places[0].name
         if name not in names or name in found:
             return None
         found[name] = value

@@ -6,6 +6,7 @@ Where such a name is read after the change, the graph would have to write back; 
 
 from __future__ import annotations
 
+import copy
 import operator
 from collections.abc import Iterator
 from typing import Any
@@ -119,8 +120,9 @@ def _later(changed: fx.Node, node: fx.Node) -> Iterator[fx.Node]:
 def _replace(graph_module: fx.GraphModule, node: fx.Node) -> None:
     """Have a node compute a new value."""
     if node.op == "call_module":
-        module: Any = graph_module.get_submodule(str(node.target))
-        module.inplace = False
+        module: Any = copy.copy(graph_module.get_submodule(str(node.target)))
+        module.inplace = False  # of the copy: the network itself stays what it is
+        graph_module.add_submodule(str(node.target), module)
         return
     name = function_name(node)
     if name in _AUGMENTED:
