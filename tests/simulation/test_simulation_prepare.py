@@ -48,13 +48,6 @@ def rectified_in_place(self, x):
     return self.head(x.mean((2, 3)))
 
 
-def changed_under_another_name(self, x):
-    x = self.first(x)
-    flat = x.view(-1, 8, 64)
-    x.relu_()
-    return self.head(x.mean((2, 3)) + flat.mean(2))
-
-
 def clamped(self, x):
     x = self.second(torch.clamp(self.first(x), 0, 6)).clamp(min=0)
     return self.head(x.clip(-1, 1).mean((2, 3)))
@@ -101,7 +94,6 @@ def scaled_sum(self, x):
 FORMS = {
     sum_in_place: [],
     rectified_in_place: [],
-    changed_under_another_name: ["relu_"],
     clamped: [],
     probabilities: [],
     linear: [],
@@ -155,10 +147,6 @@ def by_value(self, x):
     return self.decide(self.first(x))
 
 
-def by_size(self, x):
-    return self.head(self.first(x)[:, :, : int(x.shape[2])].mean((2, 3)))
-
-
 def dictionary(self, x):
     return {"logits": self.head(self.first(x).mean((2, 3)))}
 
@@ -180,7 +168,6 @@ def remembered(self, x):
     ("forward", "parts"),
     [
         (by_value, ["cannot trace Network", "if x.max() > 0:", "torch.fx.wrap"]),
-        (by_size, ["cannot trace", "test_simulation_prepare.py", "int(x.shape[2])"]),
         (dictionary, ["returns dict, not logits (N, classes); wrap it"]),
         (feature_map, ["returns Tensor (2, 8, 8, 8), not logits"]),
         (two_inputs, ["cannot take images of 3x8x8", "missing 1 required positional"]),

@@ -4,6 +4,7 @@ from bitladder.operators import (
     activation,
     convolution,
     elementwise,
+    index,
     matmul,
     normalization,
     pooling,
@@ -40,5 +41,5 @@ __all__ = [
     "operators",
     "register",
 ]
-FAMILIES = (activation, convolution, elementwise, matmul, normalization, pooling, recurrent,
+FAMILIES = (activation, convolution, elementwise, index, matmul, normalization, pooling, recurrent,
             reduction, resize, shape)  # fmt: skip

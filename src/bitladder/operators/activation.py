@@ -188,40 +188,41 @@ def _log_softmax(w: Writer, c: Call) -> str:
     return w.one("LogSoftmax", [c.x], axis=_axis(c))
 
 
-def _of(name: str, emit: Emit | str, *becomes: str, also: tuple[str, ...] = ()) -> Operator:
+def _of(name: str, emit: Emit | str, *becomes: str) -> Operator:
     emitter = _simple(emit) if isinstance(emit, str) else emit
-    return Operator(name, FAMILY, emitter, modules=(f"nn.{name}", *also), becomes=becomes)
+    return Operator(name, FAMILY, emitter, modules=(f"nn.{name}",), becomes=becomes)
 
 
 register(
-    Operator("ReLU", FAMILY, _clamped, modules=("nn.ReLU",), becomes=("relu", "relu_"),
+    Operator("ReLU", FAMILY, _clamped, modules=("nn.ReLU",), becomes=("relu",),
              bounds=_bounds),
     Operator("ReLU6", FAMILY, _clamped, modules=("nn.ReLU6",), becomes=("relu6",), bounds=_bounds),
     Operator("Hardtanh", FAMILY, _clamped, modules=("nn.Hardtanh",),
-             becomes=("hardtanh", "hardtanh_", "clamp", "clamp_", "clip", "clip_", "clamp_min",
+             becomes=("hardtanh", "clamp", "clip", "clamp_min",
                       "clamp_max"), bounds=_bounds),
     Operator("clamp by tensors", FAMILY, _between, functions=("clamp", "clip", "clamp_min",
              "clamp_max"), grid=Grid.FLOAT, why="its bounds are computed"),
     Operator("LeakyReLU", FAMILY, _constant_slope, modules=("nn.LeakyReLU", "nn.RReLU"),
-             becomes=("leaky_relu", "leaky_relu_")),
-    Operator("PReLU", FAMILY, _learned_slope, modules=("nn.PReLU",), weights=("weight",)),
-    _of("ELU", _simple("Elu", alpha="alpha"), "elu", "elu_"),
-    _of("SELU", "Selu", "selu", "selu_"),
-    _of("CELU", _celu, "celu", "celu_"),
+             becomes=("leaky_relu",)),
+    Operator("PReLU", FAMILY, _learned_slope, modules=("nn.PReLU",),
+             becomes=("prelu",), weights=("weight",)),
+    _of("ELU", _simple("Elu", alpha="alpha"), "elu"),
+    _of("SELU", "Selu", "selu"),
+    _of("CELU", _celu, "celu"),
     _of("GELU", _gelu, "gelu"),
-    _of("SiLU", _silu, also=("aimet.CustomSiLU",)),
+    _of("SiLU", _silu, "silu"),
     _of("Mish", _mish, "mish"),
     _of("Hardswish", _hard_swish, "hardswish"),
     _of("Hardsigmoid", _hard_sigmoid, "hardsigmoid"),
-    _of("Sigmoid", "Sigmoid", "sigmoid", "sigmoid_"),
-    _of("Tanh", "Tanh", "tanh", "tanh_"),
+    _of("Sigmoid", "Sigmoid", "sigmoid"),
+    _of("Tanh", "Tanh", "tanh"),
     _of("Softplus", _softplus_of, "softplus"),
     _of("Softsign", "Softsign", "softsign"),
     _of("LogSigmoid", _log_sigmoid, "logsigmoid", "log_sigmoid"),
     _of("Hardshrink", _hard_shrunk, "hardshrink"),
     _of("Softshrink", _soft_shrunk, "softshrink"),
     _of("Tanhshrink", _tanh_shrunk, "tanhshrink"),
-    _of("Threshold", _threshold, "threshold", "threshold_", "_threshold"),
+    _of("Threshold", _threshold, "threshold", "_threshold"),
     _of("GLU", _gated, "glu"),
     Operator("Softmax", FAMILY, _softmax, modules=("nn.Softmax", "nn.Softmin", "nn.Softmax2d"),
              becomes=("softmax",)),

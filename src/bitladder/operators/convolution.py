@@ -100,19 +100,30 @@ def _linear(w: Writer, c: Call) -> str:
 _LAYER: dict[str, Any] = {"family": FAMILY, "weights": ("weight",)}
 register(
     *(
-        Operator(f"Conv{n}d", emit=_convolution, modules=(f"nn.Conv{n}d",), **_LAYER)
+        Operator(
+            f"Conv{n}d",
+            emit=_convolution,
+            modules=(f"nn.Conv{n}d",),
+            becomes=(f"conv{n}d",),
+            **_LAYER,
+        )
         for n in (1, 2, 3)
     ),
     *(
         Operator(
-            f"ConvTranspose{n}d", emit=_transposed, modules=(f"nn.ConvTranspose{n}d",), **_LAYER
+            f"ConvTranspose{n}d",
+            emit=_transposed,
+            modules=(f"nn.ConvTranspose{n}d",),
+            becomes=(f"conv_transpose{n}d",),
+            **_LAYER,
         )
         for n in (1, 2, 3)
     ),
     Operator(
         "Linear",
         emit=_linear,
-        modules=("nn.Linear", "nn.NonDynamicallyQuantizableLinear"),
+        modules=("nn.Linear",),
+        becomes=("linear",),
         **_LAYER,
     ),
 )

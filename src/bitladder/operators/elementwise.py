@@ -6,12 +6,14 @@ import math
 from typing import Any
 
 import numpy as np
+from torch import fx, nn
 
 from bitladder.operators.record import Emit, Grid, Operator, register
 from bitladder.operators.writing import Call, CannotWriteError, Value, Writer
 
 FAMILY = "elementwise"
-_FLOAT = 1  # ONNX's number of the type
+_FLOAT, _BOOL = 1, 9  # ONNX's numbers of the types
+_EXCLUDED = -100  # what masks give to scores that a softmax must not see
 
 
 def _operand(w: Writer, c: Call, value: Any) -> Any:
@@ -91,15 +93,15 @@ def _remainder(w: Writer, c: Call) -> str:
 
 
 def _where(w: Writer, c: Call) -> str:
-    condition, first, second = (c.get(i, n) for i, n in enumerate(("condition", "input", "other")))
-    if isinstance(condition, Value) and condition.floating:  # the method of a tensor
-        condition, first = first, condition
+    condition, first, second = c.args
     return w.one("Where", [condition, _float_number(w, first), _float_number(w, second)])
 
 
-def _filled(w: Writer, c: Call) -> str:
-    mask, value = c.get(1, "mask"), c.get(2, "value")
-    return w.one("Where", [mask, _float_number(w, value), c.x])
+def _masked_grid(module: nn.Module | None, node: fx.Node) -> Grid:
+    """A number that only excludes values, such as minus infinity before a softmax, has no grid."""
+    given = [value for value in node.args[1:] if isinstance(value, int | float)]
+    excluded = any(value <= _EXCLUDED or value == math.inf for value in given)
+    return Grid.NONE if excluded else Grid.OWN
 
 
 def _compared(kind: str, *, negated: bool = False) -> Emit:
@@ -154,6 +156,19 @@ def _logarithm(base: float) -> Emit:
     return emit
 
 
+def _truncated(w: Writer, c: Call) -> str:
+    """Towards zero."""
+    return w.one("Mul", [w.one("Sign", [c.x]), w.one("Floor", [w.one("Abs", [c.x])])])
+
+
+def _log_of_sum(w: Writer, c: Call) -> str:
+    """``max(a, b) + log(1 + exp(-|a - b|))``."""
+    first, second = c.args[:2]
+    apart = w.one("Exp", [w.one("Neg", [w.one("Abs", [w.one("Sub", [first, second])])])])
+    tail = w.one("Log", [w.one("Add", [apart, w.constant(1.0)])])
+    return w.one("Add", [w.one("Max", [first, second]), tail])
+
+
 def _finite(w: Writer, c: Call) -> str:
     """What is no number becomes one."""
     most = float(np.finfo(np.float32).max)
@@ -189,27 +204,24 @@ def _boolean(name: str, emit: Emit, *functions: str) -> Operator:
 
 
 register(
-    _two("Add", _binary("Add"), "add", "iadd", "add_", "radd"),
-    _two("Subtract", _binary("Sub"), "sub", "subtract", "isub", "sub_"),
-    _two("Multiply", _binary("Mul"), "mul", "multiply", "imul", "mul_"),
-    _two("Divide", _float_binary("Div"), "div", "divide", "true_divide", "truediv", "itruediv",
-         "div_"),
+    _two("Add", _binary("Add"), "add"),
+    _two("Subtract", _binary("Sub"), "sub", "subtract", "rsub"),
+    _two("Multiply", _binary("Mul"), "mul", "multiply"),
+    _two("Divide", _float_binary("Div"), "div", "divide", "true_divide", "truediv"),
     _two("FloorDivide", _floor_divided, "floordiv", "floor_divide"),
-    _two("Maximum", _float_binary("Max"), "maximum"),
-    _two("Minimum", _float_binary("Min"), "minimum"),
+    _two("Maximum", _float_binary("Max"), "maximum", "max"),
+    _two("Minimum", _float_binary("Min"), "minimum", "min"),
     _two("Remainder", _remainder, "remainder", "mod"),
     _two("Fmod", _float_binary("Mod", fmod=1), "fmod"),
-    _two("Pow", _power, "pow", "pow_", "ipow"),
+    _two("Pow", _power, "pow"),
     _two("CumSum", _summed_up, "cumsum"),
-    _two("Where", _where),
-    _float("where", _where),
-    _two("MaskedFill", _filled),
-    _float("masked_fill", _filled),
-    _one("Abs", "Abs", "abs", "absolute", "abs_"),
-    _one("Neg", "Neg", "neg", "negative", "neg_"),
-    _one("Exponential", "Exp", "exp", "exp_"),
+    Operator("Where", FAMILY, _where, modules=("aimet.Where",), becomes=("where", "masked_fill"),
+             depends=_masked_grid),
+    _one("Abs", "Abs", "abs", "absolute"),
+    _one("Neg", "Neg", "neg", "negative"),
+    _one("Exponential", "Exp", "exp"),
     _one("Log", "Log", "log"),
-    _one("Sqrt", "Sqrt", "sqrt", "sqrt_"),
+    _one("Sqrt", "Sqrt", "sqrt"),
     _one("RSqrt", _rooted, "rsqrt"),
     _one("Square", _squared, "square"),
     _one("Erf", "Erf", "erf"),
@@ -220,8 +232,7 @@ register(
     _one("Round", "Round", "round"),
     _one("ElementwiseCeil", "Ceil", "ceil"),
     _one("ElementwiseFloor", "Floor", "floor"),
-    _one("ElementwiseUnarySign", "Sign"),
-    _float("sign", _unary("Sign"), "sign", "sgn"),
+    _one("ElementwiseUnarySign", "Sign", "sign", "sgn"),
     _float("addcmul", _product_added("Mul")),
     _float("addcdiv", _product_added("Div")),
     _float("lerp", _between),
@@ -232,13 +243,22 @@ register(
     _float("log10", _logarithm(10)),
     _float("nan_to_num", _finite),
     _float("reciprocal", _unary("Reciprocal")),
+    _float("tan", _unary("Tan")),
+    _float("acos", _unary("Acos")),
+    _float("sinh", _unary("Sinh")),
+    _float("cosh", _unary("Cosh")),
+    _float("trunc", _truncated, "trunc", "fix"),
+    _float("exp2", lambda w, c: w.one("Pow", [w.constant(2.0), c.x])),
+    _float("logaddexp", _log_of_sum),
     _boolean("greater", _compared("Greater"), "gt", "greater"),
     _boolean("less", _compared("Less"), "lt", "less"),
     _boolean("greater or equal", _compared("GreaterOrEqual"), "ge", "greater_equal"),
     _boolean("less or equal", _compared("LessOrEqual"), "le", "less_equal"),
     _boolean("equal", _compared("Equal"), "eq"),
     _boolean("not equal", _compared("Equal", negated=True), "ne", "not_equal"),
-    _boolean("and", _logical("And"), "logical_and", "and_"),
-    _boolean("or", _logical("Or"), "logical_or", "or_"),
-    _boolean("not", _logical("Not"), "logical_not", "invert"),
+    _boolean("and", _logical("And"), "logical_and", "and_", "bitwise_and"),
+    _boolean("or", _logical("Or"), "logical_or", "or_", "bitwise_or"),
+    _boolean("not", _logical("Not"), "logical_not", "invert", "bitwise_not"),
+    _boolean("exclusive or", _logical("Xor"), "logical_xor", "xor"),
+    _boolean("truth", lambda w, c: w.one("Cast", [c.x], to=_BOOL), "bool"),
 )  # fmt: skip

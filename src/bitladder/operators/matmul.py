@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from bitladder.operators.record import Grid, Operator, register
 from bitladder.operators.writing import Call, CannotWriteError, Writer
 
@@ -34,17 +36,23 @@ def _einstein(w: Writer, c: Call) -> str:
 def _attention(w: Writer, c: Call) -> str:
     """``softmax(q k^T / sqrt(d)) v``."""
     query, key, value = (c.get(i, name) for i, name in enumerate(("query", "key", "value")))
-    mask = c.get(3, "attn_mask")
-    if c.get(4, "dropout_p", 0.0) or c.get(5, "is_causal", False) or c.kwargs.get("enable_gqa"):
-        raise CannotWriteError("dropout, a causal mask or grouped queries")
+    mask: Any = c.get(3, "attn_mask")
+    if c.get(4, "dropout_p", 0.0) or c.kwargs.get("enable_gqa"):
+        raise CannotWriteError("dropout or grouped queries")
+    if c.get(5, "is_causal", False):
+        if query.free[-2] or key.free[-2]:
+            raise CannotWriteError("a causal mask over images of a batch")
+        seen = np.tril(np.ones((query.sizes[-2], key.sizes[-2]), bool))
+        mask = w.constant(seen, bool)
     scale = c.kwargs.get("scale") or 1 / math.sqrt(query.sizes[-1])
     order = [*range(key.rank - 2), key.rank - 1, key.rank - 2]
     turned = w.one("Transpose", [key], perm=order)
     scores: Any = w.one("Mul", [w.one("MatMul", [query, turned]), w.constant(float(scale))])
     if mask is not None:
-        if not mask.floating:
-            raise CannotWriteError("a mask of truth values")
-        scores = w.one("Add", [scores, mask])
+        if isinstance(mask, str) or not mask.floating:
+            scores = w.one("Where", [mask, scores, w.constant(-math.inf)])
+        else:
+            scores = w.one("Add", [scores, mask])
     return w.one("MatMul", [w.one("Softmax", [scores], axis=-1), value])
 
 
@@ -69,7 +77,7 @@ def _cosine(w: Writer, c: Call) -> str:
 
 
 register(
-    Operator("MatMul", FAMILY, _product, modules=("aimet.MatMul", "aimet.Bmm"),
+    Operator("MatMul", FAMILY, _product, modules=("aimet.MatMul",),
              becomes=("matmul", "bmm", "mm")),
     Operator("addmm", FAMILY, _added_product, modules=("aimet.Addmm",), becomes=("addmm",)),
     Operator("baddbmm", FAMILY, _added_product, modules=("aimet.Baddbmm",),
@@ -80,7 +88,6 @@ register(
     Operator("einsum", FAMILY, _einstein, functions=("einsum",), grid=Grid.FLOAT,
              why="no runtime here has an integer kernel for it"),
     Operator("scaled_dot_product_attention", FAMILY, _attention,
-             modules=("aimet.ScaledDotProductAttention",),
              functions=("scaled_dot_product_attention",), grid=Grid.FLOAT,
              why="its softmax lies between two products"),
 )  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bitladder.operators.record import Operator, register
+from bitladder.operators.record import Grid, Operator, register
 from bitladder.operators.writing import Call, CannotWriteError, Value, Writer
 
 FAMILY = "normalization"
@@ -110,6 +110,19 @@ def _instance_norm(w: Writer, c: Call) -> str:
     return w.one("InstanceNormalization", [c.x, *given], epsilon=float(norm.eps))
 
 
+def _functional_instance_norm(w: Writer, c: Call) -> str:
+    names = ("running_mean", "running_var", "weight", "bias", "use_input_stats", "momentum", "eps")
+    given = {name: c.get(place, name) for place, name in enumerate(names, 1)}
+    if given["running_mean"] is not None and given["use_input_stats"] is False:
+        raise CannotWriteError("statistics that are given")
+    count = c.x.sizes[1]
+    ones, zeros = (w.constant(np.full(count, v, np.float32)) for v in (1.0, 0.0))
+    weight = ones if given["weight"] is None else given["weight"]
+    bias = zeros if given["bias"] is None else given["bias"]
+    eps = 1e-5 if given["eps"] is None else float(given["eps"])
+    return w.one("InstanceNormalization", [c.x, weight, bias], epsilon=eps)
+
+
 def _local_response(w: Writer, c: Call) -> str:
     norm: Any = c.module
     if norm.size % 2 == 0:
@@ -149,14 +162,22 @@ def _normalize(w: Writer, c: Call) -> str:
 
 register(
     Operator(
-        "BatchNorm", FAMILY, _batch_norm, modules=tuple(f"nn.BatchNorm{n}d" for n in (1, 2, 3))
+        "BatchNorm",
+        FAMILY,
+        _batch_norm,
+        modules=tuple(f"nn.BatchNorm{n}d" for n in (1, 2, 3)),
+        becomes=("batch_norm",),
     ),
-    Operator("LayerNorm", FAMILY, _layer_norm, modules=("nn.LayerNorm",)),
+    Operator("LayerNorm", FAMILY, _layer_norm, modules=("nn.LayerNorm",), becomes=("layer_norm",)),
     Operator("GroupNorm", FAMILY, _group_norm, modules=("nn.GroupNorm", "aimet.GroupNorm"),
              becomes=("group_norm",)),
     Operator("InstanceNorm", FAMILY, _instance_norm,
              modules=tuple(f"nn.InstanceNorm{n}d" for n in (1, 2, 3))),
-    Operator("LocalResponseNorm", FAMILY, _local_response, modules=("nn.LocalResponseNorm",)),
-    Operator("RMSNorm", FAMILY, _root_mean_square, modules=("nn.RMSNorm",)),
+    Operator("instance_norm", FAMILY, _functional_instance_norm, functions=("instance_norm",),
+             grid=Grid.FLOAT, why="its number of channels is not known where it is traced"),
+    Operator("LocalResponseNorm", FAMILY, _local_response, modules=("nn.LocalResponseNorm",),
+             becomes=("local_response_norm",)),
+    Operator("RMSNorm", FAMILY, _root_mean_square, modules=("nn.RMSNorm",),
+             becomes=("rms_norm",)),
     Operator("normalize", FAMILY, _normalize, modules=("aimet.Normalize",), becomes=("normalize",)),
 )  # fmt: skip

@@ -134,7 +134,8 @@ def _spans(size: int, length: int) -> list[tuple[int, int]]:
     return [(i * size // length, -(-(i + 1) * size // length)) for i in range(length)]
 
 
-def _adaptive_average(w: Writer, c: Call) -> str:
+def adaptive_average(w: Writer, c: Call) -> str:
+    """Means over windows that share an image out, and may overlap."""
     if (even := _even(w, c, "AveragePool")) is not None:
         return even
     out, sizes = c.result.sizes[2:], c.x.sizes[2:]
@@ -195,8 +196,10 @@ def _power_average(w: Writer, c: Call) -> str:
 
 def _windows(w: Writer, c: Call) -> str:
     """Windows as columns (N, channels x window, windows), each a slice of the padded image."""
-    if c.x.rank != 4 or c.result.rank != 3:
-        raise CannotWriteError("windows along one dimension")
+    if c.result.rank == c.x.rank + 1:
+        return _windows_of_one(w, c)
+    if c.x.rank != 4:
+        raise CannotWriteError("windows of an image without a batch")
     names = ("kernel_size", "dilation", "padding", "stride")
     given = _settings(c, names, {"dilation": 1, "padding": 0, "stride": 1})
     window, dilation, pads, strides = (_many(given[name], 2) for name in names)
@@ -222,6 +225,19 @@ def _windows(w: Writer, c: Call) -> str:
     return w.one("Reshape", [stacked, w.constant([-1, *c.result.sizes[1:]], "int64")])
 
 
+def _windows_of_one(w: Writer, c: Call) -> str:
+    """``x.unfold(dimension, size, step)``: windows along one dimension, their values last."""
+    axis, size, step = (int(c.get(i, n)) for i, n in enumerate(("dimension", "size", "step"), 1))
+    axis %= c.x.rank
+    if c.x.free[axis]:
+        raise CannotWriteError("images of a batch apart from one another")
+    count = c.result.sizes[axis]
+    places = np.arange(count)[:, None] * step + np.arange(size)[None]
+    made = w.moved(c, c.x, w.one("Gather", [c.x, w.constant(places, "int64")], axis=axis))
+    order = [i for i in range(c.x.rank + 1) if i != axis + 1]
+    return w.one("Transpose", [made], perm=[*order, axis + 1])
+
+
 def _summed_windows(w: Writer, c: Call) -> str:
     """Columns back to an image, overlapping windows summed."""
     names = ("output_size", "kernel_size", "dilation", "padding", "stride")
@@ -244,7 +260,7 @@ register(
     ),
     Operator("AvgPool", FAMILY, _average, modules=("aimet.AvgPool2d", "nn.AvgPool2d"),
              becomes=("avg_pool2d",)),
-    Operator("AdaptiveAvgPool", FAMILY, _adaptive_average,
+    Operator("AdaptiveAvgPool", FAMILY, adaptive_average,
              modules=("aimet.AdaptiveAvgPool2d", "nn.AdaptiveAvgPool2d"),
              becomes=("adaptive_avg_pool2d",)),
     *(
@@ -252,7 +268,7 @@ register(
         for n in (1, 3)
         for kind, name, emit in (
             ("AvgPool", "avg_pool", _average),
-            ("AdaptiveAvgPool", "adaptive_avg_pool", _adaptive_average),
+            ("AdaptiveAvgPool", "adaptive_avg_pool", adaptive_average),
         )
     ),
     Operator(

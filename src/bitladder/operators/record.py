@@ -40,7 +40,8 @@ class Operator:
         modules: names of the module classes that stand for it: ``nn.Conv2d`` of torch, or
             ``aimet.Add`` of AIMET's modules for functions.
         functions: names of torch functions and tensor methods that stay functions in the graph.
-        becomes: names of functions and methods that become this operator's first module.
+        becomes: names of functions and methods that become this operator's first module; with
+            the same arguments, or by the rule that ``simulation.conversions`` has for its name.
         grid: where its output lies.
         bounds: smallest and largest value of an operator that only clamps, from its module; such
             an operator is computed with what stands before it and rounded once.

@@ -89,7 +89,28 @@ def _variance(w: Writer, c: Call) -> str:
     centred = w.one("Sub", [c.x, w.one("ReduceMean", [c.x, over], keepdims=1)])
     squares = w.one("ReduceSum", [w.one("Mul", [centred, centred]), over], keepdims=_kept(c))
     made = w.one("Div", [squares, w.constant(float(count - correction))])
-    return w.one("Sqrt", [made]) if c.function == "std" else made
+    return w.one("Sqrt", [made]) if c.function.startswith("std") else made
+
+
+def _mean_and_variance(w: Writer, c: Call) -> list[str]:
+    [variance, mean] = _variance(w, c), _mean(w, c)
+    return [variance, mean]
+
+
+def _log_sum(w: Writer, c: Call) -> str:
+    """``log(sum(exp(x)))``, with the largest taken out so that nothing overflows."""
+    return w.one("ReduceLogSumExp", [c.x, w.constant(_axes(c), "int64")], keepdims=_kept(c))
+
+
+def _vector_norm(w: Writer, c: Call) -> str:
+    order = c.get(1, "ord", 2)
+    if order in (float("inf"), "inf"):
+        kind, x = "ReduceMax", w.one("Abs", [c.x])
+        return w.one(kind, [x, w.constant(_axes(c, 2), "int64")], keepdims=_kept(c))
+    kinds: dict[Any, str] = {2: "ReduceL2", 1: "ReduceL1", None: "ReduceL2", "fro": "ReduceL2"}
+    if order not in kinds:
+        raise CannotWriteError(f"a norm of order {order}")
+    return w.one(kinds[order], [c.x, w.constant(_axes(c, 2), "int64")], keepdims=_kept(c))
 
 
 register(
@@ -103,10 +124,17 @@ register(
     Operator("max", FAMILY, _extreme("ReduceMax"), functions=("max",), grid=Grid.INPUT),
     Operator("min", FAMILY, _extreme("ReduceMin"), functions=("min",), grid=Grid.INPUT),
     Operator("Norm", FAMILY, _norm, modules=("aimet.Norm",), becomes=("norm",)),
-    Operator("argmax", FAMILY, _place("ArgMax"), modules=("aimet.Argmax",), functions=("argmax",),
+    Operator("argmax", FAMILY, _place("ArgMax"), functions=("argmax",),
              grid=Grid.NONE),
-    Operator("argmin", FAMILY, _place("ArgMin"), modules=("aimet.Argmin",), functions=("argmin",),
+    Operator("argmin", FAMILY, _place("ArgMin"), functions=("argmin",),
              grid=Grid.NONE),
+    Operator("logsumexp", FAMILY, _log_sum, functions=("logsumexp",), grid=Grid.FLOAT,
+             why="a logarithm of a sum, which grids between them would spoil"),
+    Operator("vector_norm", FAMILY, _vector_norm,
+             functions=("linalg_vector_norm", "vector_norm"), grid=Grid.FLOAT,
+             why="a root of a sum, which grids between them would spoil"),
+    Operator("var_mean", FAMILY, _mean_and_variance, functions=("var_mean", "std_mean"),
+             grid=Grid.FLOAT, why="a difference of two sums, which grids between them would spoil"),
     Operator("variance", FAMILY, _variance, functions=("var", "std"), grid=Grid.FLOAT,
              why="a difference of two sums, which grids between them would spoil"),
 )  # fmt: skip

@@ -9,6 +9,7 @@ import torch
 from torch import fx, nn
 from torch.nn import functional
 
+from bitladder.operators.pooling import adaptive_average
 from bitladder.operators.record import Grid, Operator, register
 from bitladder.operators.writing import Call, CannotWriteError, Writer
 
@@ -101,11 +102,10 @@ def _scales(c: Call, given: dict[str, Any]) -> list[float]:
 
 
 def _area(w: Writer, c: Call, mode: str) -> str:
-    sizes, wanted = c.x.sizes[2:], c.result.sizes[2:]
-    if mode != "area" or any(size % out for size, out in zip(sizes, wanted, strict=True)):
-        raise CannotWriteError(f"mode {mode} from {list(sizes)} to {list(wanted)}")
-    window = [size // out for size, out in zip(sizes, wanted, strict=True)]
-    return w.one("AveragePool", [c.x], kernel_shape=window, strides=window)
+    """Means over windows, as an adaptive average pool has them."""
+    if mode != "area":
+        raise CannotWriteError(f"mode {mode}")
+    return adaptive_average(w, c)
 
 
 def _grid(module: nn.Module | None, node: fx.Node) -> Grid:

@@ -152,143 +152,6 @@ def _unbound(w: Writer, c: Call) -> list[str]:
     return [w.one("Squeeze", [w.moved(c, c.x, part), over]) for part in parts]
 
 
-def _taken(w: Writer, c: Call) -> str:
-    """``x[...]`` with numbers, slices, None and lists of numbers."""
-    index = c.args[1] if isinstance(c.args[1], tuple) else (c.args[1],)
-    given = [i for i in index if i is not None and i is not Ellipsis]
-    if any(isinstance(i, Value) for i in given):
-        return _gathered(w, c, index)
-    source, axis, drop, add = c.x, 0, [], []
-    starts: list[int] = []
-    ends: list[int] = []
-    axes: list[int] = []
-    steps: list[int] = []
-    place = 0
-    for one in index:
-        if one is Ellipsis:
-            skipped = source.rank - len(given)
-            axis += skipped
-            place += skipped
-        elif one is None:
-            add.append(place)
-            place += 1
-        elif isinstance(one, slice):
-            _sliced(source, axis, one, starts, ends, axes, steps)
-            axis += 1
-            place += 1
-        elif isinstance(one, int):
-            length = source.sizes[axis]
-            if source.free[axis]:
-                raise CannotWriteError("one image of a batch apart from the others")
-            at = one % length
-            starts.append(at)
-            ends.append(at + 1)
-            axes.append(axis)
-            steps.append(1)
-            drop.append(axis)
-            axis += 1
-        else:
-            raise CannotWriteError(f"an index of type {type(one).__name__}")
-    made: Any = source
-    if axes:
-        ends_and = [w.constant(v, "int64") for v in (starts, ends, axes, steps)]
-        made = w.one("Slice", [made, *ends_and])
-    if drop:
-        made = made if made is source else w.moved(c, source, made)
-        made = w.one("Squeeze", [made, w.constant(drop, "int64")])
-    if add:
-        made = made if made is source else w.moved(c, source, made)
-        made = w.one("Unsqueeze", [made, w.constant(add, "int64")])
-    return w.one("Identity", [made]) if made is source else str(made)
-
-
-def _sliced(
-    x: Value,
-    axis: int,
-    one: slice,
-    starts: list[int],
-    ends: list[int],
-    axes: list[int],
-    steps: list[int],
-) -> None:
-    if x.free[axis]:
-        if one.start in (None, 0) and one.stop is None and one.step in (None, 1):
-            return
-        raise CannotWriteError("some images of a batch apart from the others")
-    start, stop, step = one.indices(x.sizes[axis])
-    if (start, stop, step) == (0, x.sizes[axis], 1):
-        return
-    starts.append(start)
-    ends.append(stop)
-    axes.append(axis)
-    steps.append(step)
-
-
-def _gathered(w: Writer, c: Call, index: tuple[Any, ...]) -> str:
-    places = [i for i, one in enumerate(index) if isinstance(one, Value)]
-    others = [one for one in index if not isinstance(one, Value)]
-    if len(places) != 1 or any(one != slice(None) for one in others):
-        raise CannotWriteError("an index of several tensors")
-    return w.one("Gather", [c.x, index[places[0]]], axis=places[0])
-
-
-def _selected(w: Writer, c: Call) -> str:
-    axis, at = _axis(c, c.get(1, "dim")), int(c.get(2, "index"))
-    if c.x.free[axis]:
-        raise CannotWriteError("one image of a batch apart from the others")
-    at %= c.x.sizes[axis]
-    ends = [w.constant([v], "int64") for v in (at, at + 1, axis)]
-    part = w.moved(c, c.x, w.one("Slice", [c.x, *ends]))
-    return w.one("Squeeze", [part, w.constant([axis], "int64")])
-
-
-def _narrowed(w: Writer, c: Call) -> str:
-    axis, start = _axis(c, c.get(1, "dim")), int(c.get(2, "start"))
-    length = int(c.get(3, "length"))
-    if c.x.free[axis]:
-        raise CannotWriteError("some images of a batch apart from the others")
-    start %= max(c.x.sizes[axis], 1)
-    ends = [w.constant([v], "int64") for v in (start, start + length, axis)]
-    return w.one("Slice", [c.x, *ends])
-
-
-def _index_selected(w: Writer, c: Call) -> str:
-    return w.one("Gather", [c.x, c.get(2, "index")], axis=_axis(c, c.get(1, "dim")))
-
-
-def _flipped(w: Writer, c: Call) -> str:
-    given = c.args[1] if len(c.args) == 2 and isinstance(c.args[1], list | tuple) else c.args[1:]
-    axes = [_axis(c, axis) for axis in (given or c.kwargs["dims"])]
-    first = [w.constant([v] * len(axes), "int64") for v in (-1, -(2**31))]
-    rest = [w.constant(axes, "int64"), w.constant([-1] * len(axes), "int64")]
-    return w.one("Slice", [c.x, *first, *rest])
-
-
-def _rolled(w: Writer, c: Call) -> str:
-    shifts, axes = c.get(1, "shifts"), c.get(2, "dims")
-    if axes is None:
-        raise CannotWriteError("roll without dims")
-    pairs = zip(_list(shifts), _list(axes), strict=True)
-    made: Any = c.x
-    for shift, axis in ((s, _axis(c, a)) for s, a in pairs):
-        length = c.x.sizes[axis]
-        if c.x.free[axis]:
-            raise CannotWriteError("images that change places in a batch")
-        at = length - int(shift) % length
-        if at == length:
-            continue
-        parts = []
-        for low, high in ((at, length), (0, at)):
-            ends = [w.constant([v], "int64") for v in (low, high, axis)]
-            parts.append(w.moved(c, c.x, w.one("Slice", [made, *ends])))
-        made = w.one("Concat", parts, axis=axis)
-    return w.one("Identity", [made]) if made is c.x else str(made)
-
-
-def _list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else [value]
-
-
 def _shuffled(w: Writer, c: Call) -> str:
     groups = int(c.get(1, "groups", getattr(c.module, "groups", 1)))
     channels, *rest = c.x.sizes[1:]
@@ -385,34 +248,28 @@ _PADS = tuple(
     for n in (1, 2, 3)
 )
 register(
-    _moves("identity", _same, "contiguous", "detach", "clone", "float", "to", "dropout",
-           "dropout2d", "alpha_dropout", "feature_dropout", "stochastic_depth", "type_as", "alias",
-           "requires_grad_",
-           modules=("nn.Identity", *(f"nn.{name}" for name in _DROPOUTS),
-                    "torchvision.StochasticDepth")),
+    _moves("identity", _same, "contiguous", "detach", "clone", "float", "to", "type_as",
+           "requires_grad_", "stochastic_depth", "dropout", "dropout1d", "dropout2d", "dropout3d",
+           "alpha_dropout", "feature_alpha_dropout", "feature_dropout",
+           modules=("nn.Identity", *(f"nn.{name}" for name in _DROPOUTS))),
     _moves("reshape", _reshaped, "view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze",
            "reshape_as", "view_as", "ravel",
-           modules=("nn.Flatten", "nn.Unflatten", "aimet.Reshape")),
-    _moves("permute", _permuted, "permute", modules=("aimet.Permute", "torchvision.Permute")),
+           modules=("nn.Flatten", "nn.Unflatten")),
+    _moves("permute", _permuted, "permute"),
     _moves("transpose", _transposed, "transpose", "swapaxes", "swapdims", "t"),
     _moves("movedim", _moved_axis, "movedim", "moveaxis"),
     _moves("expand", _expanded, "expand", "expand_as", "broadcast_to"),
     _moves("repeat", _repeated, "repeat", "tile"),
-    _moves("split", _split, "split", "chunk", "tensor_split", "split_with_sizes",
-           modules=("aimet.Split",)),
+    _moves("split", _split, "split", "chunk", "tensor_split", "split_with_sizes"),
     _moves("join parts", _joined, "cat", "concat", "concatenate", "stack"),
     _moves("unbind", _unbound, "unbind"),
-    _moves("getitem", _taken, "getitem"),
-    _moves("select", _selected, "select", modules=("aimet.Select",)),
-    _moves("narrow", _narrowed, "narrow"),
-    _moves("index_select", _index_selected, "index_select", modules=("aimet.IndexSelect",)),
-    _moves("flip", _flipped, "flip"),
-    _moves("roll", _rolled, "roll"),
     _moves("ChannelShuffle", _shuffled, "channel_shuffle",
-           modules=("nn.ChannelShuffle", "aimet.ChannelShuffle")),
+           modules=("nn.ChannelShuffle",)),
     _moves("PixelShuffle", _to_space, "pixel_shuffle", modules=("nn.PixelShuffle",)),
     _moves("PixelUnshuffle", _to_depth, "pixel_unshuffle", modules=("nn.PixelUnshuffle",)),
-    Operator("Concat", FAMILY, _concatenated, modules=("aimet.Concat",)),
+    Operator("Concat", FAMILY, _concatenated, modules=("aimet.Concat",),
+             becomes=("cat", "concat", "concatenate", "stack", "hstack", "vstack", "dstack",
+                      "row_stack", "column_stack")),
     Operator("Pad", FAMILY, _padded, modules=("aimet.Pad", *_PADS), becomes=("pad", "_pad"),
              depends=_pad_grid),
     Operator("Embedding", FAMILY, _looked_up, modules=("nn.Embedding",), weights=("weight",)),

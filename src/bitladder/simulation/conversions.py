@@ -1,4 +1,7 @@
-"""The modules that stand for functions: by the operator table, or by rules of their own."""
+"""The modules that stand for functions: with the same arguments, or by an operator's rule.
+
+Which function becomes which operator stands in the operator table alone.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,14 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn import functional
 
-from bitladder.operators import Operator
+from bitladder.operators import Operator, function_name
 from bitladder.simulation.aimet import function_modules
+from bitladder.simulation.arguments import named
 
 _BATCH_NORMS = (nn.BatchNorm2d, nn.BatchNorm1d, nn.BatchNorm3d)
+_EXCLUDED = -100  # what masks add to scores that a softmax must not see
+_STACKS = {"hstack": 1, "column_stack": 1, "vstack": 0, "row_stack": 0, "dstack": 2}
 _Step: TypeAlias = tuple[str, Any, tuple[Any, ...], Mapping[str, Any]]
 
 
@@ -45,37 +50,19 @@ def converted(node: fx.Node, known: Operator) -> Made | None:
             [("", getattr(function_modules(), name)(), tuple(node.args), dict(node.kwargs))]
         )
     kind = getattr(nn, name)
-    function = getattr(functional, str(getattr(node.target, "__name__", node.target)).rstrip("_"),
-                       None)  # fmt: skip
-    if function is None:
-        function = node.target if callable(node.target) else getattr(torch, str(node.target), None)
-    settings = _settings(node, function, kind)
-    if settings is None:
-        return None
-    return Made([("", kind(**settings), node.args[:1] or (node.kwargs["input"],), {})])
-
-
-def _settings(node: fx.Node, function: Any, kind: type[nn.Module]) -> dict[str, Any] | None:
-    """A function's arguments after the tensor, as those of the module's constructor."""
-    wanted = inspect.signature(kind).parameters
-    try:
-        given = dict(inspect.signature(function).bind(*node.args, **node.kwargs).arguments)
-        given.pop("input", None)
-    except (TypeError, ValueError):  # a builtin without a signature
-        given = dict(node.kwargs)
-        rest = [name for name in wanted if name != "inplace"]
-        given |= dict(zip(rest, node.args[1:], strict=False))
-    given = {name: value for name, value in given.items() if name in wanted and name != "inplace"}
+    wanted = set(inspect.signature(kind).parameters) - {"inplace"}
+    given = {key: value for key, value in named(node).items() if key in wanted}
     if any(isinstance(value, fx.Node) for value in given.values()):
         return None
-    return given
+    return Made([("", kind(**given), node.args[:1], {})])
 
 
 def _clamped(node: fx.Node, graph_module: fx.GraphModule, original: nn.Module) -> Made | None:
-    name = str(getattr(node.target, "__name__", node.target))
-    low, high = argument(node, 1, "min"), argument(node, 2, "max")
-    if name == "clamp_max":
-        low, high = None, argument(node, 1, "max")
+    """A clamp between numbers; between tensors it stays a function."""
+    given = named(node)
+    low, high = given.get("min", given.get("min_val")), given.get("max", given.get("max_val"))
+    if "hardtanh" in function_name(node):
+        low, high = (-1.0 if low is None else low), (1.0 if high is None else high)
     if not all(end is None or isinstance(end, int | float) for end in (low, high)):
         return None
     module: nn.Module
@@ -92,49 +79,62 @@ def _clamped(node: fx.Node, graph_module: fx.GraphModule, original: nn.Module) -
 
 
 def _linear(node: fx.Node, graph_module: fx.GraphModule, original: nn.Module) -> Made | None:
-    given, bias = argument(node, 1, "weight"), argument(node, 2, "bias")
-    if not _is_attribute(given) or not (bias is None or _is_attribute(bias)):
+    given = _parameters(node, graph_module, "weight")
+    if given is None:
         return None
-    weight = _attribute(graph_module, given)
-    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
-    _take(layer, graph_module, {"weight": given, "bias": bias})
-    return Made([("", layer, node.args[:1], {})])
+    weight = given["weight"]
+    assert weight is not None
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=given["bias"] is not None)
+    return Made([("", _take(layer, given), node.args[:1], {})])
 
 
 def _convolved(node: fx.Node, graph_module: fx.GraphModule, original: nn.Module) -> Made | None:
-    name = str(getattr(node.target, "__name__", node.target))
-    given, bias = argument(node, 1, "weight"), argument(node, 2, "bias")
-    if not _is_attribute(given) or not (bias is None or _is_attribute(bias)):
+    name, given = function_name(node), _parameters(node, graph_module, "weight")
+    if given is None:
         return None
-    weight = _attribute(graph_module, given)
-    transposed = name.startswith("conv_transpose")
-    order = ("stride", "padding", "output_padding", "groups", "dilation") if transposed else (
-        "stride", "padding", "dilation", "groups")  # fmt: skip
-    settings = {key: argument(node, 3 + place, key) for place, key in enumerate(order)}
-    settings = {key: value for key, value in settings.items() if value is not None}
+    weight, bound = given["weight"], named(node)
+    assert weight is not None
+    order = ("stride", "padding", "output_padding", "dilation", "groups")
+    settings = {key: _single(bound[key]) for key in order if bound.get(key) is not None}
     groups = settings.get("groups", 1)
+    transposed = name.startswith("conv_transpose")
     kind = getattr(nn, f"ConvTranspose{name[-2:]}" if transposed else f"Conv{name[-2:]}")
     first, second = weight.shape[:2]
     channels = (first, second * groups) if transposed else (second * groups, first)
-    layer = kind(*channels, tuple(weight.shape[2:]), bias=bias is not None, **settings)
-    _take(layer, graph_module, {"weight": given, "bias": bias})
-    return Made([("", layer, node.args[:1] or (node.kwargs["input"],), {})])
+    bias = given["bias"] is not None
+    layer = kind(*channels, tuple(weight.shape[2:]), bias=bias, **settings)
+    return Made([("", _take(layer, given), node.args[:1], {})])
 
 
-def _take(layer: nn.Module, graph_module: fx.GraphModule, given: Mapping[str, Any]) -> None:
+def _single(value: Any) -> Any:
+    """A list of one number, which stands for all dimensions, as the number."""
+    return value[0] if isinstance(value, list | tuple) and len(value) == 1 else value
+
+
+def _parameters(
+    node: fx.Node, graph_module: fx.GraphModule, *needed: str
+) -> dict[str, Tensor | None] | None:
+    """Weight and bias of a call where they stand in the graph; None where they are computed."""
+    bound = named(node)
+    given = {name: bound.get(name) for name in ("weight", "bias")}
+    if not all(_is_attribute(v) or (v is None and k not in needed) for k, v in given.items()):
+        return None
+    return {k: None if v is None else _attribute(graph_module, v) for k, v in given.items()}
+
+
+def _take(layer: nn.Module, given: Mapping[str, Tensor | None]) -> nn.Module:
     """Give a module parameters that stood in the graph, as trainable as they were."""
-    for name, node in given.items():
-        if node is None:
-            continue
-        value = _attribute(graph_module, node)
-        trained = value.requires_grad if isinstance(value, nn.Parameter) else False
-        setattr(layer, name, nn.Parameter(value.detach().clone(), trained))
+    for name, value in given.items():
+        if value is not None:
+            trained = value.requires_grad if isinstance(value, nn.Parameter) else False
+            setattr(layer, name, nn.Parameter(value.detach().clone(), trained))
+    return layer
 
 
 def _batch_norm(node: fx.Node, graph_module: fx.GraphModule, original: nn.Module) -> Made | None:
     """A batch norm for the function, of as many dimensions as its owner has."""
-    bound = _bind(functional.batch_norm, node)
-    source = bound["running_mean"]
+    bound = named(node)
+    source = bound.get("running_mean")
     if not _is_attribute(source):
         return None
     owner = original.get_submodule(source.target.rpartition(".")[0])
@@ -142,63 +142,63 @@ def _batch_norm(node: fx.Node, graph_module: fx.GraphModule, original: nn.Module
     own = {
         name: _attribute(graph_module, bound[name])
         for name in ("running_mean", "running_var", "weight", "bias")
-        if _is_attribute(bound[name])
+        if _is_attribute(bound.get(name))
     }
-    norm = kind(len(own["running_mean"]), eps=bound["eps"], momentum=bound["momentum"],
-                affine="weight" in own)  # fmt: skip
+    norm = kind(len(own["running_mean"]), eps=bound.get("eps", 1e-5),
+                momentum=bound.get("momentum", 0.1), affine="weight" in own)  # fmt: skip
     for name, value in own.items():
         setattr(norm, name, value)
-    return Made([("", norm.eval(), (bound["input"],), {})])
+    return Made([("", norm.eval(), node.args[:1], {})])
 
 
 def _layer_norm(node: fx.Node, graph_module: fx.GraphModule, original: nn.Module) -> Made | None:
-    bound = _bind(functional.layer_norm, node)
-    given = {name: bound[name] for name in ("weight", "bias")}
-    if not all(value is None or _is_attribute(value) for value in given.values()):
+    given, bound = _parameters(node, graph_module), named(node)
+    if given is None or (given["weight"] is None and given["bias"] is not None):
         return None
     norm = nn.LayerNorm(
         bound["normalized_shape"],
-        eps=bound["eps"],
+        eps=bound.get("eps", 1e-5),
         elementwise_affine=given["weight"] is not None,
         bias=given["bias"] is not None,
     )
-    _take(norm, graph_module, given)
-    return Made([("", norm, (bound["input"],), {})])
+    return Made([("", _take(norm, given), node.args[:1], {})])
+
+
+def _root_mean_square(
+    node: fx.Node, graph_module: fx.GraphModule, original: nn.Module
+) -> Made | None:
+    given, bound = _parameters(node, graph_module), named(node)
+    if given is None:
+        return None
+    affine = given["weight"] is not None
+    norm = nn.RMSNorm(bound["normalized_shape"], bound.get("eps"), elementwise_affine=affine)
+    return Made([("", _take(norm, given), node.args[:1], {})])
 
 
 def _group_norm(node: fx.Node, graph_module: fx.GraphModule, original: nn.Module) -> Made | None:
-    bound = _bind(functional.group_norm, node)
-    given = {name: bound[name] for name in ("weight", "bias")}
-    if not all(_is_attribute(value) for value in given.values()):
+    given, bound = _parameters(node, graph_module, "weight", "bias"), named(node)
+    if given is None:
         return Made([("", function_modules().GroupNorm(), tuple(node.args), dict(node.kwargs))])
-    channels = len(_attribute(graph_module, given["weight"]))
-    norm = nn.GroupNorm(bound["num_groups"], channels, eps=bound["eps"])
-    _take(norm, graph_module, given)
-    return Made([("", norm, (bound["input"],), {})])
+    assert given["weight"] is not None
+    norm = nn.GroupNorm(bound["num_groups"], len(given["weight"]), eps=bound.get("eps", 1e-5))
+    return Made([("", _take(norm, given), node.args[:1], {})])
 
 
 def _learned_slope(node: fx.Node, graph_module: fx.GraphModule, original: nn.Module) -> Made | None:
-    given = argument(node, 1, "weight")
-    if not _is_attribute(given):
+    given = _parameters(node, graph_module, "weight")
+    if given is None or given["weight"] is None:
         return None
-    slope = nn.PReLU(_attribute(graph_module, given).numel())
-    _take(slope, graph_module, {"weight": given})
-    return Made([("", slope, node.args[:1], {})])
+    return Made([("", _take(nn.PReLU(given["weight"].numel()), given), node.args[:1], {})])
 
 
 def _concatenated(node: fx.Node, graph_module: fx.GraphModule, original: nn.Module) -> Made | None:
-    tensors = argument(node, 0, "tensors")
-    axis = argument(node, 1, "dim", node.kwargs.get("axis", 0))
+    """Tensors put together along a dimension, or each with a new one of size one."""
+    tensors, name = node.args[0], function_name(node)
     if not isinstance(tensors, list | tuple):
         return None
-    return Made([("", function_modules().Concat(axis), tuple(tensors), {})])
-
-
-def _stacked(node: fx.Node, graph_module: fx.GraphModule, original: nn.Module) -> Made | None:
-    """Each with a dimension of one, then put together."""
-    tensors, axis = argument(node, 0, "tensors"), argument(node, 1, "dim", 0)
-    if not isinstance(tensors, list | tuple):
-        return None
+    axis = _STACKS.get(name, named(node).get("dim", 0))
+    if name != "stack":
+        return Made([("", function_modules().Concat(axis), tuple(tensors), {})])
     steps: list[_Step] = [
         (f"part{place}", torch.unsqueeze, (tensor, axis), {})
         for place, tensor in enumerate(tensors)
@@ -211,52 +211,75 @@ def _weighted(name: str) -> _Rule:
     """A sum or difference whose second part may have a factor."""
 
     def make(node: fx.Node, graph_module: fx.GraphModule, original: nn.Module) -> Made | None:
-        first, second = argument(node, 0, "input"), argument(node, 1, "other")
-        factor = argument(node, 2, "alpha", 1)
+        first, second, *rest = node.args
+        factor = rest[0] if rest else named(node).get("alpha", 1)
+        turned = function_name(node) == "rsub"  # second - factor first
+        kept, scaled = (second, first) if turned else (first, second)
+        if isinstance(scaled, int | float) and isinstance(factor, int | float):
+            scaled, factor = scaled * factor, 1
         if factor == 1:
-            return Made([("", getattr(function_modules(), name)(), (first, second), {})])
-        if not isinstance(second, fx.Node):
-            return Made([("", getattr(function_modules(), name)(), (first, second * factor), {})])
+            masked = _masked(graph_module, kept, scaled) or _masked(graph_module, scaled, kept)
+            if masked is not None and name == "Add":
+                return masked
+            return Made([("", getattr(function_modules(), name)(), (kept, scaled), {})])
         return Made(
             [
-                ("factor", function_modules().Multiply(), (second, factor), {}),
-                ("", getattr(function_modules(), name)(), (first, "factor"), {}),
+                ("factor", function_modules().Multiply(), (scaled, factor), {}),
+                ("", getattr(function_modules(), name)(), (kept, "factor"), {}),
             ]
         )
 
     return make
 
 
-def _turned(name: str) -> _Rule:
-    """An operation whose operands stand the other way round."""
-
-    def make(node: fx.Node, graph_module: fx.GraphModule, original: nn.Module) -> Made | None:
-        first, second = argument(node, 0, "input"), argument(node, 1, "other")
-        if argument(node, 2, "alpha", 1) != 1:
-            return None
-        return Made([("", getattr(function_modules(), name)(), (second, first), {})])
-
-    return make
+def _masked(graph_module: fx.GraphModule, x: Any, mask: Any) -> Made | None:
+    """The sum with a mask, whose large negative numbers would take a grid for themselves."""
+    if not _is_attribute(mask):
+        return None
+    values = _attribute(graph_module, mask)
+    if not values.is_floating_point() or values.numel() == 0 or values.min() > _EXCLUDED:
+        return None
+    least = float(values.min())
+    if not bool(((values == 0) | (values == least)).all()):
+        return None
+    hidden: _Step = ("mask", torch.lt, (mask, 0), {})
+    return Made([hidden, ("", function_modules().Where(), ("mask", least, x), {})])
 
 
 def _divided(node: fx.Node, graph_module: fx.GraphModule, original: nn.Module) -> Made | None:
-    mode = node.kwargs.get("rounding_mode")
-    operands = (argument(node, 0, "input"), argument(node, 1, "other"))
+    mode, operands = named(node).get("rounding_mode"), tuple(node.args[:2])
     if mode is None:
         return Made([("", function_modules().Divide(), operands, {})])
     return Made([("", function_modules().FloorDivide(), operands, {})]) if mode == "floor" else None
 
 
-def _power(node: fx.Node, graph_module: fx.GraphModule, original: nn.Module) -> Made | None:
-    operands = (argument(node, 0, "input"), argument(node, 1, "exponent"))
-    return Made([("", function_modules().Pow(), operands, {})])
+def _silu(node: fx.Node, graph_module: fx.GraphModule, original: nn.Module) -> Made:
+    """``x sigmoid(x)`` as two operations, each with an integer kernel."""
+    return Made(
+        [
+            ("sigmoid", nn.Sigmoid(), (node.args[0],), {}),
+            ("", function_modules().Multiply(), (node.args[0], "sigmoid"), {}),
+        ]
+    )
+
+
+def _chosen(node: fx.Node, graph_module: fx.GraphModule, original: nn.Module) -> Made | None:
+    """``where(condition, a, b)``, also as a method of ``a``; ``masked_fill(a, mask, value)``."""
+    if len(node.args) != 3:
+        return None  # the places of what is true
+    first, second, third = node.args
+    if function_name(node) == "masked_fill":
+        first, second, third = second, third, first
+    elif node.op == "call_method":
+        first, second = second, first
+    return Made([("", function_modules().Where(), (first, second, third), {})])
 
 
 def _extreme(pairwise: str) -> _Rule:
     """The larger or smaller of two tensors; over a dimension the function stays."""
 
     def make(node: fx.Node, graph_module: fx.GraphModule, original: nn.Module) -> Made | None:
-        other = argument(node, 1, "other")
+        other = node.args[1] if len(node.args) == 2 else None
         if not isinstance(other, fx.Node) or other.meta.get("kind") == "number":
             return None
         return Made([("", getattr(function_modules(), pairwise)(), (node.args[0], other), {})])
@@ -264,36 +287,25 @@ def _extreme(pairwise: str) -> _Rule:
     return make
 
 
-SPECIAL: dict[str, _Rule] = {
-    **dict.fromkeys(("clamp", "clamp_", "clip", "clip_", "clamp_min", "clamp_max"), _clamped),
-    **dict.fromkeys(("add", "iadd", "add_", "radd"), _weighted("Add")),
-    **dict.fromkeys(("sub", "subtract", "isub", "sub_"), _weighted("Subtract")),
-    **dict.fromkeys(("cat", "concat", "concatenate"), _concatenated),
-    **dict.fromkeys(("div", "divide", "true_divide", "truediv", "itruediv", "div_"), _divided),
-    **dict.fromkeys(("pow", "pow_", "ipow"), _power),
-    **{f"conv{kind}{n}d": _convolved for kind in ("", "_transpose") for n in (1, 2, 3)},
-    "batch_norm": _batch_norm,
-    "group_norm": _group_norm,
-    "layer_norm": _layer_norm,
-    "linear": _linear,
-    "max": _extreme("Maximum"),
-    "min": _extreme("Minimum"),
-    "prelu": _learned_slope,
-    "rsub": _turned("Subtract"),
-    "stack": _stacked,
+RULES: dict[str, _Rule] = {
+    "Add": _weighted("Add"),
+    "BatchNorm": _batch_norm,
+    "Concat": _concatenated,
+    "Divide": _divided,
+    "GroupNorm": _group_norm,
+    "Hardtanh": _clamped,
+    "LayerNorm": _layer_norm,
+    "Linear": _linear,
+    "Maximum": _extreme("Maximum"),
+    "Minimum": _extreme("Minimum"),
+    "PReLU": _learned_slope,
+    "RMSNorm": _root_mean_square,
+    "SiLU": _silu,
+    "Subtract": _weighted("Subtract"),
+    "Where": _chosen,
+    **{f"Conv{kind}{n}d": _convolved for kind in ("", "Transpose") for n in (1, 2, 3)},
 }
-
-
-def argument(node: fx.Node, place: int, name: str, default: Any = None) -> Any:
-    """An argument that was given by its place or by its name."""
-    return node.args[place] if len(node.args) > place else node.kwargs.get(name, default)
-
-
-def _bind(function: Callable[..., Any], node: fx.Node) -> dict[str, Any]:
-    """A node's arguments by the names that a function gives them, defaults included."""
-    bound = inspect.signature(function).bind(*node.args, **node.kwargs)
-    bound.apply_defaults()
-    return bound.arguments
+"""By an operator's name: how functions become its module where not with the same arguments."""
 
 
 def _is_attribute(value: Any) -> bool:

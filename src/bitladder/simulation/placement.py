@@ -9,6 +9,7 @@ reads without a grid is rounded as it enters.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from operator import attrgetter
 from typing import Any, TypeAlias
 
 from torch import fx, nn
@@ -173,7 +174,9 @@ def _origin(source: fx.Node, modules: dict[str, nn.Module]) -> fx.Node:
 
 def _is_tensor(source: fx.Node, modules: dict[str, nn.Module]) -> bool:
     """Whether a node gives real numbers in a tensor that a grid can hold."""
-    if source.op in ("placeholder", "get_attr"):
+    if source.op == "get_attr":
+        return bool(attrgetter(str(source.target))(modules[""]).is_floating_point())
+    if source.op == "placeholder":
         return True
     called = modules.get(str(source.target)) if source.op == "call_module" else None
     if grid_of(source, called) is Grid.NONE:

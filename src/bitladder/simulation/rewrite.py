@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from bitladder.operators import conversions, function_name, of_node
-from bitladder.simulation.aimet import function_modules
-from bitladder.simulation.conversions import SPECIAL, Made, converted
+from bitladder.simulation.arguments import by_place
+from bitladder.simulation.changes import is_change, out_of_place
+from bitladder.simulation.conversions import RULES, Made, converted
 
 # Functions and methods that tell a size or a type and compute no tensor.
 _NUMBERS = {"size", "dim", "ndimension", "numel", "len", "stride", "get_device",
@@ -23,27 +24,34 @@ _NUMBERS = {"size", "dim", "ndimension", "numel", "len", "stride", "get_device",
 _NUMBER_ATTRIBUTES = {"shape", "ndim", "device", "dtype", "is_cuda", "requires_grad", "layout"}
 
 
-def rewrite(graph_module: fx.GraphModule, original: nn.Module) -> list[str]:
+def rewrite(
+    graph_module: fx.GraphModule, original: nn.Module, *, recorded: bool = False
+) -> list[str]:
     """Rewrite a traced network in place; its function is kept.
 
     Args:
         graph_module: as torch.fx traced it.
         original: the network it was traced from.
+        recorded: the graph is one of ``record``, in which readers read changed values already.
 
     Returns:
         What a person should know of it, a line each.
+
+    Raises:
+        SharedMemoryError: a change in place is seen under another name.
     """
     notes: list[str] = []
     _drop_checks(graph_module)
-    _name_by_place(graph_module)
     _tell_numbers(graph_module)
+    _name_attributes(graph_module)
+    by_place(graph_module)
+    out_of_place(graph_module, recorded=recorded)
     _fold_constants(graph_module)
     notes += _separate(graph_module)
     for node in list(graph_module.graph.nodes):
         made = _module_for(node, graph_module, original)
-        if made is not None and not (_in_place(node) and _shares_memory(node)):
+        if made is not None:
             _replace(graph_module, node, made)
-    _out_of_place(graph_module)
     graph_module.graph.eliminate_dead_code(_has_effect)
     _drop_unread(graph_module)
     _tell_numbers(graph_module)
@@ -64,6 +72,19 @@ def unquantized(graph_module: fx.GraphModule) -> list[str]:
     return sorted(found)
 
 
+def unknown(graph_module: fx.GraphModule) -> list[str]:
+    """Names of the functions that compute tensors and stand nowhere in the operator table."""
+    return sorted(
+        {
+            function_name(node)
+            for node in graph_module.graph.nodes
+            if _is_function(node)
+            and node.meta.get("kind") != "number"
+            and of_node(node, None) is None
+        }
+    )
+
+
 def _drop_checks(graph_module: fx.GraphModule) -> None:
     """Take out assertions, arguments that keep their defaults, and modules that do nothing."""
     _, *others = graph_module.graph.find_nodes(op="placeholder")
@@ -79,18 +100,25 @@ def _drop_checks(graph_module: fx.GraphModule) -> None:
             graph_module.graph.erase_node(node)
 
 
-def _name_by_place(graph_module: fx.GraphModule) -> None:
-    """Give the tensor that a function was given by name its place, which is the first."""
-    for node in graph_module.graph.nodes:
-        if node.op == "call_function" and not node.args and "input" in node.kwargs:
-            node.args = (node.kwargs["input"],)
-            node.kwargs = {name: given for name, given in node.kwargs.items() if name != "input"}
-
-
 def _tell_numbers(graph_module: fx.GraphModule) -> None:
     """Mark each node by whether it gives a tensor or a number, such as a size."""
     for node in graph_module.graph.nodes:
         node.meta["kind"] = "number" if _is_number(node) else "tensor"
+
+
+_ATTRIBUTES: dict[str, tuple[str, tuple[int, ...]]] = {
+    "mT": ("transpose", (-2, -1)),
+    "T": ("t", ()),
+    "data": ("detach", ()),
+}
+
+
+def _name_attributes(graph_module: fx.GraphModule) -> None:
+    """Let attributes that are tensors be the methods that compute them."""
+    for node in graph_module.graph.nodes:
+        if node.target is getattr and node.args[1] in _ATTRIBUTES:
+            method, given = _ATTRIBUTES[node.args[1]]
+            node.op, node.target, node.args = "call_method", method, (node.args[0], *given)
 
 
 def _is_number(node: fx.Node) -> bool:
@@ -176,29 +204,13 @@ def _separate(graph_module: fx.GraphModule) -> list[str]:
 def _module_for(node: fx.Node, graph_module: fx.GraphModule, original: nn.Module) -> Made | None:
     """The modules that compute what a node does, or None to leave it."""
     if node.op == "call_module":
-        module = _module(graph_module, node)
-        if isinstance(module, nn.SiLU):
-            return _silu(node)
+        silu = isinstance(_module(graph_module, node), nn.SiLU)
+        return RULES["SiLU"](node, graph_module, original) if silu else None
+    known = conversions().get(function_name(node))
+    if not _is_function(node) or node.meta["kind"] == "number" or known is None:
         return None
-    name = function_name(node)
-    if not _is_function(node) or node.meta["kind"] == "number":
-        return None
-    if name == "silu":
-        return _silu(node)
-    if name in SPECIAL:
-        return SPECIAL[name](node, graph_module, original)
-    known = conversions().get(name)
-    return None if known is None else converted(node, known)
-
-
-def _silu(node: fx.Node) -> Made:
-    """``x sigmoid(x)`` as two operations, each with an integer kernel."""
-    return Made(
-        [
-            ("sigmoid", nn.Sigmoid(), (node.args[0],), {}),
-            ("", function_modules().Multiply(), (node.args[0], "sigmoid"), {}),
-        ]
-    )
+    rule = RULES.get(known.name)
+    return converted(node, known) if rule is None else rule(node, graph_module, original)
 
 
 def _replace(graph_module: fx.GraphModule, node: fx.Node, made: Made) -> None:
@@ -223,8 +235,6 @@ def _replace(graph_module: fx.GraphModule, node: fx.Node, made: Made) -> None:
         results[suffix] = before = new
     last = before
     node.replace_all_uses_with(last, delete_user_cb=lambda user: user not in results.values())
-    if _in_place(node):
-        _read_instead(node.args[0], last)
     graph_module.graph.erase_node(node)
 
 
@@ -249,25 +259,6 @@ def _free_name(graph_module: fx.GraphModule, parent: str, wanted: str) -> str:
     return f"{parent}.{name}" if parent else name
 
 
-def _out_of_place(graph_module: fx.GraphModule) -> None:
-    """Have modules that change their input return a new value, read where the input was."""
-    for node in graph_module.graph.find_nodes(op="call_module"):
-        module: Any = _module(graph_module, node)
-        if getattr(module, "inplace", False) and not isinstance(
-            module, nn.modules.dropout._DropoutNd
-        ):
-            _read_instead(node.args[0], node)
-            module.inplace = False
-
-
-def _read_instead(changed: Any, new: fx.Node) -> None:
-    """Let what comes after a change in place read the changed value."""
-    if not isinstance(changed, fx.Node):
-        return
-    for reader in [reader for reader in changed.users if reader > new]:
-        reader.replace_input_with(changed, new)
-
-
 def _drop_unread(graph_module: fx.GraphModule) -> None:
     """Delete parameters and buffers of modules that have only become their owners' names."""
     graph_module.delete_all_unused_submodules()
@@ -281,29 +272,9 @@ def _drop_unread(graph_module: fx.GraphModule) -> None:
             delattr(graph_module.get_submodule(parent), child)
 
 
-def _in_place(node: fx.Node) -> bool:
-    return _is_function(node) and _changes(node) and isinstance(node.args[0], fx.Node)
-
-
-def _changes(node: fx.Node) -> bool:
-    """Whether a function or method changes its first argument."""
-    name = function_name(node)
-    by_name = name.endswith("_") and not name.endswith("__") and name not in ("and_", "or_", "not_")
-    augmented = name in ("iadd", "isub", "imul", "itruediv", "ipow")
-    return by_name or augmented or node.kwargs.get("inplace") is True
-
-
-def _shares_memory(node: fx.Node) -> bool:
-    """Whether what a node changes in place may be seen under another name."""
-    changed = node.args[0]
-    assert isinstance(changed, fx.Node)
-    views = [reader for reader in changed.users if _is_function(reader) and reader < node]
-    return changed.op != "call_module" or bool(views)
-
-
 def _has_effect(node: fx.Node) -> bool:
     """Whether a node is needed though nothing reads it."""
-    return bool(node.is_impure()) or _in_place(node)
+    return bool(node.is_impure()) or is_change(node)
 
 
 def _is_function(node: fx.Node) -> bool:

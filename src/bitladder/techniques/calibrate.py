@@ -13,7 +13,8 @@ from bitladder.techniques.registry import Context, calibration_images, register,
 @register_rebuild(Calibrate)
 def simulate(options: Calibrate, model: nn.Module, context: Context) -> SimulatedModel:
     """Build the simulated network, its ranges not set yet."""
-    return SimulatedModel(prepare(model), context.precision, shape=context.shape, options=options)
+    traced = prepare(model, context.shape)
+    return SimulatedModel(traced, context.precision, shape=context.shape, options=options)
 
 
 @register(Calibrate)

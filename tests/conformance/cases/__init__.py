@@ -16,13 +16,14 @@ from conformance.cases import (
     reduction,
     resize,
     shape,
+    spelling,
     weights,
 )
 from conformance.refusals import REFUSED
 
 FAMILIES = (
     convolution, weights, linear, pooling, elementwise, activation, normalization, shape, resize,
-    padding, reduction, attention, recurrent, blocks,
+    padding, reduction, attention, recurrent, blocks, spelling,
 )  # fmt: skip
 CASES = tuple(
     replace(case, refused=REFUSED[case.name]) if case.name in REFUSED else case

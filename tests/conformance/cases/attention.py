@@ -106,6 +106,40 @@ family.add(
 )
 family.add("class_token", "expand cat TransformerEncoderLayer", _token_body, shape=SMALL)
 family.add(
+    "encoder",
+    "TransformerEncoder",
+    lambda: Body(
+        lambda m, x: m.encoder(_tokens(x)),
+        encoder=nn.TransformerEncoder(
+            nn.TransformerEncoderLayer(C, 2, 16, batch_first=True, activation="gelu"),
+            2,
+            norm=nn.LayerNorm(C),
+            enable_nested_tensor=False,
+        ),
+    ),
+    shape=SMALL,
+)
+family.add("multihead_causal", "MultiheadAttention", lambda: _causal(torch.float32), shape=SMALL)
+family.add("multihead_hidden", "MultiheadAttention", lambda: _causal(torch.bool), shape=SMALL)
+family.apply(
+    "scaled_dot_product_hidden",
+    "scaled_dot_product_attention",
+    lambda x: F.scaled_dot_product_attention(x, x, x, torch.ones(4, 4).tril().bool()),
+    shape=SMALL,
+)
+family.apply(
+    "scores_filled",
+    "masked_fill softmax matmul",
+    lambda x: (
+        (
+            (x @ x.transpose(-2, -1)).masked_fill(torch.ones(4, 4).triu(1) == 1, float("-inf"))
+        ).softmax(-1)
+        @ x
+    ),
+    shape=SMALL,
+)
+family.add("scores_with_mask", "add softmax", lambda: _windows_with_mask(), shape=SMALL)
+family.add(
     "spatial_gate",
     "mean amax sigmoid mul",
     lambda: Body(
@@ -141,3 +175,21 @@ family.add(
         conv=nn.Conv1d(1, 1, 3, padding=1),
     ),
 )
+
+
+def _causal(kind):
+    hidden = torch.ones(16, 16).triu(1)
+    body = _multihead()
+    body.compute = lambda m, x: m.a(
+        _tokens(x), _tokens(x), _tokens(x), attn_mask=m.mask, need_weights=False
+    )[0]
+    mask = hidden.bool() if kind is torch.bool else hidden.masked_fill(hidden == 1, -torch.inf)
+    body.register_buffer("mask", mask)
+    return body
+
+
+def _windows_with_mask():
+    """Scores plus a mask of 0 and -100, as a Swin transformer has."""
+    body = Body(lambda m, x: (x @ x.transpose(-2, -1) + m.mask).softmax(-1) @ x)
+    body.register_buffer("mask", -100.0 * (torch.rand(1, 1, 4, 4) > 0.5) * (1 - torch.eye(4)))
+    return body

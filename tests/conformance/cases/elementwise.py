@@ -138,7 +138,6 @@ family.apply(
     "ones_of_size",
     "ones add",
     lambda x: x + torch.ones(x.shape[0], 1, 1, 1),
-    refused="torch.fx cannot trace",
 )
 family.add(
     "add_parameter",
