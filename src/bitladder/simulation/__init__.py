@@ -9,7 +9,7 @@ from bitladder.simulation.analysis import (
     sensitivity,
 )
 from bitladder.simulation.plain import copy_of
-from bitladder.simulation.prepare import check, notes_of, prepare
+from bitladder.simulation.prepare import check, note_ranks, notes_of, prepare
 from bitladder.simulation.quality import agreement, device_of, outputs, sqnr
 from bitladder.simulation.simulated import QuantizerInfo, SimulatedModel
 
@@ -25,6 +25,7 @@ __all__ = [
     "copy_of",
     "device_of",
     "layers",
+    "note_ranks",
     "notes_of",
     "outputs",
     "prepare",
