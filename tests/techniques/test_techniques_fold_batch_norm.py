@@ -7,9 +7,9 @@ import torch
 from aimet_torch.batch_norm_fold import fold_all_batch_norms
 from torch import nn
 
-from bitladder import models, techniques
+from bitladder import models, quantize, techniques
 from bitladder.options import FoldBatchNorm, ModelOptions, Precision
-from bitladder.simulation import prepare
+from bitladder.simulation import note_ranks, prepare
 from bitladder.techniques.fold_batch_norm import fold_batch_norm
 
 
@@ -67,6 +67,35 @@ def test_a_norm_beside_a_linear_layer(affine):
         folded, count = fold_batch_norm(model)
         assert count == 1
         assert torch.allclose(folded(values), model(values), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("tokens", [5, 4])
+@pytest.mark.parametrize("behind", [True, False])
+def test_a_norm_over_tokens_is_no_norm_over_the_channels_of_a_linear_layer(tokens, behind):
+    layers = [nn.Linear(4, 4), nn.BatchNorm1d(tokens)]
+    model = _lively(nn.Sequential(nn.Flatten(2), *(layers if behind else reversed(layers))))
+    prepared = prepare(model)
+    note_ranks(prepared, (tokens, 2, 2))
+    folded, count = fold_batch_norm(prepared)
+    assert count == 0
+    images = torch.randn(3, tokens, 2, 2, dtype=torch.float64)
+    assert torch.allclose(folded(images), model(images), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "recipe", [["fold_batch_norm", "calibrate"], ["calibrate", "reestimate_batch_norm"]]
+)
+def test_a_network_with_as_many_tokens_as_channels_keeps_its_function(recipe):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(2), nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Flatten())
+    model = _lively(model).float()
+    images = torch.randn(16, 4, 2, 2)
+    model[2].momentum = None  # statistics are those of the images, which re-estimation takes
+    model[2].reset_running_stats()
+    model.train()(images)
+    wanted = model.eval()(images)
+    quantized = quantize(model, images, "w8a16", recipe)
+    assert float((quantized(images) - wanted).abs().max() / wanted.abs().max()) < 0.02
 
 
 class Shared(nn.Module):

@@ -61,12 +61,17 @@ def fit_scales(simulated: SimulatedModel) -> None:
             floor = least.max().reshape(scale.shape)
         else:  # channels of all groups share the scales of one group
             floor = least.reshape(-1, scale.numel()).amax(0).reshape(scale.shape)
-        wide = torch.maximum(scale, floor.to(scale))
-        if bool((wide > scale).any()):
-            offset = quantizer.get_offset().detach()
-            low = (quantizer.qmin + offset) * wide
-            high = (quantizer.qmax + offset) * wide
-            quantizer.set_range(
-                torch.where(wide > scale, low, quantizer.get_min().detach()),
-                torch.where(wide > scale, high, quantizer.get_max().detach()),
-            )
+        widen(quantizer, floor)
+
+
+@torch.no_grad()
+def widen(quantizer: Any, least: torch.Tensor) -> None:
+    """Give a quantizer a scale of at least ``least``, of the scale's shape; zero stays in place."""
+    scale, offset = quantizer.get_scale().detach(), quantizer.get_offset().detach()
+    wide = torch.maximum(scale, least.to(scale))
+    if bool((wide > scale).any()):
+        low, high = (quantizer.qmin + offset) * wide, (quantizer.qmax + offset) * wide
+        quantizer.set_range(
+            torch.where(wide > scale, low, quantizer.get_min().detach()),
+            torch.where(wide > scale, high, quantizer.get_max().detach()),
+        )

@@ -24,7 +24,7 @@ class Encoding:
     """The integer grid of one tensor: ``real = scale * (integer - zero_point)``.
 
     Attributes:
-        name: the tensor's name in the ONNX graph.
+        name: of the tensor in the ONNX graph, or of the quantizer whose grid it is.
         bits: width of the integers, 2 to 16.
         signed: whether they run from ``-2^(bits-1)`` or from 0.
         scale: float32, one or one a channel, (channels,).
@@ -105,7 +105,7 @@ def encoding_of(name: str, quantizer: Any) -> Encoding:
     """The grid of a quantizer of the simulation that has a range.
 
     Args:
-        name: of the tensor.
+        name: of the tensor or the quantizer.
         quantizer: AIMET's; one range, or one a channel along one axis.
 
     Raises:

@@ -16,6 +16,7 @@ from torch import fx
 from bitladder.deploy.biases import fit_scales, round_biases
 from bitladder.deploy.check import run_at_two_sizes
 from bitladder.deploy.encodings import dump_encodings
+from bitladder.deploy.limits import fit_grids
 from bitladder.deploy.observe import Observed
 from bitladder.deploy.qdq import QdqWriter
 from bitladder.deploy.writer import FileWriter, observed
@@ -34,6 +35,7 @@ class Traced:
 
     Where a bias is too large for an int32 at the scale of input times weight, the scale of that
     channel's weight grows until it fits, in the simulation itself, so that files hold what it is.
+    Grids that are too fine for the runtime's kernels grow likewise (see ``limits``).
 
     Args:
         simulated: a calibrated network at any precision from 2 to 16 bit.
@@ -45,10 +47,15 @@ class Traced:
     def __init__(self, simulated: SimulatedModel) -> None:
         self.simulated = simulated
         fit_scales(simulated)
+        fit_grids(simulated, self._with_owners)
 
     @functools.cached_property
     def _seen(self) -> Mapping[fx.Node, Observed]:
         return observed(self.simulated)
+
+    def _with_owners(self) -> tuple[onnx.ModelProto, dict[str, str]]:
+        writer = QdqWriter(self.simulated, self._seen)
+        return writer.write(), writer.pairs.owners
 
     @torch.no_grad()
     def quantize_biases(self) -> str:

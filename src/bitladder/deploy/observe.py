@@ -62,6 +62,11 @@ def replaced(structure: Any, change: Callable[[Value], Value]) -> Any:
     return structure
 
 
+def renamed(value: Value, name: str) -> Value:
+    """The value under another name."""
+    return Value(name, value.sizes, value.free, value.constant, value.floating)
+
+
 @torch.no_grad()
 def observe(
     module: fx.GraphModule, shape: tuple[int, ...], device: torch.device

@@ -36,6 +36,7 @@ class Pairs:
 
     def __init__(self, graph: Graph, *, one_sign: bool = False) -> None:
         self.graph, self.one_sign = graph, one_sign
+        self.owners: dict[str, str] = {}  # constants that are scales, by the grids they belong to
         self._grids: dict[str, Encoding] = {}
         self._reads: dict[str, str] = {}
         self._readers: dict[str, int] = {}  # so far, of values in a larger container
@@ -87,9 +88,10 @@ class Pairs:
         self, source: str, result: str, encoding: Encoding, zero_point: NDArray[np.generic]
     ) -> None:
         grid = [
-            self.graph.tensor(f"{result}_scale", encoding.scale),
+            self.graph.tensor(scale := f"{result}_scale", encoding.scale),
             self.graph.tensor(f"{result}_zero_point", zero_point),
         ]
+        self.owners[scale] = encoding.name
         integers = f"{result}_integers"
         self.graph.add("QuantizeLinear", [source, *grid], [integers])
         self.graph.add("DequantizeLinear", [integers, *grid], [result])

@@ -18,10 +18,10 @@ from torch import fx
 
 from bitladder.deploy.encodings import Encoding, encoding_of
 from bitladder.deploy.graph import INPUT, OUTPUT
-from bitladder.deploy.observe import Observed
+from bitladder.deploy.observe import Observed, renamed
 from bitladder.deploy.pairs import TYPES, Pairs
 from bitladder.deploy.saturation import can_saturate
-from bitladder.deploy.writer import FileWriter, parameter_quantizer, renamed
+from bitladder.deploy.writer import FileWriter, parameter_quantizer
 from bitladder.operators import Call, Operator, Value
 from bitladder.operators.writing import Input
 from bitladder.options import WeightType
@@ -123,7 +123,7 @@ class QdqWriter(FileWriter):
         name = self._names[id(quantizer)]
         if (value.name, name) in self._entered:
             return renamed(value, self._entered[value.name, name])
-        encoding = encoding_of(value.name, quantizer)
+        encoding = self._encoding(quantizer)
         fresh = self.graph.new_name(f"{value.name}_on_{name}")
         if value.constant is not None:
             written = self._parameter(fresh, value.constant.astype(np.float32), encoding)
@@ -134,6 +134,9 @@ class QdqWriter(FileWriter):
         self._entered[value.name, name] = fresh
         self.passed.setdefault(name, fresh)
         return renamed(value, fresh)
+
+    def _carried(self, name: str) -> Encoding | None:
+        return self.grids.get(name)
 
     def _leaving(self, value: Value, source: str, encoding: Encoding) -> None:
         self._put(value.name, source, encoding)

@@ -16,7 +16,7 @@ from torch import fx, nn
 
 from bitladder.deploy.encodings import Encoding, encoding_of
 from bitladder.deploy.graph import INPUT, OUTPUT, Graph, described
-from bitladder.deploy.observe import Observed, leaves, observe, replaced
+from bitladder.deploy.observe import Observed, leaves, observe, renamed, replaced
 from bitladder.errors import ExportError
 from bitladder.operators import (
     Call,
@@ -34,6 +34,7 @@ from bitladder.simulation.aimet import input_quantizers, output_quantizer, param
 
 # Operators that take only the sizes of their results, so that sizes among their arguments may grow.
 _BY_RESULT = {"reshape", "expand", "repeat"}
+_MOVES_FOR_AIMET = {"Col2Im", "Pad"}
 
 
 class FileWriter:
@@ -53,6 +54,7 @@ class FileWriter:
         self.env: dict[fx.Node, Any] = {}
         self.grids: dict[str, Encoding] = {}  # of values and parameters, by name
         self.passed: dict[str, str] = {}  # values by the names of the quantizers they passed
+        self._rounded: set[str] = set()  # values that have a grid of their own
         self._aliases: dict[str, str] = {}  # values for which nothing was written
         self._names = {id(q): info.name for info, q in simulated.quantizers()}
         self._final: dict[str, str] = {}  # of the call that is written: raw names, own names
@@ -150,7 +152,7 @@ class FileWriter:
         quantizer = _output_quantizer(call.module)
         if quantizer is None:
             return name
-        return self._regridded(name, encoding_of(name, quantizer))
+        return self._regridded(name, self._encoding(quantizer))
 
     # How it walks.
 
@@ -240,7 +242,7 @@ class FileWriter:
         call = Call(node.name, function_name(node), module, args, kwargs, results)
         self._call, begun = call, len(self.graph.nodes)
         quantizer = _output_quantizer(module)
-        encoding = None if quantizer is None else encoding_of(node.name, quantizer)
+        encoding = None if quantizer is None else self._encoding(quantizer)
         bounds = operator.bounds(module) if operator.bounds and module is not None else None
         if bounds is not None and encoding is not None and _reaches_zero(encoding, bounds):
             encoding = encoding.within(*bounds)
@@ -250,12 +252,13 @@ class FileWriter:
             made = operator.emit(self, call)
         raw = [made] if isinstance(made, str) else list(made)
         if quantizer is None and grid_of(node, module) is Grid.INPUT:
-            encoding = self.grids.get(call.x.name)
+            encoding = self._carried(call.x.name)
         result = self._named(seen, raw, begun)
         for value, source in zip(leaves(result), self._sources(raw), strict=True):
             if encoding is not None and value.floating:
                 self._leaving(value, source, encoding)
                 if quantizer is not None:
+                    self._rounded.add(value.name)
                     self.passed.setdefault(self._names[id(quantizer)], value.name)
         return result
 
@@ -320,6 +323,10 @@ class FileWriter:
             return slice(*map(self._value, (argument.start, argument.stop, argument.step)))
         return argument
 
+    def _encoding(self, quantizer: Any) -> Encoding:
+        """The grid of activations that a quantizer makes, under the quantizer's name."""
+        return encoding_of(self._names[id(quantizer)], quantizer)
+
     def _own_name(self, parameter: str) -> str:
         assert self._at is not None
         return f"{self._at.target}.{parameter}"
@@ -334,8 +341,18 @@ class FileWriter:
     def _entering(self, value: Value, quantizer: Any) -> Value:
         """A value on the grid of a quantizer in front of an operator."""
         if quantizer.is_initialized() and value.name not in self.grids:
-            self.grids[value.name] = encoding_of(value.name, quantizer)
+            self.grids[value.name] = self._encoding(quantizer)
         return value
+
+    def _carried(self, name: str) -> Encoding | None:
+        """The grid of a value that moves on.
+
+        AIMET takes what pads, and what sums columns, for movement, and its loader refuses encodings
+        behind one whose grid is its own; that of what is moved says the same.
+        """
+        maker = next((node for node in reversed(self.graph.nodes) if name in node.output), None)
+        own = maker is not None and maker.op_type in _MOVES_FOR_AIMET and name in self._rounded
+        return None if own else self.grids.get(name)
 
     def _leaving(self, value: Value, source: str, encoding: Encoding) -> None:
         """Put what an operator made on its grid."""
@@ -365,11 +382,6 @@ class FileWriter:
         self.graph.rename(read, OUTPUT, 0)
         if read in self.grids:
             self.grids[OUTPUT] = self.grids.pop(read)
-
-
-def renamed(value: Value, name: str) -> Value:
-    """The value under another name."""
-    return Value(name, value.sizes, value.free, value.constant, value.floating)
 
 
 def _reaches_zero(encoding: Encoding, bounds: tuple[float, float]) -> bool:

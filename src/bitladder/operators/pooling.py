@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from bitladder.operators.record import Grid, Operator, register
-from bitladder.operators.writing import Call, CannotWriteError, Writer
+from bitladder.operators.writing import Call, CannotWriteError, Writer, along_dimension
 
 FAMILY = "pooling"
 
@@ -145,20 +145,8 @@ def adaptive_average(w: Writer, c: Call) -> str:
         matrix = np.zeros((length, size))
         for i, (low, high) in enumerate(_spans(size, length)):
             matrix[i, low:high] = 1 / (high - low)
-        made = _along(w, made, axis, len(sizes), matrix.astype(np.float32))
+        made = along_dimension(w, made, axis, len(sizes), matrix.astype(np.float32))
     return str(made)
-
-
-def _along(w: Writer, made: Any, axis: int, count: int, matrix: Any) -> str:
-    """Multiply a matrix to one dimension of an image."""
-    if axis == count - 1:
-        return w.one("MatMul", [made, w.constant(matrix.T.copy())])
-    if axis == count - 2:
-        return w.one("MatMul", [w.constant(matrix), made])
-    order = [*range(2 + count)]
-    order[2 + axis], order[-1] = order[-1], order[2 + axis]
-    turned = w.one("Transpose", [made], perm=order)
-    return w.one("Transpose", [w.one("MatMul", [turned, w.constant(matrix.T.copy())])], perm=order)
 
 
 def _adaptive_maximum(w: Writer, c: Call) -> str:

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import fx, nn
+from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from bitladder.operators.pooling import adaptive_average
 from bitladder.operators.record import Grid, Operator, register
-from bitladder.operators.writing import Call, CannotWriteError, Writer
+from bitladder.operators.writing import Call, CannotWriteError, Writer, along_dimension
 
 FAMILY = "resize"
 _NAMES = ("size", "scale_factor", "mode", "align_corners", "recompute_scale_factor", "antialias")
@@ -39,6 +39,8 @@ def _resized(w: Writer, c: Call) -> str:
         return _area(w, c, given["mode"])
     if given["mode"].startswith("nearest") and not _is_whole(c):
         return _picked(w, c, given)
+    if given["mode"] == "bicubic" and not w.whole:
+        return _multiplied(w, c, given)
     scales = [1.0, 1.0, *_scales(c, given)]
     empty = w.constant(np.zeros(0, np.float32))
     attributes: dict[str, Any] = {"mode": _ONNX[given["mode"]]}
@@ -83,6 +85,34 @@ def _picked(w: Writer, c: Call, given: dict[str, Any]) -> str:
         part = w.one("Gather", [made, indices], axis=2 + axis)
         made = part if axis == c.x.rank - 3 else w.moved(c, c.x, part)
     return str(made)
+
+
+def _multiplied(w: Writer, c: Call, given: dict[str, Any]) -> str:
+    """A matrix for each dimension: sums of four neighbours.
+
+    ONNX Runtime moves transpositions of its integer kernels through a resize, and then refuses a
+    cubic one whose channels come last.
+    """
+    made: Any = c.x
+    for axis, size in enumerate(c.x.sizes[2:]):
+        lines = torch.eye(size).view(1, size, size, 1)  # a channel for each place
+        made = along_dimension(w, made, axis, 2, _resized_line(lines, axis, c, given).numpy())
+    return str(made)
+
+
+def _resized_line(lines: Tensor, axis: int, c: Call, given: dict[str, Any]) -> Tensor:
+    """What PyTorch makes of one dimension, (size of the result, channels of ``lines``)."""
+    factors = given["scale_factor"]
+    factor = factors[axis] if isinstance(factors, list | tuple) else factors
+    resized = functional.interpolate(
+        lines,
+        size=(c.result.sizes[2 + axis], 1) if factors is None else None,
+        scale_factor=None if factors is None else (float(factor), 1.0),
+        mode=given["mode"],
+        align_corners=given["align_corners"],
+        recompute_scale_factor=given["recompute_scale_factor"],
+    )
+    return resized[0, :, :, 0].T.contiguous()
 
 
 def _scales(c: Call, given: dict[str, Any]) -> list[float]:

@@ -127,3 +127,23 @@ class Writer(Protocol):
 
 class CannotWriteError(Exception):
     """No file can hold this operator with these attributes; the text says which."""
+
+
+def along_dimension(w: Writer, made: Input, axis: int, count: int, matrix: NDArray[Any]) -> str:
+    """Multiply a matrix to one of the ``count`` dimensions of images.
+
+    Args:
+        w: the writer.
+        made: the images, (N, C, ...).
+        axis: number of the dimension, from 0 behind the channels.
+        count: of dimensions behind the channels.
+        matrix: float32, (values of the result, values of the image).
+    """
+    if axis == count - 1:
+        return w.one("MatMul", [made, w.constant(matrix.T.copy())])
+    if axis == count - 2:
+        return w.one("MatMul", [w.constant(matrix), made])
+    order = [*range(2 + count)]
+    order[2 + axis], order[-1] = order[-1], order[2 + axis]
+    turned = w.one("Transpose", [made], perm=order)
+    return w.one("Transpose", [w.one("MatMul", [turned, w.constant(matrix.T.copy())])], perm=order)

@@ -11,7 +11,7 @@ from bitladder.simulation.analysis import (
 )
 from bitladder.simulation.placement import WeightedLayer
 from bitladder.simulation.plain import copy_of
-from bitladder.simulation.prepare import check, notes_of, prepare
+from bitladder.simulation.prepare import check, note_ranks, notes_of, prepare
 from bitladder.simulation.quality import agreement, device_of, outputs, sqnr
 from bitladder.simulation.simulated import SimulatedModel
 
@@ -28,6 +28,7 @@ __all__ = [
     "copy_of",
     "device_of",
     "layers",
+    "note_ranks",
     "notes_of",
     "outputs",
     "prepare",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -144,6 +145,34 @@ def notes_of(module: nn.Module) -> tuple[str, ...]:
     """What a person should know of how a network was traced, a line each."""
     found: tuple[str, ...] = getattr(module, "meta", {}).get(_NOTES, ())
     return found
+
+
+@torch.no_grad()
+def note_ranks(module: fx.GraphModule, shape: tuple[int, ...]) -> None:
+    """Note how many dimensions batch norms of one dimension read, as ``meta["rank"]``.
+
+    Behind a linear layer, one over (N, channels) and one over (N, tokens, channels) look alike.
+
+    Args:
+        module: a prepared network.
+        shape: of one image.
+    """
+    kinds = {type(layer) for layer in module.modules()}
+    if not {nn.BatchNorm1d, nn.Linear} <= kinds:
+        return
+    values = itertools.chain(module.parameters(), module.buffers())
+    like = next((one for one in values if one.is_floating_point()), torch.zeros(()))
+    _Ranks(module).run(torch.zeros(2, *shape, dtype=like.dtype, device=like.device))
+
+
+class _Ranks(fx.Interpreter):
+    """Notes the dimensions of every tensor."""
+
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        if isinstance(result, Tensor):
+            n.meta["rank"] = result.dim()
+        return result
 
 
 @torch.no_grad()

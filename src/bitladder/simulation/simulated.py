@@ -41,6 +41,7 @@ from bitladder.simulation.placement import (
     place,
     rectified_quantizers,
 )
+from bitladder.simulation.prepare import note_ranks
 from bitladder.simulation.quality import device_of, outputs
 from bitladder.simulation.ranges import set_analyzer, set_logits_range
 from bitladder.simulation.unknown import register_unknown
@@ -71,6 +72,8 @@ class SimulatedModel(nn.Module):
         self.precision = precision
         self.shape = shape
         self.options = options or Calibrate()
+        if isinstance(model, fx.GraphModule):
+            note_ranks(model, shape)
         self.sim = _build(model, precision, shape, self.options)
         self.module: fx.GraphModule = self.sim.model
         self._execute = Executor(self.module)

@@ -15,7 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
 from bitladder.operators import of_node
 from bitladder.options import FoldBatchNorm
-from bitladder.simulation import SimulatedModel, prepare
+from bitladder.simulation import SimulatedModel, note_ranks, prepare
 from bitladder.simulation.aimet import (
     forget_bias_quantizer,
     output_quantizer,
@@ -41,7 +41,8 @@ def fold_batch_norm(model: nn.Module) -> tuple[fx.GraphModule, int]:
     or where it stands before a convolution that pads (the padding would not be normalized).
 
     Args:
-        model: any network that torch.fx can trace; it is not changed.
+        model: any network that torch.fx can trace; it is not changed. Where a batch norm of one
+            dimension stands beside a linear layer, ``note_ranks`` tells whether it reads tokens.
 
     Returns:
         The folded network in evaluation mode and the number of batch norms folded.
@@ -111,7 +112,7 @@ def fold_simulated(model: SimulatedModel) -> int:
         assert isinstance(norm, BatchNorm)
         source = _before(graph_module, node)
         layer = None if source is None else _module(graph_module, source)
-        if source is None or not isinstance(layer, _Foldable):
+        if source is None or not isinstance(layer, _Foldable) or not _by_channel(node, norm, layer):
             continue
         if _used_once(graph_module, source) and _used_once(graph_module, node):
             _fold_ranges(layer, norm)
@@ -142,7 +143,9 @@ def _fold_ranges(layer: _Foldable, norm: BatchNorm) -> None:
 @register_rebuild(FoldBatchNorm)
 @register(FoldBatchNorm)
 def _apply(options: FoldBatchNorm, model: nn.Module, context: Context) -> nn.Module:
-    graph_module, folded = fold_batch_norm(prepare(model, context.shape))
+    prepared = prepare(model, context.shape)
+    note_ranks(prepared, context.shape)
+    graph_module, folded = fold_batch_norm(prepared)
     context.notes.append(f"{folded} batch norms folded")
     if turned := to_depthwise(graph_module):
         context.notes.append(f"{turned} batch norms without a layer became depthwise convolutions")
@@ -160,7 +163,8 @@ def _fold_one(graph_module: fx.GraphModule, node: fx.Node, norm: BatchNorm) -> i
     source = _before(graph_module, node)
     if source is not None:
         layer = _module(graph_module, source)
-        if isinstance(layer, _Foldable) and _used_once(graph_module, source):
+        foldable = isinstance(layer, _Foldable) and _by_channel(node, norm, layer)
+        if foldable and _used_once(graph_module, source):
             _fold_into_previous(layer, norm)
             gamma, beta = _affine(norm)
             record(graph_module, str(source.target), Statistics(beta, gamma.abs()))
@@ -168,10 +172,25 @@ def _fold_one(graph_module: fx.GraphModule, node: fx.Node, norm: BatchNorm) -> i
     if len(node.users) == 1:
         user = next(iter(node.users))
         layer = _module(graph_module, user)
-        if _takes_previous(layer) and _used_once(graph_module, user):
+        if (
+            _takes_previous(layer)
+            and _by_channel(node, norm, layer)
+            and _used_once(graph_module, user)
+        ):
             _fold_into_next(layer, norm)
             return _remove(graph_module, node)
     return 0
+
+
+def _by_channel(node: fx.Node, norm: BatchNorm, layer: nn.Module | None) -> bool:
+    """Whether a batch norm normalizes the channels of the layer beside it.
+
+    Of (N, tokens, channels) it normalizes tokens, where a linear layer reads and gives channels.
+    """
+    if not isinstance(layer, nn.Linear):
+        return True
+    widths = (layer.in_features, layer.out_features)
+    return node.meta.get("rank", 2) == 2 and norm.num_features in widths
 
 
 def _before(graph_module: fx.GraphModule, node: fx.Node) -> fx.Node | None:
