@@ -8,8 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from bitladder.operators import conversions, operators
-from bitladder.simulation.aimet import aimet
-from bitladder.simulation.conversions import CUSTOM, RULES
+from bitladder.simulation.aimet import function_modules
 
 # What torch.fx leaves of torchvision's own functions, and of PyTorch's names for them.
 OWN_NAMES = {"stochastic_depth", "_threshold", "_pad", "log_sigmoid", "put",
@@ -21,7 +20,7 @@ def test_modules_exist_and_can_appear(known):
     for place, full in enumerate(known.modules):
         package, _, name = full.partition(".")
         assert package in ("nn", "aimet")
-        assert isinstance(getattr(nn if package == "nn" else aimet(CUSTOM), name), type)
+        assert isinstance(getattr(nn if package == "nn" else function_modules(), name), type)
         # torch.fx takes modules of torch.nn whole; AIMET's are there only if tracing makes them.
         made = (place == 0 and known.becomes) or known.name in RULES
         assert package == "nn" or made
