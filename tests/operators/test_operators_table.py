@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from bitladder.operators import conversions, operators
 from bitladder.simulation.aimet import function_modules
+from bitladder.simulation.conversions import RULES
 
 # What torch.fx leaves of torchvision's own functions, and of PyTorch's names for them.
 OWN_NAMES = {"stochastic_depth", "_threshold", "_pad", "log_sigmoid", "put",
