@@ -10,6 +10,7 @@ saturates.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -19,7 +20,7 @@ from onnx import TensorProto, numpy_helper
 from bitladder.deploy.biases import widen
 from bitladder.deploy.graph import initializers
 from bitladder.errors import ExportError
-from bitladder.simulation import SimulatedModel
+from bitladder.simulation import QuantizerInfo, SimulatedModel
 
 _LEVELS = 255  # the largest distance of an 8-bit integer from its zero point
 _INT32 = 2.0**30  # half of what int32 holds, so that a zero point can be added
@@ -45,7 +46,7 @@ def fit_grids(simulated: SimulatedModel, write: Write) -> None:
             model, owners = write()
         except ExportError:  # without a file there is no kernel
             return
-        quantizers = {info.name: quantizer for info, quantizer in simulated.quantizers()}
+        quantizers: dict[str, Any] = {i.name: quantizer for i, quantizer in simulated.quantizers()}
         found = [(owners[name], least) for name, least in too_fine(model) if name in owners]
         if not found:
             return
@@ -111,9 +112,10 @@ def _number(tensor: onnx.TensorProto) -> float:
 
 def _far_apart(simulated: SimulatedModel) -> bool:
     """Whether any two grids of activations are so different that a kernel could have a limit."""
+    every: list[tuple[QuantizerInfo, Any]] = list(simulated.quantizers())
     scales = [
         float(quantizer.get_scale().detach().max())
-        for info, quantizer in simulated.quantizers()
+        for info, quantizer in every
         if info.kind != "weight" and quantizer.is_initialized()
     ]
     if not scales:

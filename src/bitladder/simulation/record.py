@@ -268,6 +268,7 @@ class _Recorder(TorchFunctionMode):
             node = self.graph.create_node("get_attr", name)
             self._meta(node)
             self._held[value] = (value._version, node)
+        assert isinstance(node, fx.Node)
         return node
 
 

@@ -52,12 +52,13 @@ def find(name: str | Task) -> Task:
     return _checked(made, name, Task)
 
 
-def _checked(made: Any, name: str, task: Any) -> Any:
+def _checked(made: Any, name: str, task: Any) -> Task:
     if not isinstance(made, task):
         known = {part for part in dir(task) if not part.startswith("_")} | {"name", "quality"}
         missing = ", ".join(sorted(part for part in known if not hasattr(made, part)))
         raise StudyError(f"task '{name}': it lacks {missing or 'the methods of a task'}")
-    return made
+    found: Task = made
+    return found
 
 
 def __getattr__(name: str) -> Any:

@@ -94,7 +94,7 @@ class AveragePrecision:
 def _match(found: Detections, boxes: Tensor, labels: Tensor) -> dict[int, _Matched]:
     """Each detection, the surest first, takes the object that it covers most and nobody has."""
     matched = {}
-    for label in torch.cat([found.labels.cpu(), labels]).unique().tolist():
+    for label in sorted({*found.labels.tolist(), *labels.tolist()}):
         mine = found.labels.cpu() == label
         given, objects = found.boxes.cpu()[mine], boxes[labels == label]
         scores = found.scores.cpu()[mine]

@@ -101,7 +101,7 @@ class Detection(Task):
         scores, boxes, centres, strides = self._cells(outputs)
         wanted, sides, chosen = self._assigned(target, centres, strides, scores.shape[2])
         objects = chosen.sum().clamp(min=1)
-        focal = sigmoid_focal_loss(scores, wanted.to(scores), reduction="sum") / objects
+        focal: Tensor = sigmoid_focal_loss(scores, wanted.to(scores), reduction="sum") / objects
         if not chosen.any():
             return focal
         apart = generalized_box_iou_loss(boxes[chosen], sides.to(boxes)[chosen], reduction="sum")
@@ -165,7 +165,7 @@ class Detection(Task):
         A cell has the smallest box that its centre lies in, near the box's own centre (1.5
         strides) and on the level whose reach suits the box; FCOS, section 3.
         """
-        levels = strides.unique()
+        levels = set(strides.tolist())
         wanted = torch.zeros(len(target), len(centres), classes)
         sides = torch.zeros(len(target), len(centres), 4)
         chosen = torch.zeros(len(target), len(centres), dtype=torch.bool)

@@ -163,8 +163,8 @@ def _fold_one(graph_module: fx.GraphModule, node: fx.Node, norm: BatchNorm) -> i
     source = _before(graph_module, node)
     if source is not None:
         layer = _module(graph_module, source)
-        foldable = isinstance(layer, _Foldable) and _by_channel(node, norm, layer)
-        if foldable and _used_once(graph_module, source):
+        once = _used_once(graph_module, source)
+        if isinstance(layer, _Foldable) and _by_channel(node, norm, layer) and once:
             _fold_into_previous(layer, norm)
             gamma, beta = _affine(norm)
             record(graph_module, str(source.target), Statistics(beta, gamma.abs()))
