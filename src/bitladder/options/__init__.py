@@ -8,6 +8,7 @@ from bitladder.options.models import ModelOptions
 from bitladder.options.precision import Precision
 from bitladder.options.recipes import RECIPES, dump_recipe, parse_recipe, parse_techniques
 from bitladder.options.targets import TargetOptions
+from bitladder.options.tasks import TaskOptions
 from bitladder.options.techniques import (
     TECHNIQUES,
     Adaround,
@@ -50,6 +51,7 @@ __all__ = [
     "Relu6ToRelu",
     "SequentialMse",
     "TargetOptions",
+    "TaskOptions",
     "Technique",
     "TrainOptions",
     "WeightType",

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bitladder.pipeline.execute import Observer, Outcome
-from bitladder.pipeline.layers import place
+from bitladder.pipeline.layers import channel_rows
 from bitladder.pipeline.loop import execute_all
-from bitladder.pipeline.results import CellResult, Results, collect, replace
+from bitladder.pipeline.results import Results, collect, replace
 from bitladder.pipeline.runner import RunOptions, prepare, tell_unseen
 from bitladder.pipeline.tables import Table
 from bitladder.study import Study
@@ -37,7 +37,7 @@ class Explanation:
 
     def ranges(self) -> pandas.DataFrame:
         """One row a channel of every weight; the columns of ranges.csv."""
-        rows = [row for cell in self.results.cells for row in _channels(cell)]
+        rows = [row for cell in self.results.cells for row in channel_rows(cell)]
         return Table(rows).frame()
 
     def write(self) -> None:
@@ -93,17 +93,3 @@ def explain(
         save=save,
     )
     return save(outcomes)
-
-
-def _channels(cell: CellResult) -> Iterator[dict[str, Any]]:
-    for row in cell.records.get("explain", {}).get("quantizers", ()):
-        if row["kind"] == "weight":
-            bounds = zip(row["channel_lowest"], row["channel_highest"], strict=True)
-            for channel, (lowest, highest) in enumerate(bounds):
-                yield {
-                    **place(cell),
-                    "layer": row["name"],
-                    "channel": channel,
-                    "lowest": lowest,
-                    "highest": highest,
-                }
