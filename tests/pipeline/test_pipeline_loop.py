@@ -43,7 +43,7 @@ class Workers(InProcess):
 
 @pytest.fixture
 def attempt(tmp_path, monkeypatch):
-    """Run the cells with a workers of some failures; returns (outcomes, workers, observer, saved)."""
+    """Run the cells with workers that fail; returns (outcomes, workers, observer, saved)."""
 
     def run(fails=None, save=None):
         execution = Execution(tmp_path, LoaderOptions(), in_process=True)

@@ -49,14 +49,13 @@ def verify(stage: Stage, space: Workspace) -> VerifyRecord:
         speeds = {
             name: Speed(**asdict(one)) for name, one in targets.speeds(files, *arrays).items()
         }
-    first = found.first_layer
+    differs = found.first_layer
+    first = differs and FirstLayer(differs.name, str(differs.worst), differs.share)
     return VerifyRecord(
         target=options.label,
         comparison=found.comparison,
         notes=(*found.notes, *targets.containers(options.name, simulated.precision)),
         saturation=found.saturation,
-        first_layer=None
-        if first is None
-        else FirstLayer(first.name, str(first.worst), first.share),
+        first_layer=first,
         speeds=speeds,
     )
