@@ -131,7 +131,7 @@ def load(source: str | Path | None = None, overrides: Sequence[str] = ()) -> Stu
     try:
         return Study.model_validate(content)
     except ValidationError as error:
-        raise StudyError(_explain(error, str(path))) from None
+        raise StudyError(_first_fault(error, str(path))) from None
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -167,7 +167,7 @@ def _override(content: dict[str, Any], override: str) -> None:
     place[last] = value
 
 
-def _explain(error: ValidationError, source: str) -> str:
+def _first_fault(error: ValidationError, source: str) -> str:
     """One line for the first thing wrong: where it is, what it is, and what would be right."""
     first = error.errors(include_url=False)[0]
     place = ".".join(str(part) for part in first["loc"]) or "study"

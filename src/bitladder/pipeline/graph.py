@@ -113,7 +113,7 @@ def build(
     fingerprints: Mapping[str, str],
     test: Collection[str],
     *,
-    explain: int | None = None,
+    explain: bool = False,
     weights: Mapping[str, str] | None = None,
 ) -> list[Cell]:
     """The cells of a study, stages shared where cells share them.
@@ -122,9 +122,8 @@ def build(
         study: what to run.
         fingerprints: by data set label, the hash of its images, labels and split.
         test: labels of the data sets that have an official test split.
-        explain: validation images to explain each cell on before any training, or None to run
-            the cells whole. A study that explains itself measures it beside them, with the
-            same key.
+        explain: end each cell with its stage ``explain``, which a study that explains its cells
+            has among the others, with the same key.
         weights: by network label, the hash of the pretrained weights that it starts from.
 
     Raises:
@@ -179,7 +178,7 @@ class _Builder:
         label: str,
         fingerprint: str,
         test: bool,
-        explain: int | None,
+        explain: bool,
         weights: str | None,
     ) -> list[Stage]:
         """The stages of a cell, in the order they run."""
@@ -214,10 +213,10 @@ class _Builder:
         stages = [train, stage(QUANTIZE, simulation, {"float": train})]
         final = {"float": train, "simulated": stages[-1]}
         measured = {"quantized": stages[-1]}
-        images = explain or (study.explain and study.explain.images)
-        if images:
-            stages.append(stage(EXPLAIN, {**simulation, "images": images}, final))
-        if explain is not None:
+        if study.explain is not None:
+            explained = {**simulation, "images": study.explain.images}
+            stages.append(stage(EXPLAIN, explained, final))
+        if explain:
             return stages
         names = (*names, *after)
         if after:

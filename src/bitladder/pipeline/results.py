@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bitladder.errors import StoreError, StudyError, unknown
+from bitladder.errors import StudyError, unknown
+from bitladder.files import write_whole
 from bitladder.options import Precision
 from bitladder.pipeline.cell_result import CellResult
 from bitladder.pipeline.curves import CURVE_COLUMNS, curve_rows
@@ -90,12 +90,12 @@ class Results:
         Raises:
             StoreError: the folder cannot be written.
         """
-        replace(self.output / "study.yaml", self.study.to_yaml())
+        write_whole(self.output / "study.yaml", self.study.to_yaml())
         environment = self.output / "environment.json"
         if computed or not environment.exists():
-            replace(environment, json.dumps(describe_environment(), indent=1) + "\n")
+            write_whole(environment, json.dumps(describe_environment(), indent=1) + "\n")
         for name, table in _TABLES.items():
-            replace(self.output / f"{name}.csv", table(self.cells).csv())
+            write_whole(self.output / f"{name}.csv", table(self.cells).csv())
 
 
 def collect(
@@ -133,18 +133,3 @@ _TABLES: Mapping[str, Callable[[Sequence[CellResult]], Table]] = {
     ),
     "results": lambda cells: Table([cell_row(cell) for cell in cells]),
 }
-
-
-def replace(path: Path, text: str) -> None:
-    """Write a file whole or not at all.
-
-    Raises:
-        StoreError: it cannot be written.
-    """
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")  # another run may write it too
-    try:
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(path)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise StoreError(f"{path}: cannot write: {error.strerror}; free space there") from error

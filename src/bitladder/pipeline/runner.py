@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from bitladder import tasks
 from bitladder.errors import StoreError, StudyError
+from bitladder.files import written_aside
 from bitladder.options import DatasetOptions, LoaderOptions, ModelOptions
 from bitladder.pipeline.datasets import identify, load_images
 from bitladder.pipeline.execute import Execution, Observer, Outcome
@@ -122,7 +122,7 @@ def prepare(
     overrides: Sequence[str],
     options: RunOptions | None,
     *,
-    explain: int | None = None,
+    explain: bool = False,
 ) -> Job:
     """Read a study and its data sets, and see that its folders can be written.
 
@@ -130,7 +130,7 @@ def prepare(
         study: a study, the path of its YAML file, or None for the embedded quick study.
         overrides: ``key=value`` changes to the file.
         options: where and how it runs.
-        explain: validation images to explain the cells on, or None to run them whole.
+        explain: end each cell with its stage ``explain``.
 
     Raises:
         StudyError, DataError, ModelError: the study cannot begin.
@@ -141,7 +141,7 @@ def prepare(
         study = load(study, overrides)
     elif overrides:
         raise StudyError("overrides change a study file: give its path, not a Study")
-    name = study.name if explain is None else f"{study.name}-explain"
+    name = f"{study.name}-explain" if explain else study.name
     output = Path(options.output or Path("runs") / name)
     _make(output)
     store = Store(Path(options.store or default_root()))
@@ -163,7 +163,7 @@ def tell_unseen(cells: Sequence[Cell], observer: Observer) -> None:
         observer.message(line)
 
 
-def _cells(study: Study, store: Store, explain: int | None) -> list[Cell]:
+def _cells(study: Study, store: Store, explain: bool) -> list[Cell]:
     """Know every data set by its fingerprint, and see that every network that is to run fits it.
 
     A network whose stages are all in the store has run, so it fits.
@@ -248,15 +248,13 @@ def _remove(path: Path) -> None:
 
 def _copy(source: Path, destination: Path) -> None:
     """Copy a file whole or not at all, unless it is there already."""
-    aside = destination.with_name(f".{destination.name}.{os.getpid()}.part")
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
         if destination.exists() and _same(source, destination):
             return
-        shutil.copy2(source, aside)
-        aside.replace(destination)
+        with written_aside(destination) as aside:
+            shutil.copy2(source, aside)
     except OSError as error:
-        aside.unlink(missing_ok=True)
         raise StoreError(f"{destination}: cannot write: {error.strerror}") from error
 
 

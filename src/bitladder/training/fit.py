@@ -25,6 +25,7 @@ from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
 from bitladder.data import Batches, Split
 from bitladder.errors import TrainingError
+from bitladder.files import written_aside
 from bitladder.options import TrainOptions
 from bitladder.progress import Progress
 from bitladder.tasks import Task
@@ -158,12 +159,8 @@ class _EpochCheckpoint(Callback):
     def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
         if not trainer.global_step:
             return
-        aside = self.path.with_suffix(".part")
-        try:
+        with written_aside(self.path) as aside:
             trainer.save_checkpoint(aside)
-            aside.replace(self.path)
-        finally:
-            aside.unlink(missing_ok=True)
 
     def on_save_checkpoint(self, trainer: Any, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         batches = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]

@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from bitladder.cli.arguments import Json, StoreFolder
+from bitladder.cli.output import print_json
+from bitladder.console import console
 
 if TYPE_CHECKING:
     from bitladder.store import Store
 
 app = typer.Typer(no_args_is_help=True, help="Show, check and clean the store of finished stages.")
 
-StoreFolder = Annotated[
-    Path | None,
-    typer.Option(
-        "--store", help="Folder of finished stages; by default $BITLADDER_STORE or runs/store."
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON in place of the table.")]
-
 
 @app.command(name="ls")
 def list_outputs(store: StoreFolder = None, as_json: Json = False) -> None:
     """List what the store holds, the oldest first, and which studies use it."""
-    from rich.console import Console
     from rich.table import Table
 
     from bitladder.store import entries
 
     found = entries(_open(store))
     if as_json:
-        print(json.dumps([asdict(entry) for entry in found], indent=1))
+        print_json(found)
         return
     table = Table(title_justify="left")
     for column in ("kind", "stage", "MB", "age", "used by"):
@@ -42,10 +35,7 @@ def list_outputs(store: StoreFolder = None, as_json: Json = False) -> None:
         studies = ", ".join(entry.studies) or "-"
         size = f"{entry.bytes / 1e6:.2f}"
         table.add_row(entry.kind, entry.label, size, _age(entry.age_seconds), studies)
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console.width = 200
-    console.print(table)
+    console().print(table)
     unused = [entry for entry in found if not entry.studies]
     print(
         f"{len(found)} outputs, {sum(entry.bytes for entry in found) / 1e6:.2f} MB; "

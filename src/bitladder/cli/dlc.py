@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from bitladder.cli.arguments import Htp, Json, QdqFile, RequiredHtp
+from bitladder.cli.output import print_json, print_lines
+from bitladder.console import console
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,11 +22,9 @@ app = typer.Typer(
 )
 
 DlcFile = Annotated[Path, typer.Argument(metavar="MODEL.dlc", help="The file.")]
-QdqFile = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="QDQ ONNX.")]
 InputList = Annotated[
     Path | None, typer.Option(help="A file with a line of raw files an inference.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON in place of the table.")]
 
 
 @app.command()
@@ -45,7 +46,7 @@ def context(
         Path,
         typer.Option("-o", "--output", help="The .onnx file; the binary is written beside it."),
     ],
-    htp: Annotated[str, typer.Option(help="Version of the HTP, such as v75.")],
+    htp: RequiredHtp,
 ) -> None:
     """Compile a QDQ ONNX file for one version of the Hexagon HTP."""
     from bitladder import targets
@@ -100,7 +101,7 @@ def run(
     ],
     input_list: Annotated[Path, typer.Option(help="A file with a line of raw files an inference.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the results.")],
-    htp: Annotated[str | None, typer.Option(help="Version of the HTP, such as v75.")] = None,
+    htp: Htp = None,
 ) -> None:
     """Run raw inputs on the HTP emulator; the outputs are Result_N/NAME.raw in the folder."""
     from bitladder import targets
@@ -112,32 +113,21 @@ def run(
 @app.command()
 def info(path: DlcFile, as_json: Json = False) -> None:
     """Say what a DLC holds: layers, encodings, parameters, multiply-adds, memory."""
-    from dataclasses import asdict
-
-    from rich.console import Console
-
     from bitladder import dlc
     from bitladder.report.dlc_table import layer_table, summary_lines, tensor_table
 
     summaries = dlc.describe(dlc.read(path))
     if as_json:
-        print(json.dumps([asdict(summary) for summary in summaries], indent=1))
+        print_json(summaries)
         return
-    console = Console(highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console.width = 200
     for summary in summaries:
-        console.print(layer_table(summary))
-        console.print(tensor_table(summary))
-        for line in summary_lines(summary):
-            console.print(line, markup=False, soft_wrap=True)
+        console().print(layer_table(summary))
+        console().print(tensor_table(summary))
+        print_lines(summary_lines(summary))
 
 
 @app.command()
-def diff(
-    path: DlcFile,
-    artifact: QdqFile,
-) -> None:
+def diff(path: DlcFile, artifact: QdqFile) -> None:
     """Compare a DLC's static tensors and encodings with a QDQ ONNX; exit code 1 if any differ."""
     from bitladder import dlc
 
