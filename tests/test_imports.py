@@ -14,7 +14,7 @@ PACKAGE = Path(bitladder.__file__).parent
 # Each knows only what stands before it; what a line holds does not know its neighbours.
 ORDER = [
     {
-        *("errors", "accuracy", "measurement", "structures", "console", "progress", "user_code"),
+        *("errors", "measurement", "structures", "console", "progress", "user_code"),
         "interruption",
     },
     {"options", "tasks", "operators", "files", "rungs", "records"},
