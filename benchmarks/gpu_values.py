@@ -18,7 +18,7 @@ from typing import Any
 
 import onnxruntime
 import torch
-from measure import network
+from measure import aimet, network
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -32,8 +32,7 @@ from bitladder.options import (
     Precision,
     TrainOptions,
 )
-from bitladder.simulation.aimet import aimet
-from bitladder.simulation.kernel import accelerate
+from bitladder.simulation.aimet import accelerate
 from bitladder.techniques.fold_batch_norm import fold_batch_norm
 
 METHODS = ("min_max", "sqnr", "mse", "percentile", "entropy")

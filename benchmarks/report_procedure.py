@@ -25,12 +25,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from measure import CLASSES, arguments, machine, print_table
+from measure import CLASSES, aimet, arguments, machine, print_table
 from torch import nn
 
 from bitladder import data, models, training
 from bitladder.options import DatasetOptions, LoaderOptions, ModelOptions
-from bitladder.simulation.aimet import aimet
 
 _BITS = (8, 6, 4)
 _BATCH = 256

@@ -13,6 +13,7 @@ import bitladder
 PACKAGE = Path(bitladder.__file__).parent
 # Each knows only what stands before it; what a line holds does not know its neighbours.
 ORDER = [
+    {"aimet_names", "protocols"},
     {
         *("errors", "measurement", "structures", "console", "progress", "user_code"),
         "interruption",

@@ -154,7 +154,7 @@ def test_the_range_of_one_logit_keeps_its_signs():
 def test_the_accelerated_search_finds_the_same_range(bits):
     from aimet_torch.quantization.affine import QuantizeDequantize
 
-    from bitladder.simulation.kernel import accelerate
+    from bitladder.simulation.aimet import accelerate
 
     torch.manual_seed(1)
     logits = 3 * torch.randn(200, 1) + 1

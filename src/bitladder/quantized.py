@@ -28,6 +28,7 @@ from bitladder.options import (
     Precision,
     Technique,
     WeightType,
+    calibration_count,
     dump_recipe,
     parse_recipe,
     parse_techniques,
@@ -86,7 +87,7 @@ def quantize(
     except ValueError as error:
         raise StudyError(f"precision: {error}") from None
     steps = parse_recipe(recipe)
-    wanted = max([COMPARED_IMAGES, *(getattr(step, "images", 0) for step in steps)])
+    wanted = max(COMPARED_IMAGES, calibration_count(steps))
     if task is None and (training is not None or validation is not None):
         task = "classification"
     context = techniques.Context(
@@ -253,7 +254,7 @@ class QuantizedModel:
         zeros = tuple(torch.zeros(2, *shape) for shape in self.simulated.shapes)
         return moved(zeros, device_of(self.simulated))
 
-    def layers(self, images: Tensor | Inputs | None = None) -> list[simulation.Layer]:
+    def layers(self, images: Tensor | Inputs | None = None) -> list[simulation.QuantizerRange]:
         """Every quantizer with its bits, ranges and signal-to-noise ratio.
 
         Args:

@@ -19,14 +19,13 @@ from hypothesis import strategies as st
 from bitladder import models
 from bitladder.options import Calibrate, ModelOptions, Precision
 from bitladder.simulation import SimulatedModel, calibrate, prepare, ranges, simulated
-from bitladder.simulation.kernel import (
-    KernelUnavailableError,
+from bitladder.simulation.aimet import (
     accelerate,
     accelerate_analyzer,
-    library,
-    quantizer,
+    fused_quantizer,
     set_weight_range,
 )
+from bitladder.simulation.kernel import KernelUnavailableError, library
 from bitladder.techniques.fold_batch_norm import fold_batch_norm
 
 try:
@@ -139,7 +138,7 @@ def _calibrated_by_aimet(make, images, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(ranges, "accelerate_analyzer", lambda analyzer: None)
         patch.setattr(ranges, "cross_entropies", lambda *given: None)
-        patch.setattr(quantizer._fused_type(), "_compute_encodings", own)
+        patch.setattr(fused_quantizer._fused_type(), "_compute_encodings", own)
         patch.setattr(calibrate, "_is_known", lambda *given: False)
         patch.setattr(simulated, "Executor", lambda module: _Module(module))
         model = make()

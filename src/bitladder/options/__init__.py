@@ -23,7 +23,9 @@ from bitladder.options.techniques import (
     ReestimateBatchNorm,
     Relu6ToRelu,
     SequentialMse,
+    TakesImages,
     Technique,
+    calibration_count,
 )
 from bitladder.options.training import EarlyStopping, TrainOptions
 
@@ -50,11 +52,13 @@ __all__ = [
     "ReestimateBatchNorm",
     "Relu6ToRelu",
     "SequentialMse",
+    "TakesImages",
     "TargetOptions",
     "TaskOptions",
     "Technique",
     "TrainOptions",
     "WeightType",
+    "calibration_count",
     "dump_recipe",
     "parse_recipe",
     "parse_techniques",

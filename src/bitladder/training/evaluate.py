@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-
 import torch
 from torch import nn
 
 from bitladder.data import Batches
 from bitladder.measurement import Measurement
+from bitladder.protocols import weights_held
 from bitladder.structures import as_inputs, channels_last, moved, named
 from bitladder.tasks import Task
 
@@ -32,7 +31,7 @@ def evaluate(model: nn.Module, batches: Batches, task: Task) -> Measurement:
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     meter = task.meter()
-    with getattr(model, "weights_held", nullcontext)():
+    with weights_held(model):
         for inputs, target in batches:
             given = channels_last(moved(as_inputs(inputs), device))
             outputs = named(model(*given))

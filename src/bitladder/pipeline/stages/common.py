@@ -20,6 +20,7 @@ from bitladder.options import (
     Precision,
     TaskOptions,
     Technique,
+    calibration_count,
     parse_techniques,
 )
 from bitladder.pipeline.datasets import load_known
@@ -111,7 +112,7 @@ def float_network(stage: Stage, space: Workspace) -> nn.Module:
 def ladder_of(stage: Stage, space: Workspace) -> Ladder:
     """The ladder that a stage climbs a part of."""
     recipe = (*recipe_of(stage, "recipe"), *recipe_of(stage, "rest"))
-    wanted = max((getattr(technique, "images", 0) for technique in recipe), default=0)
+    wanted = calibration_count(recipe)
     images = images_of(stage, space)
     context = techniques.Context(
         precision=Precision.parse(stage.spec["precision"]),

@@ -13,7 +13,7 @@ from bitladder.pipeline.stages.common import (
     simulated_network,
     task_of,
 )
-from bitladder.techniques.pairs import Layer, rows
+from bitladder.techniques.pairs import WeightedLayer, rows
 
 
 def explain(stage: Stage, space: Workspace) -> ExplainRecord:
@@ -52,6 +52,6 @@ def _channel_ranges(
     if row.kind != "weight":
         return (), ()
     layer = simulated.module.get_submodule(row.name)
-    assert isinstance(layer, Layer)
+    assert isinstance(layer, WeightedLayer)
     weights = rows(layer).detach().flatten(1)
     return tuple(weights.amin(1).tolist()), tuple(weights.amax(1).tolist())

@@ -8,26 +8,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bitladder.simulation.aimet import aimet
+from bitladder.simulation.aimet.names import aimet
 from bitladder.simulation.kernel.build import library
 from bitladder.simulation.kernel.layout import dense, in_memory_order, rows_and_channels
 
 
 def accelerate_observer(observer: Any) -> None:
     """Have one of AIMET's observers see batches with the kernel; nothing else changes."""
-    package = aimet("quantization.encoding_analyzer")
-    if type(observer) is package._HistogramObserver:
+    names: Any = aimet()
+    if type(observer) is names._HistogramObserver:
         observer.__class__ = _histogram_type()
-    elif type(observer) is package._MinMaxObserver:
+    elif type(observer) is names._MinMaxObserver:
         observer.__class__ = _min_max_type()
 
 
 @functools.cache
 def _min_max_type() -> Any:
     """AIMET's observer of the smallest and largest value, defined when AIMET is first needed."""
-    package = aimet("quantization.encoding_analyzer")
+    names: Any = aimet()
 
-    class FusedMinMaxObserver(package._MinMaxObserver):  # type: ignore[misc,name-defined]
+    class FusedMinMaxObserver(names._MinMaxObserver):  # type: ignore[misc]
         """Finds both in one pass over memory where they are one number each."""
 
         @torch.no_grad()
@@ -37,7 +37,7 @@ def _min_max_type() -> Any:
                 self.merge_stats(self.collect_stats(values))
                 return
             low, high = torch.aminmax(in_memory_order(dense(values)))
-            self.merge_stats(package._MinMaxRange(low.view(self.shape), high.view(self.shape)))
+            self.merge_stats(names._MinMaxRange(low.view(self.shape), high.view(self.shape)))
 
     return FusedMinMaxObserver
 
@@ -45,9 +45,9 @@ def _min_max_type() -> Any:
 @functools.cache
 def _histogram_type() -> Any:
     """AIMET's histogram observer with a faster way in, defined when AIMET is first needed."""
-    package = aimet("quantization.encoding_analyzer")
+    names: Any = aimet()
 
-    class FusedHistogramObserver(package._HistogramObserver):  # type: ignore[misc,name-defined]
+    class FusedHistogramObserver(names._HistogramObserver):  # type: ignore[misc]
         """Counts float32 on the CPU with the kernel, everything else as AIMET does."""
 
         @torch.no_grad()
@@ -80,7 +80,7 @@ def _histogram_type() -> Any:
             first, last = edges[:, 0].contiguous(), edges[:, -1].contiguous()
             counts = count_channels(x, rows, first, last, self.num_bins)
             parts = (part.unbind() for part in (counts, edges, low, high))
-            self.stats = [package._Histogram(*part) for part in zip(*parts, strict=True)]
+            self.stats = [names._Histogram(*part) for part in zip(*parts, strict=True)]
             reach = (last - first) * self.growth_limit / 2
             self._histogram_range_limit = torch.stack((first - reach, last + reach), dim=1)
             return True
@@ -101,7 +101,7 @@ def _histogram_type() -> Any:
                 self.num_bins,
             )
             if merged:
-                self.stats = [package._Histogram(counts, edges, bounds[0], bounds[1])]
+                self.stats = [names._Histogram(counts, edges, bounds[0], bounds[1])]
             return bool(merged)
 
     return FusedHistogramObserver

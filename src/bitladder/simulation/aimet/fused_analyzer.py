@@ -14,9 +14,9 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor
 
-from bitladder.simulation.aimet import aimet
+from bitladder.simulation.aimet.fused_observer import accelerate_observer, count_channels
+from bitladder.simulation.aimet.names import aimet
 from bitladder.simulation.kernel.build import KernelUnavailableError, library
-from bitladder.simulation.kernel.observer import accelerate_observer, count_channels
 
 _Range: TypeAlias = tuple[Tensor, Tensor]
 
@@ -30,10 +30,10 @@ def accelerate_analyzer(analyzer: Any) -> None:
         library()
     except KernelUnavailableError:
         return
-    package = aimet("quantization.encoding_analyzer")
+    names: Any = aimet()
     accelerate_observer(analyzer.observer)
     kind: Any = type(analyzer)
-    if kind in (package.SqnrEncodingAnalyzer, package.TfEnhancedEncodingAnalyzer):
+    if kind in (names.SqnrEncodingAnalyzer, names.TfEnhancedEncodingAnalyzer):
         analyzer.__class__ = _searching_type(kind)
 
 
@@ -53,14 +53,14 @@ def range_of_channels(
     Returns:
         None where only the analyzer itself knows.
     """
-    package = aimet("quantization.encoding_analyzer")
+    names: Any = aimet()
     shape = analyzer.observer.shape
     if hasattr(analyzer, "range_of"):
         found: _Range = analyzer.range_of(x, low, high, steps, symmetric)
-    elif type(analyzer) is package.MinMaxEncodingAnalyzer:
-        seen = package._MinMaxRange(low.view(shape), high.view(shape))
+    elif type(analyzer) is names.MinMaxEncodingAnalyzer:
+        seen = names._MinMaxRange(low.view(shape), high.view(shape))
         found = analyzer.compute_encodings_from_stats(seen, steps, symmetric)
-    elif type(analyzer) is package.PercentileEncodingAnalyzer:
+    elif type(analyzer) is names.PercentileEncodingAnalyzer:
         found = _percentile(analyzer, x, low, high, steps, symmetric)
     else:
         return None
@@ -70,7 +70,7 @@ def range_of_channels(
 @functools.cache
 def _searching_type(base: Any) -> Any:
     """An analyzer that minimizes squared error, with the search done by the kernel."""
-    package = aimet("quantization.encoding_analyzer")
+    names: Any = aimet()
 
     class FusedSearch(base):  # type: ignore[misc]
         """Finds the candidate that AIMET finds."""
@@ -92,9 +92,7 @@ def _searching_type(base: Any) -> Any:
         ) -> Any:
             """Range of each channel, as ``compute_encodings_from_stats`` would find it."""
             bottom = low.clamp(max=0)
-            top = torch.maximum(
-                high.clamp(min=0), bottom + package._get_minimum_scale(steps) * steps
-            )
+            top = torch.maximum(high.clamp(min=0), bottom + names._get_minimum_scale(steps) * steps)
             pick = (
                 self._pick_test_candidates_symmetric
                 if symmetric
@@ -113,9 +111,7 @@ def _searching_type(base: Any) -> Any:
             )
 
             def stats(index: int) -> Any:
-                [seen] = package._HistogramObserver((), num_bins=bins).collect_stats(
-                    channels[index]
-                )
+                [seen] = names._HistogramObserver((), num_bins=bins).collect_stats(channels[index])
                 return seen
 
             delta, offset = self._choose(deltas, offsets, steps, search, stats)
@@ -172,7 +168,7 @@ def _percentile(
 
 def _around_zero(low: Tensor, high: Tensor, steps: int, symmetric: bool) -> _Range:
     """AIMET's ``adjust_min_max`` of many ranges: with zero, not too narrow, symmetric if asked."""
-    least = aimet("quantization.encoding_analyzer")._get_minimum_scale(steps)
+    least = aimet()._get_minimum_scale(steps)
     largest = torch.finfo(low.dtype).max
     low, high = low.clamp(-largest, 0), high.clamp(0, largest)
     narrow = (high - low) / steps < least

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bitladder.simulation.aimet import aimet
+from bitladder.simulation.aimet.fused_quantizer import is_accelerated
+from bitladder.simulation.aimet.names import aimet
 from bitladder.simulation.kernel.build import library
-from bitladder.simulation.kernel.quantizer import is_accelerated
 
 
 def cross_entropies(
@@ -37,7 +37,7 @@ def cross_entropies(
     ):
         return None
     qmin, qmax = quantizer.qmin, quantizer.qmax
-    least = aimet("common.quantsim")._get_minimum_scale(qmax - qmin)
+    least = aimet()._get_minimum_scale(qmax - qmin)
     found = torch.empty(len(low), dtype=torch.float64)
     library().cross_entropies(
         *(tensor.data_ptr() for tensor in tensors),

@@ -11,9 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bitladder.simulation.aimet import aimet
-from bitladder.simulation.kernel import gpu
-from bitladder.simulation.kernel.build import KernelUnavailableError, library
+from bitladder.simulation.aimet.names import aimet
+from bitladder.simulation.kernel import (
+    KernelUnavailableError,
+    fake_quantize,
+    library,
+    runs_on,
+)
 from bitladder.simulation.kernel.layout import dense, rows_and_channels
 
 
@@ -26,7 +30,7 @@ def accelerate(quantizer: nn.Module) -> None:
         library()
     except KernelUnavailableError:
         return
-    if type(quantizer) is aimet("quantization.affine.quantizer").QuantizeDequantize:
+    if type(quantizer) is aimet().QuantizeDequantize:
         quantizer.__class__ = _fused_type()
 
 
@@ -35,69 +39,13 @@ def is_accelerated(quantizer: nn.Module) -> bool:
     return hasattr(quantizer, "clip_and_quantize")
 
 
-class FakeQuantize(torch.autograd.Function):
-    """Quantize-dequantize of a dense float32 tensor, trainable in its ranges.
-
-    With ``s = (high - low) / (qmax - qmin)`` and ``o = round(low / s) - qmin``, or the middle of
-    the grid where it is symmetric, ``y = s (clip(round(x / s) - o, qmin, qmax) + o)``. Gradients
-    are straight through (Jain et al. 2020, arXiv 1903.08066); where the offset is at the end of
-    its way, the same formulas hold. ``x`` is clipped to a floor and a ceiling first, with the
-    gradient of a ReLU.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        low: Tensor,
-        high: Tensor,
-        settings: gpu.Settings,
-    ) -> Tensor:
-        """Values on the grid, in the layout of ``x``."""
-        ctx.settings = settings
-        ctx.save_for_backward(x, low, high)
-        return _quantize(x, low, high, settings)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of ``x`` and of the bounds."""
-        x, low, high = ctx.saved_tensors
-        [dy] = gradients
-        if dy.stride() != x.stride():
-            dy = torch.empty_like(x).copy_(dy)
-        if not _in_cpp(x):
-            return *gpu.differentiate(x, dy, low, high, ctx.settings), None
-        dx, dlow, dhigh = torch.empty_like(x), torch.empty_like(low), torch.empty_like(high)
-        tensors = (x, dy, dx, low, high, dlow, dhigh)
-        library().fake_quantize_backward(*(tensor.data_ptr() for tensor in tensors), *ctx.settings)
-        return dx, dlow, dhigh, None
-
-
-def _runs_on(device: str) -> bool:
-    return device == "cpu" or (device == "cuda" and gpu.is_available())
-
-
-def _in_cpp(x: Tensor) -> bool:
-    return x.device.type == "cpu"
-
-
-def _quantize(x: Tensor, low: Tensor, high: Tensor, settings: gpu.Settings) -> Tensor:
-    if not _in_cpp(x):
-        return gpu.quantize(x, low, high, settings)
-    y = torch.empty_like(x)
-    library().fake_quantize_forward(
-        x.data_ptr(), y.data_ptr(), low.data_ptr(), high.data_ptr(), *settings
-    )
-    return y
-
-
 @functools.cache
 def _fused_type() -> Any:
     """AIMET's quantizer with another forward, defined when AIMET is first needed."""
-    package = aimet("quantization.affine.quantizer")
-    minimum_scale = functools.cache(package._get_minimum_scale)
+    names: Any = aimet()
+    minimum_scale = functools.cache(names._get_minimum_scale)
 
-    class FusedQuantizeDequantize(package.QuantizeDequantize):  # type: ignore[misc,name-defined]
+    class FusedQuantizeDequantize(names.QuantizeDequantize):  # type: ignore[misc]
         """Runs the kernel on float32 on the CPU and on CUDA, AIMET's path on everything else."""
 
         def forward(self, input: Tensor) -> Tensor:  # noqa: A002
@@ -116,7 +64,7 @@ def _fused_type() -> Any:
                 or high is None
                 or not (x.dtype == low.dtype == torch.float32)
                 or x.device != low.device
-                or not _runs_on(x.device.type)
+                or not runs_on(x.device.type)
                 or self.block_size is not None
                 or self.zero_point_shift
                 or not self.is_initialized()
@@ -132,10 +80,7 @@ def _fused_type() -> Any:
             qmin, qmax = self.qmin, self.qmax
             grid = (qmin, qmax, int(self._symmetric), minimum_scale(qmax - qmin), floor, ceiling)
             settings = (*rows, x.numel() // rows[0], *grid, torch.get_num_threads())
-            if not torch.is_grad_enabled():
-                return _quantize(x, low, high, settings)
-            y: Tensor = FakeQuantize.apply(x, low, high, settings)
-            return y
+            return fake_quantize(x, low, high, settings)
 
         @contextmanager
         def _compute_encodings(self, passthrough: bool = False) -> Iterator[None]:
@@ -144,7 +89,7 @@ def _fused_type() -> Any:
             observe = getattr(analyzer.observer, "observe", analyzer.update_stats)
 
             one, zero = torch.ones(self.shape), torch.zeros(self.shape)
-            mark = package.AffineEncoding(
+            mark = names.AffineEncoding(
                 one, zero, self.qmin, self.qmax, self._symmetric, self.block_size, producer=self
             )
 

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bitladder.simulation.aimet import aimet
-from bitladder.simulation.kernel.analyzer import range_of_channels
+from bitladder.simulation.aimet.fused_analyzer import range_of_channels
+from bitladder.simulation.aimet.fused_quantizer import is_accelerated
+from bitladder.simulation.aimet.names import aimet
 from bitladder.simulation.kernel.build import library
 from bitladder.simulation.kernel.layout import rows_and_channels
-from bitladder.simulation.kernel.quantizer import is_accelerated
 
 _TINY = 1e-12  # AIMET takes smaller weights for zero
 _MOST_LEVELS = 255  # above, all steps are more work than the few that AIMET tries
@@ -71,25 +71,25 @@ def _may_fit(quantizer: Any, x: Tensor, low: Tensor, bits: int) -> bool:
     levels = max(abs(qmin), abs(qmax))
     if levels > _MOST_LEVELS:
         return True
-    utils = aimet("utils")
+    names = aimet()
     channels, inner = _sizes(x, low)
     fitting: int = library().count_on_grid(
         x.data_ptr(),
         channels,
         inner,
         levels,
-        utils._ULP_SAFETY * _rounding(utils, bits),
+        names._ULP_SAFETY * _rounding(names, bits),
         _TINY,
-        utils._ABS_OFFGRID_CEIL,
+        names._ABS_OFFGRID_CEIL,
     )
-    return bool(fitting / channels >= utils._MIN_MATCHED_FRAC)
+    return bool(fitting / channels >= names._MIN_MATCHED_FRAC)
 
 
-def _rounding(utils: Any, bits: int) -> float:
+def _rounding(names: Any, bits: int) -> float:
     """Relative rounding of the format that values were stored in, from all bits that they set."""
-    rounding: float = utils._ULP_REL_FP32
+    rounding: float = names._ULP_REL_FP32
     if bits & 0x7FFFFFFF and not bits & 0xFFFF:
-        rounding = utils._ULP_REL_BF16
+        rounding = names._ULP_REL_BF16
     elif bits & 0x7FFFFFFF and not bits & 0x1FFF:
-        rounding = utils._ULP_REL_FP16
+        rounding = names._ULP_REL_FP16
     return rounding
