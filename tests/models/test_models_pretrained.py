@@ -46,7 +46,7 @@ def test_the_new_last_layer_follows_the_seed(imagenet_state):
 
 
 def test_imagenets_own_classes_keep_the_last_layer(imagenet_state):
-    state = build(OPTIONS, classes=1000, shape=SHAPE, seed=0).state_dict()
+    state = build(OPTIONS, classes=1000, shapes=[SHAPE], seed=0).state_dict()
     assert torch.equal(state["fc.weight"], imagenet_state["fc.weight"])
 
 
