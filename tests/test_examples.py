@@ -40,7 +40,7 @@ def test_a_study_of_another_task_goes_the_whole_way(
     assert table.loc["w8a8", "loss"] < most
     cell = results.cell(*(f"{table.iloc[0][column]}" for column in ("dataset", "model")), 8)
     loaded = bitladder.QuantizedModel.load(cell.artifact("quantized.safetensors"))
-    assert [rung.technique for rung in loaded.rungs][0] == "float"
+    assert loaded.rungs[0].technique == "float"
     assert loaded.rungs[-1].quality.value == pytest.approx(table.loc["w8a8", "quantized"], abs=1e-5)
     page = (tmp_path / "out" / "report.html").read_text()
     assert quality in page

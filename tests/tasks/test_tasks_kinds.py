@@ -67,7 +67,7 @@ def test_torchvisions_outputs_are_read_by_name():
     task = tasks.find("segmentation")
     returned = {"out": torch.randn(2, 3, 4, 4), "aux": torch.randn(2, 3, 4, 4)}
     task.check(named(returned), classes=3)
-    with pytest.raises(ModelError, match="returns a .2, 3, 4, 4., b"):
+    with pytest.raises(ModelError, match=r"returns a \(2, 3, 4, 4\), b"):
         task.check(named({"a": returned["out"], "b": returned["aux"]}))
 
 

@@ -13,6 +13,7 @@ from bitladder.options import (
     TrainOptions,
     parse_recipe,
 )
+from bitladder.tasks import find
 from bitladder.techniques.integer_finetune import IntegerForward
 from bitladder.training import fit
 

@@ -17,7 +17,10 @@ from bitladder.options import (
     TrainOptions,
     parse_recipe,
 )
+from bitladder.tasks import find
 from bitladder.techniques.relu6_to_relu import relu6_to_relu
+
+TASK = find("classification")
 
 
 @pytest.fixture
