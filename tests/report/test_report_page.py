@@ -194,11 +194,11 @@ def test_losses_without_intervals_are_told_as_measured(small, tmp_path):
 
 
 def _seen(html):
-    """What a reader sees of a page before its scripts."""
+    """What a reader sees of a page before its study file and its scripts."""
     return re.sub(
         r"<[^>]*>",
         " ",
-        re.sub(r"<style.*?</style>", "", html.partition("<script")[0], flags=re.DOTALL),
+        re.sub(r"<style.*?</style>", "", html.partition("<h3>study.yaml")[0], flags=re.DOTALL),
     )
 
 
@@ -223,7 +223,9 @@ def test_a_study_of_any_quality_is_told_in_its_own_words(request, folder, headin
     assert cell.loss.low <= cell.loss.value <= cell.loss.high
     assert cell.loss.loss.split()[1] == (unit or f"({cell.loss.ends.split()[0]}")
     assert f"loss {cell.loss.loss}" in _seen(page)
-    assert cell.loss.loss in markdown
+    assert f"| {cell.loss.text} ({cell.loss.ends}) |" in markdown
+    shipped = found.pairs[0].lowest(found.slider.allowed)
+    assert f"**{shipped.precision}**; loss {shipped.loss.loss};" in markdown
 
 
 def test_where_less_is_better_a_larger_value_is_a_loss_and_off_the_front(error_folder):
