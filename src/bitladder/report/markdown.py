@@ -38,7 +38,8 @@ def _head(run: RunFolder, cells: Sequence[ReportedCell]) -> Iterator[str]:
 def _answer(found: Contents) -> Iterator[str]:
     slider, unit = found.slider, found.scale.loss_unit
     allowed = f"{slider.told(slider.allowed)} {unit}".strip()
-    yield f"Lowest precision that loses at most {allowed} of {_text(found.scale.name)}:\n"
+    worsens = f"{_text(found.scale.name)} {found.scale.worsens}s"
+    yield f"Lowest precision whose {worsens} by at most {allowed}:\n"
     for pair in found.pairs:
         cell = pair.lowest(slider.allowed)
         place = f"- {_text(pair.dataset)}, {_text(pair.model)}:"

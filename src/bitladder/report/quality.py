@@ -133,6 +133,11 @@ class Scale:
         """How charts write a value."""
         return ".2f" if self.unit == "share" else ".4~g"
 
+    @property
+    def worsens(self) -> str:
+        """What a loss does to the value."""
+        return "fall" if self.higher_is_better else "rise"
+
     def better(self, one: float, other: float) -> bool:
         """Whether a value is better than another."""
         return one > other if self.higher_is_better else one < other
