@@ -172,7 +172,7 @@ class Slider:
         allowed = scaled(allowed, scale.unit)
         step, end = (part * allowed for part in _SLIDER)
         digits = max(0, -math.floor(math.log10(step) + 1e-9))
-        return cls(*(round(number, digits) for number in (allowed, step, end)), digits)
+        return cls(round(allowed, digits), round(step, digits), round(end, digits), digits)
 
     def told(self, loss: float) -> str:
         """A loss that is allowed."""
@@ -184,7 +184,7 @@ def scaled(value: float, unit: Unit) -> float:
     return float(f"{100 * value if unit == 'share' else value:.{_DIGITS}g}")
 
 
-def estimate(row: Mapping[str, Any], name: str, unit: Unit = "share") -> Estimate | None:
+def estimate(row: Mapping[Any, Any], name: str, unit: Unit = "share") -> Estimate | None:
     """The columns ``name``, ``name_low`` and ``name_high`` of a table's row, or None."""
     value, low, high = (number(row.get(f"{name}{end}")) for end in ("", "_low", "_high"))
     return None if value is None else Estimate(value, low, high, unit)
