@@ -14,7 +14,7 @@ PACKAGE = Path(bitladder.__file__).parent
 # Each knows only what stands before it; what a line holds does not know its neighbours.
 ORDER = [
     {"errors", "accuracy", "console", "progress", "user_code", "interruption"},
-    {"options", "classes", "operators", "files"},
+    {"options", "classes", "operators", "files", "isolation"},
     {"data_names", "dlc"},
     {"data", "models"},
     {"training"},

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from bitladder import deploy, models, simulation, targets, techniques
 from bitladder.accuracy import Accuracy
 from bitladder.errors import ExportError, QuantizationError, StudyError
+from bitladder.isolation import isolated
 from bitladder.ladder import COMPARED_IMAGES, Ladder, Rung, gather
 from bitladder.options import (
     Finetune,
@@ -36,6 +37,7 @@ _CHECKED_IMAGES = 2  # on which the traced network is compared with the model
 _METADATA = "bitladder"
 
 
+@isolated()
 def quantize(
     model: nn.Module,
     calibration: Tensor | Iterable[Any],
@@ -104,6 +106,7 @@ class QuantizedModel:
         self._teacher_is_trained = True
 
     @classmethod
+    @isolated()
     def load(cls, path: str | Path, model: nn.Module | None = None) -> QuantizedModel:
         """Read what ``save`` or a study wrote; outputs are bit-identical to the saved network's.
 
@@ -155,6 +158,7 @@ class QuantizedModel:
         """The network after each technique so far."""
         return tuple(self._ladder.rungs)
 
+    @isolated()
     def finetune(
         self,
         loader: DataLoader[Any],
@@ -186,6 +190,7 @@ class QuantizedModel:
         self.recipe = (*self.recipe, *steps)
         return self
 
+    @isolated()
     def layers(self, images: Tensor | None = None) -> list[simulation.Layer]:
         """Every quantizer with its bits, ranges and signal-to-noise ratio.
 
@@ -195,6 +200,7 @@ class QuantizedModel:
         images = self._ladder.compared if images is None else images
         return simulation.layers(self.simulated, images if len(images) else None)
 
+    @isolated()
     def sensitivity(
         self, images: Tensor | None = None, labels: Tensor | None = None
     ) -> list[simulation.Sensitivity]:
@@ -212,6 +218,7 @@ class QuantizedModel:
             raise QuantizationError("sensitivity: there are no images; give some")
         return simulation.sensitivity(self.simulated, images, labels)
 
+    @isolated()
     def export(
         self,
         path: str | Path,
@@ -255,6 +262,7 @@ class QuantizedModel:
             deploy.Traced(self.simulated).write_float(path, Path(encodings))
         return path
 
+    @isolated()
     def integer_exact(self) -> targets.Session:
         """What ONNX Runtime's integer kernels compute, in PyTorch, equal in every bit.
 
@@ -270,6 +278,7 @@ class QuantizedModel:
         state: Mapping[str, Any] = self.simulated.module.state_dict()
         return {name: value for name, value in state.items() if isinstance(value, Tensor)}
 
+    @isolated()
     def save(self, path: str | Path) -> None:
         """Write weights, ranges, recipe and rungs as one safetensors file."""
         save_quantized(

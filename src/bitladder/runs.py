@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bitladder import pipeline
+from bitladder.isolation import isolated
 from bitladder.pipeline.execute import Observer
 from bitladder.report.stamp import is_current
 from bitladder.study import Study
 
 
+@isolated()
 def run(
     study: Study | str | Path | None = None,
     overrides: Sequence[str] = (),
@@ -39,6 +41,7 @@ def run(
     return results
 
 
+@isolated()
 def write_report(folder: str | Path) -> Path:
     """Render the folder of a run, of this machine or another, from its files alone.
 

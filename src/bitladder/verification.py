@@ -12,6 +12,7 @@ from torch import Tensor
 
 from bitladder import targets
 from bitladder.errors import TargetError
+from bitladder.isolation import isolated
 from bitladder.simulation import SimulatedModel
 
 _LAYER_IMAGES = 4  # images on which layers are compared
@@ -41,6 +42,7 @@ class Verification:
     first_layer: targets.LayerDifference | None
 
 
+@isolated()
 def verify(
     artifact: str | Path,
     images: Tensor | Iterable[Any],

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
-import logging
 import warnings
 from collections.abc import Iterator
 from types import ModuleType
+
+from bitladder.isolation import hush
 
 
 @contextlib.contextmanager
@@ -21,9 +22,9 @@ def quiet() -> Iterator[None]:
 
 @functools.cache
 def aimet(module: str) -> ModuleType:
-    """Import ``aimet_torch.<module>`` with AIMET's log at errors only."""
+    """Import ``aimet_torch.<module>`` with AIMET's log at errors only, while we use it."""
     with quiet():
         logger = importlib.import_module("aimet_torch.common.utils").AimetLogger
         imported = importlib.import_module(f"aimet_torch.{module}")
-    logger.set_level_for_all_areas(logging.ERROR)
+    hush(*(area.value for area in logger.LogAreas))
     return imported
