@@ -16,10 +16,11 @@ from torch import fx
 from bitladder.deploy.biases import fit_scales, round_biases
 from bitladder.deploy.check import run_at_two_sizes
 from bitladder.deploy.encodings import dump_encodings
+from bitladder.deploy.float_file import FloatWriter
 from bitladder.deploy.limits import fit_grids
 from bitladder.deploy.observe import Observed
 from bitladder.deploy.qdq import QdqWriter
-from bitladder.deploy.writer import FileWriter, observed
+from bitladder.deploy.writer import observed
 from bitladder.errors import ExportError, unknown
 from bitladder.options import WeightType
 from bitladder.simulation import SimulatedModel, device_of
@@ -83,10 +84,10 @@ class Traced:
         Raises:
             ExportError: an operator has no form in ONNX, or a file cannot be written.
         """
-        writer = FileWriter(self.simulated, self._seen)
+        writer = FloatWriter(self.simulated, self._seen)
         model = writer.write()
         constants = {tensor.name for tensor in model.graph.initializer}
-        text = dump_encodings(writer.grids, constants, version)
+        text = dump_encodings(writer.notes(model), constants, version)
         self._check(model, compared=False)
         _write(path, model.SerializeToString(deterministic=True))
         _write(encodings, text.encode())

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import fx
 
 from bitladder.deploy.encodings import Encoding, encoding_of
-from bitladder.deploy.graph import INPUT, OUTPUT
+from bitladder.deploy.graph import OUTPUT
 from bitladder.deploy.observe import Observed, renamed
 from bitladder.deploy.pairs import TYPES, Pairs
 from bitladder.deploy.saturation import can_saturate
@@ -61,7 +61,6 @@ class QdqWriter(FileWriter):
         self.whole = one_sign
         self.pairs = Pairs(self.graph, one_sign=one_sign)
         self._entered: dict[tuple[str, str], str] = {}  # values on the grids of their readers
-        self._last = ""
 
     def write(self) -> onnx.ModelProto:
         """Walk the network and return the model."""
@@ -135,9 +134,6 @@ class QdqWriter(FileWriter):
         self.passed.setdefault(name, fresh)
         return renamed(value, fresh)
 
-    def _carried(self, name: str) -> Encoding | None:
-        return self.grids.get(name)
-
     def _leaving(self, value: Value, source: str, encoding: Encoding) -> None:
         self._put(value.name, source, encoding)
 
@@ -152,13 +148,6 @@ class QdqWriter(FileWriter):
     def _put(self, name: str, source: str, encoding: Encoding) -> None:
         self.grids[name] = encoding
         self.pairs.put(name, source, encoding)
-
-    def _finish(self, result: Value) -> None:
-        self._last = self._real(result)
-        if self._last == INPUT or self._last in self.graph.tensors:
-            self.graph.add("Identity", [self._last], [OUTPUT])
-        else:
-            self.graph.rename(self._last, OUTPUT, 0)
 
     def _parameter(self, name: str, values: Any, encoding: Encoding | None) -> str:
         if encoding is None:

@@ -33,11 +33,10 @@ from bitladder.simulation import SimulatedModel, device_of
 
 # Operators that take only the sizes of their results, so that sizes among their arguments may grow.
 _BY_RESULT = {"reshape", "expand", "repeat"}
-_MOVES_FOR_AIMET = {"Col2Im", "Pad"}
 
 
 class FileWriter:
-    """Walks a network and writes float ONNX; grids are noted, and written by ``QdqWriter``.
+    """Walks a network and writes ONNX; what becomes of grids is its kinds' own.
 
     Args:
         simulated: a calibrated network.
@@ -53,7 +52,8 @@ class FileWriter:
         self.env: dict[fx.Node, Any] = {}
         self.grids: dict[str, Encoding] = {}  # of values and parameters, by name
         self.passed: dict[str, str] = {}  # values by the names of the quantizers they passed
-        self._rounded: set[str] = set()  # values that have a grid of their own
+        self._moved: dict[str, str] = {}  # values that only moved, by what they come from
+        self._last = ""  # the tensor that became the network's output
         self._aliases: dict[str, str] = {}  # values for which nothing was written
         self._names = {id(q): info.name for info, q in simulated.quantizers()}
         self._final: dict[str, str] = {}  # of the call that is written: raw names, own names
@@ -250,14 +250,16 @@ class FileWriter:
             assert operator.emit is not None
             made = operator.emit(self, call)
         raw = [made] if isinstance(made, str) else list(made)
-        if quantizer is None and grid_of(node, module) is Grid.INPUT:
-            encoding = self._carried(call.x.name)
+        moves = quantizer is None and grid_of(node, module) is Grid.INPUT
+        if moves:
+            encoding = self._carried(call)
         result = self._named(seen, raw, begun)
         for value, source in zip(leaves(result), self._sources(raw), strict=True):
+            if moves:
+                self._moved[value.name] = call.x.name
             if encoding is not None and value.floating:
                 self._leaving(value, source, encoding)
                 if quantizer is not None:
-                    self._rounded.add(value.name)
                     self.passed.setdefault(self._names[id(quantizer)], value.name)
         return result
 
@@ -330,42 +332,30 @@ class FileWriter:
         assert self._at is not None
         return f"{self._at.target}.{parameter}"
 
-    # What a float file does with grids: it notes them.
+    # What a file does with grids.
 
     def _clamped(self, operator: Operator, call: Call) -> str | list[str]:
         """Write an operator whose grid saturates as it clamps."""
-        assert operator.emit is not None
-        return operator.emit(self, call)
+        raise NotImplementedError
 
     def _entering(self, value: Value, quantizer: Any) -> Value:
         """A value on the grid of a quantizer in front of an operator."""
-        if quantizer.is_initialized() and value.name not in self.grids:
-            self.grids[value.name] = self._encoding(quantizer)
-        return value
+        raise NotImplementedError
 
-    def _carried(self, name: str) -> Encoding | None:
-        """The grid of a value that moves on.
-
-        AIMET takes what pads, and what sums columns, for movement, and its loader refuses encodings
-        behind one whose grid is its own; that of what is moved says the same.
-        """
-        maker = next((node for node in reversed(self.graph.nodes) if name in node.output), None)
-        own = maker is not None and maker.op_type in _MOVES_FOR_AIMET and name in self._rounded
-        return None if own else self.grids.get(name)
+    def _carried(self, call: Call) -> Encoding | None:
+        """The grid of what a call only moves."""
+        return self.grids.get(call.x.name)
 
     def _leaving(self, value: Value, source: str, encoding: Encoding) -> None:
         """Put what an operator made on its grid."""
-        self.grids[value.name] = encoding
+        raise NotImplementedError
 
     def _regridded(self, name: str, encoding: Encoding) -> str:
         """Put an intermediate value on a grid, and return what is read of it."""
-        self.grids[name] = encoding
-        return name
+        raise NotImplementedError
 
     def _parameter(self, name: str, values: Any, encoding: Encoding | None) -> str:
         """Write a parameter, and return what is read of it."""
-        if encoding is not None:
-            self.grids[name] = encoding
         return name if self.graph.is_made(name) else self.graph.tensor(name, values)
 
     def _real(self, result: Value) -> str:
@@ -374,13 +364,11 @@ class FileWriter:
 
     def _finish(self, result: Value) -> None:
         """Have the network's output under its name."""
-        read = self._real(result)
-        if read == INPUT or read in self.graph.tensors:
-            self.graph.add("Identity", [read], [OUTPUT])
-            return
-        self.graph.rename(read, OUTPUT, 0)
-        if read in self.grids:
-            self.grids[OUTPUT] = self.grids.pop(read)
+        self._last = self._real(result)
+        if self._last == INPUT or self._last in self.graph.tensors:
+            self.graph.add("Identity", [self._last], [OUTPUT])
+        else:
+            self.graph.rename(self._last, OUTPUT, 0)
 
 
 def _reaches_zero(encoding: Encoding, bounds: tuple[float, float]) -> bool:

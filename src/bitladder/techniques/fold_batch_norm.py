@@ -168,7 +168,11 @@ def _fold_one(graph_module: fx.GraphModule, node: fx.Node, norm: BatchNorm) -> i
     if len(node.users) == 1:
         user = next(iter(node.users))
         layer = _module(graph_module, user)
-        if _takes_previous(layer) and _by_channel(node, norm, layer) and _used_once(graph_module, user):
+        if (
+            _takes_previous(layer)
+            and _by_channel(node, norm, layer)
+            and _used_once(graph_module, user)
+        ):
             _fold_into_next(layer, norm)
             return _remove(graph_module, node)
     return 0
