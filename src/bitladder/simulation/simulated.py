@@ -194,7 +194,7 @@ def _build(
                 activations=max(precision.activations, MIN_BITS),
                 config=config,
             )
-    except (RuntimeError, ValueError, KeyError, OSError) as error:
+    except (RuntimeError, ValueError, TypeError, KeyError, OSError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise QuantizationError(
             f"cannot simulate at {precision} with quantsim config '{options.config}': {reason}"

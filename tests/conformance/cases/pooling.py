@@ -138,7 +138,7 @@ family.add(
         pool=nn.MaxPool2d(2, return_indices=True),
         unpool=nn.MaxUnpool2d(2),
     ),
-    refused="torch.fx cannot trace",
+    refused="cannot simulate",
 )
 family.add("relu6_average", "ReLU6 AvgPool2d", lambda: nn.Sequential(nn.ReLU6(), nn.AvgPool2d(2)))
 family.add("average_relu6", "AvgPool2d ReLU6", lambda: nn.Sequential(nn.AvgPool2d(2), nn.ReLU6()))
