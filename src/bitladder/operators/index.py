@@ -16,12 +16,12 @@ FAMILY = "index"
 def taken(w: Writer, c: Call) -> str:
     """``x[...]`` with numbers, slices, None, and one list or tensor of numbers."""
     index = c.args[1] if isinstance(c.args[1], tuple) else (c.args[1],)
-    index, source = _gathered(w, c, _whole(index, c.x.rank))
+    whole, source = _gathered(w, c, _whole(index, c.x.rank))
     sizes = list(c.x.sizes)
     drop, add = [], []
     cuts: list[tuple[int, int, int, int]] = []
     axis = place = 0
-    for one in index:
+    for one in whole:
         if one is None:
             add.append(place)
             place += 1

@@ -135,7 +135,7 @@ def _batch_norm(node: fx.Node, graph_module: fx.GraphModule, original: nn.Module
     """A batch norm for the function, of as many dimensions as its owner has."""
     bound = named(node)
     source = bound.get("running_mean")
-    if not _is_attribute(source):
+    if source is None or not _is_attribute(source):
         return None
     owner = original.get_submodule(source.target.rpartition(".")[0])
     kind = next((k for k in _BATCH_NORMS if isinstance(owner, k)), nn.BatchNorm2d)
