@@ -263,7 +263,8 @@ class _Recorder(TorchFunctionMode):
             node = self.graph.create_node("get_attr", name)
             self._meta(node)
             self._held[value] = (value._version, node)
-        return node
+        held: fx.Node = node
+        return held
 
 
 @contextmanager
