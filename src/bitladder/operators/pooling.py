@@ -12,6 +12,9 @@ from bitladder.operators.writing import Call, CannotWriteError, Writer, along_di
 FAMILY = "pooling"
 
 
+_FEW = 4  # values of a window that are added one by one
+
+
 def _many(value: Any, count: int) -> list[int]:
     return [int(v) for v in value] if isinstance(value, list | tuple) else [int(value)] * count
 
@@ -139,6 +142,10 @@ def adaptive_average(w: Writer, c: Call) -> str:
     if (even := _even(w, c, "AveragePool")) is not None:
         return even
     out, sizes = c.result.sizes[2:], c.x.sizes[2:]
+    spans = [_spans(size, length) for size, length in zip(sizes, out, strict=True)]
+    reach = [max(high - low for low, high in line) for line in spans]
+    if np.prod(reach) <= _FEW:
+        return _summed_places(w, c, spans, reach)
     # Windows of unequal sizes are a matrix for each dimension.
     made: Any = c.x
     for axis, (size, length) in enumerate(zip(sizes, out, strict=True)):
@@ -147,6 +154,30 @@ def adaptive_average(w: Writer, c: Call) -> str:
             matrix[i, low:high] = 1 / (high - low)
         made = along_dimension(w, made, axis, len(sizes), matrix.astype(np.float32))
     return str(made)
+
+
+def _summed_places(w: Writer, c: Call, spans: list[list[tuple[int, int]]], reach: list[int]) -> str:
+    """Small windows place by place in PyTorch's order: their means often lie between two steps."""
+    made: Any = None
+    for offsets in np.ndindex(*reach):
+        part: Any = c.x
+        for axis, (line, offset) in enumerate(zip(spans, offsets, strict=True)):
+            places = [min(low + offset, high - 1) for low, high in line]
+            part = w.one("Gather", [part, w.constant(places, "int64")], axis=2 + axis)
+        inside = _outer([[low + o < high for low, high in line]
+                         for line, o in zip(spans, offsets, strict=True)])  # fmt: skip
+        part = part if inside.all() else w.one("Mul", [part, w.constant(inside)])
+        made = part if made is None else w.one("Add", [made, part])
+    counts = _outer([[high - low for low, high in line] for line in spans])
+    return w.one("Div", [made, w.constant(counts)])
+
+
+def _outer(lines: list[list[int]] | list[list[bool]]) -> Any:
+    """The product of a number for each place of each dimension."""
+    found: Any = np.ones(())
+    for line in lines:
+        found = found[..., None] * np.asarray(line, np.float32)
+    return found
 
 
 def _adaptive_maximum(w: Writer, c: Call) -> str:

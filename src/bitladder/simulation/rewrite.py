@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from bitladder.operators import conversions, function_name, of_node
+from bitladder.operators import conversions, function_name, of_module, of_node
 from bitladder.simulation.arguments import by_place
 from bitladder.simulation.changes import is_change, out_of_place
 from bitladder.simulation.conversions import RULES, Made, converted
@@ -64,7 +64,9 @@ def unquantized(graph_module: fx.GraphModule) -> list[str]:
     """Names of the operations that compute and are no modules, so that they stay in float."""
     found = set()
     for node in graph_module.graph.nodes:
-        if node.op not in ("call_function", "call_method") or node.meta.get("kind") == "number":
+        if node.op == "call_module" and of_module(_module(graph_module, node)) is None:
+            found.add(type(_module(graph_module, node)).__name__)
+        if not _is_function(node) or node.meta.get("kind") == "number":
             continue
         known = of_node(node, None)
         if (known is None and function_name(node) != "getattr") or (known and known.why):
