@@ -105,7 +105,16 @@ def filled_by_parts(self, x):
     return self.head(out.mean((2, 3)))
 
 
+def part_set_to_zero(self, x):
+    x = self.first(x)
+    bias = self.scale.clone()
+    bias[:, 2:4].zero_()
+    x[:, 5:].fill_(0.5)
+    return self.head((x + bias).mean((2, 3)))
+
+
 FORMS = (
+    part_set_to_zero,
     changed_view,
     changed_part,
     changed_under_another_name,

@@ -21,6 +21,7 @@ from bitladder.simulation.arguments import named
 _AUGMENTED = {"iadd": operator.add, "isub": operator.sub, "imul": operator.mul,
               "itruediv": operator.truediv, "ipow": operator.pow,
               "ifloordiv": operator.floordiv}  # fmt: skip
+_FILLED: dict[str, Any] = {"zero_": torch.zeros_like, "fill_": torch.full_like}
 _LOGICAL = {"and_", "or_", "not_"}
 # Functions, methods and modules that may give the memory that they read.
 _VIEWS = {"view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "view_as",
@@ -136,7 +137,9 @@ def _replace(graph_module: fx.GraphModule, node: fx.Node) -> None:
             node.kwargs = {**node.kwargs, "inplace": False}
         return
     plain = name[:-1]
-    if node.op == "call_method" and hasattr(Tensor, plain):
+    if name in _FILLED:
+        node.op, node.target = "call_function", _FILLED[name]
+    elif node.op == "call_method" and hasattr(Tensor, plain):
         node.target = plain
     else:
         node.target = next(

@@ -218,10 +218,10 @@ def _first_line(error: Exception) -> str:
 def _place(error: Exception) -> str:
     """File and line of the user's code in which tracing stopped, the deepest outside of torch."""
     tracers = {inspect.getsourcefile(fx.Tracer), inspect.getsourcefile(record)}
-    torch_itself = Path(torch.__file__).parent
+    elsewhere = {Path(torch.__file__).parent, Path(__file__).parent}
     frames = traceback.extract_tb(error.__traceback__)
     begun = [index for index, frame in enumerate(frames) if frame.filename in tracers]
     for frame in reversed(frames[begun[0] :] if begun else []):
-        if torch_itself not in Path(frame.filename).parents and frame.filename not in tracers:
+        if not elsewhere & set(Path(frame.filename).parents):
             return f" (at {frame.filename}:{frame.lineno}: {frame.line})"
     return ""

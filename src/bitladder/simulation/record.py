@@ -19,9 +19,8 @@ from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
-_BATCHES = (2, 3, 5)
-_LINE = "line"  # key of a node's meta: where it stands in the user's code, in words
-_OTHERWISE = "it does something else for another number of images"
+from bitladder.simulation.join import BATCHES, LINE, Joined, RecordingError
+
 _ELSEWHERE = (str(Path(torch.__file__).parent), __file__)
 # Methods that give Python a value of a tensor, on which a graph cannot depend.
 _VALUES = {"__bool__", "__int__", "__float__", "__index__", "__complex__", "__contains__",
@@ -54,10 +53,6 @@ def put(x: Tensor, index: Any, value: Any) -> Tensor:
     return x
 
 
-class RecordingError(Exception):
-    """A network cannot be recorded; the text says what of it."""
-
-
 def record(model: nn.Module, shape: tuple[int, ...]) -> fx.GraphModule:
     """Trace a network that is written for sizes, not for values.
 
@@ -74,13 +69,13 @@ def record(model: nn.Module, shape: tuple[int, ...]) -> fx.GraphModule:
     """
     generator = torch.Generator().manual_seed(0)
     first = next(iter(model.parameters()), torch.zeros(0))
-    images = torch.rand(max(_BATCHES), *shape, generator=generator).to(first)
+    images = torch.rand(max(BATCHES), *shape, generator=generator).to(first)
     runs = []
-    for count in _BATCHES:
+    for count in BATCHES:
         run = _Recorder(model)
         run.trace(images[:count])
         runs.append(run)
-    return _Joined(model, runs).join()
+    return Joined(model, [run.graph for run in runs], [run.constants for run in runs]).join()
 
 
 class _Recorder(TorchFunctionMode):
@@ -221,7 +216,7 @@ class _Recorder(TorchFunctionMode):
 
     def _meta(self, node: fx.Node) -> None:
         node.meta["nn_module_stack"] = {path: (path, kind) for path, kind in self._stack}
-        node.meta[_LINE] = _users_line()
+        node.meta[LINE] = _users_line()
 
     def _remember(self, result: Any, node: fx.Node, depends: bool) -> None:
         if isinstance(result, Tensor):
@@ -305,103 +300,3 @@ def _tensors(structure: Any) -> Iterator[Tensor]:
     elif isinstance(structure, dict):
         for part in structure.values():
             yield from _tensors(part)
-
-
-class _Joined:
-    """One graph of recordings with different numbers of images."""
-
-    def __init__(self, model: nn.Module, runs: list[_Recorder]) -> None:
-        self.model, self.runs = model, runs
-        self.graph = runs[0].graph
-        self._twins: list[dict[fx.Node, fx.Node]] = [{} for _ in runs]
-        self._batch: fx.Node | None = None
-        self._at: tuple[fx.Node, ...] = ()
-
-    def join(self) -> fx.GraphModule:
-        lines = [list(run.graph.nodes) for run in self.runs]
-        for nodes in zip(*lines, strict=False):
-            node, *others = self._at = nodes
-            for twins, other in zip(self._twins[1:], others, strict=True):
-                twins[other] = node
-            if node.op == "get_attr":
-                self._constant(node, [str(other.target) for other in nodes])
-                continue
-            if any((one.op, one.target) != (node.op, node.target) for one in others):
-                raise self._error(_OTHERWISE)
-            with self.graph.inserting_before(node):
-                node.args = self._same([one.args for one in nodes])
-                node.kwargs = self._same([one.kwargs for one in nodes])
-        if len({len(line) for line in lines}) > 1:
-            raise self._error(_OTHERWISE)
-        self.graph.lint()
-        return fx.GraphModule(self.model, self.graph)
-
-    def _error(self, reason: str) -> RecordingError:
-        return RecordingError(f"{reason}{self._at[-1].meta.get(_LINE, '')}")
-
-    def _constant(self, node: fx.Node, names: list[str]) -> None:
-        """A parameter; or a tensor that forward makes, with as many equal rows as images."""
-        name = names[0]
-        if name not in self.runs[0].constants:
-            if any(other != name for other in names):
-                raise self._error(_OTHERWISE)
-            return
-        made = [run.constants[other] for run, other in zip(self.runs, names, strict=True)]
-        first = made[0]
-        grown = [axis for axis in range(first.dim()) if len({t.shape[axis] for t in made}) > 1]
-        rows = made
-        for axis in grown:
-            rows = [value.narrow(axis, 0, 1) for value in rows]
-        same = all(torch.equal(row, rows[0]) for row in rows)
-        if not same or not all(
-            torch.equal(value, row.expand_as(value)) for value, row in zip(made, rows, strict=True)
-        ):
-            raise self._error("it makes a tensor that differs from run to run or by image")
-        setattr(self.model, name, rows[0].clone() if grown else first)
-        if not grown:
-            return
-        with self.graph.inserting_after(node):
-            spread = self.graph.call_method("expand", ())
-        node.replace_all_uses_with(spread)
-        with self.graph.inserting_before(spread):
-            sizes = [self._same([value.shape[axis] for value in made]) for axis in
-                     range(first.dim())]  # fmt: skip
-        spread.args = (node, *sizes)
-        self._twins[0][node] = spread
-
-    def _same(self, values: list[Any]) -> Any:
-        """What all runs have; a number that grows with the batch as a node."""
-        first = values[0]
-        if isinstance(first, fx.Node):
-            found = [twins.get(v, v) for twins, v in zip(self._twins[1:], values[1:], strict=True)]
-            if any(self._twins[0].get(one, one) is not self._twins[0].get(first, first)
-                   for one in found):  # fmt: skip
-                raise self._error(_OTHERWISE)
-            return first
-        if isinstance(first, list | tuple) and len({len(value) for value in values}) == 1:
-            return type(first)(self._same(list(parts)) for parts in zip(*values, strict=True))
-        if isinstance(first, dict):
-            return {key: self._same([value[key] for value in values]) for key in first}
-        if isinstance(first, slice):
-            return slice(*(self._same([getattr(value, end) for value in values])
-                           for end in ("start", "stop", "step")))  # fmt: skip
-        if all(type(value) is type(first) and value == first for value in values):
-            return first
-        return self._grown(values)
-
-    def _grown(self, values: list[Any]) -> fx.Node:
-        """``slope batch + start``."""
-        if not all(type(value) is int for value in values):
-            raise self._error("it computes with a number that differs by the number of images")
-        slope = (values[1] - values[0]) // (_BATCHES[1] - _BATCHES[0])
-        start = values[0] - slope * _BATCHES[0]
-        if any(slope * n + start != value for n, value in zip(_BATCHES, values, strict=True)):
-            raise self._error("it computes with a number that is no multiple of the batch")
-        if self._batch is None:
-            [placeholder] = self.graph.find_nodes(op="placeholder")
-            with self.graph.inserting_after(placeholder):
-                self._batch = self.graph.call_method("size", (placeholder, 0))
-        found = self._batch
-        if slope != 1:
-            found = self.graph.call_function(operator.mul, (found, slope))
-        return self.graph.call_function(operator.add, (found, start)) if start else found
