@@ -263,8 +263,8 @@ class _Recorder(TorchFunctionMode):
             node = self.graph.create_node("get_attr", name)
             self._meta(node)
             self._held[value] = (value._version, node)
-        assert isinstance(node, fx.Node)
-        return node
+        held: fx.Node = node
+        return held
 
 
 @contextmanager
