@@ -8,12 +8,20 @@ from __future__ import annotations
 import time
 
 import torch
-from measure import arguments, as_in_a_worker, batch, machine, network, print_row, print_table
+from measure import (
+    aimet,
+    arguments,
+    as_in_a_worker,
+    batch,
+    machine,
+    network,
+    print_row,
+    print_table,
+)
 from torch import Tensor, nn
 
 from bitladder import simulation
 from bitladder.options import Calibrate, Precision
-from bitladder.simulation.aimet import aimet
 
 _METHODS = ("min_max", "sqnr", "mse", "percentile", "entropy")
 

@@ -26,6 +26,7 @@ import torch
 from gpu_values import Check, checks
 from measure import (
     CLASSES,
+    aimet,
     arguments,
     batch,
     interleave,
@@ -42,7 +43,6 @@ from bitladder import simulation, techniques, training
 from bitladder.data.splits import TensorSplit
 from bitladder.options import Adaround, Calibrate, Precision, TrainOptions
 from bitladder.pipeline.environment import describe_environment
-from bitladder.simulation.aimet import aimet
 
 _CALLS = 5  # of a step between two readings of a GPU's clock
 _BITS = (8, 4)

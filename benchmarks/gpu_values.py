@@ -18,7 +18,7 @@ from typing import Any
 
 import onnxruntime
 import torch
-from measure import network
+from measure import aimet, network
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -32,8 +32,7 @@ from bitladder.options import (
     Precision,
     TrainOptions,
 )
-from bitladder.simulation.aimet import aimet
-from bitladder.simulation.kernel import accelerate
+from bitladder.simulation.aimet import accelerate
 from bitladder.techniques.fold_batch_norm import fold_batch_norm
 
 METHODS = ("min_max", "sqnr", "mse", "percentile", "entropy")
@@ -222,7 +221,7 @@ def _whole(device: str, name: str, steps: int) -> Iterator[Check]:
     """From float to file with AdaRound and fine-tuning, by the same call in both places."""
     loaded = data.load(DatasetOptions(name="embedded"), LoaderOptions(), seed=0)
     shape = loaded.shape
-    model = models.build(ModelOptions(name=name), classes=loaded.classes, shape=shape, seed=0)
+    model = models.build(ModelOptions(name=name), classes=loaded.classes, shapes=[shape], seed=0)
     options = TrainOptions(steps=2 * steps, batch_size=64, lr=2e-3, early_stopping=None)
     images = data.calibration_images(loaded, 256)
     with tempfile.TemporaryDirectory() as folder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import importlib
 import multiprocessing
 import os
 import platform
@@ -13,7 +14,7 @@ import time
 import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from unittest import mock
 
 import torch
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from bitladder import models, simulation
 from bitladder.options import Calibrate, ModelOptions, Precision
 from bitladder.pipeline.local_cluster import WORKER_ENVIRONMENT
-from bitladder.simulation.aimet import aimet
+from bitladder.simulation.aimet import quiet
 
 NETWORKS = ("mobilenet_v2", "resnet18", "shufflenet_v2_x0_5")
 CLASSES = 10
@@ -73,7 +74,7 @@ def batch(size: int, resolution: int = 32) -> tuple[Tensor, Tensor]:
 def network(name: str, resolution: int = 32) -> nn.Module:
     """A float network with seeded weights and settled batch norms, in evaluation mode."""
     shape = (1, resolution, resolution)
-    model = models.build(ModelOptions(name=name), classes=CLASSES, shape=shape, seed=0)
+    model = models.build(ModelOptions(name=name), classes=CLASSES, shapes=[shape], seed=0)
     model.train()
     with torch.no_grad():
         for _ in range(3):
@@ -96,6 +97,12 @@ def simulated(
     )
     quantized.calibrate(images[:32].contiguous())
     return quantized
+
+
+def aimet(module: str) -> Any:
+    """A module of AIMET's by its name there, imported without what it says on the way."""
+    with quiet():
+        return importlib.import_module(f"aimet_torch.{module}")
 
 
 def with_aimet(model: nn.Module, bits: int, images: Tensor) -> nn.Module:

@@ -25,12 +25,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from measure import CLASSES, arguments, machine, print_table
+from measure import CLASSES, aimet, arguments, machine, print_table
 from torch import nn
 
 from bitladder import data, models, training
 from bitladder.options import DatasetOptions, LoaderOptions, ModelOptions
-from bitladder.simulation.aimet import aimet
 
 _BITS = (8, 6, 4)
 _BATCH = 256
@@ -68,7 +67,7 @@ def train(model: nn.Module, split: data.Split, steps: int, lr: float) -> None:
 
 def cell(name: str, bits: int, loaded: data.ImageData, steps: int, images: int) -> None:
     """One cell of the report: train, fold, swap, equalize, calibrate, fine-tune, evaluate."""
-    model = models.build(ModelOptions(name=name), classes=CLASSES, shape=loaded.shape, seed=0)
+    model = models.build(ModelOptions(name=name), classes=CLASSES, shapes=loaded.shapes, seed=0)
     train(model, loaded.train, steps, 2e-3)
     training.evaluate(model, loaded.validation.batches(250))
     model = aimet("model_preparer").prepare_model(model)

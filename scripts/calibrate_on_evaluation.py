@@ -28,7 +28,7 @@ def repeated(study: Study, options: ModelOptions, run: Path) -> list[dict[str, o
     """The rungs of one network of the study."""
     [dataset], [precision] = study.datasets, study.precisions
     images = data.load(dataset, study.data, seed=study.seed)
-    network = models.build(options, classes=images.classes, shape=images.shape, seed=study.seed)
+    network = models.build(options, classes=images.classes, shapes=images.shapes, seed=study.seed)
     folder = run / "cells" / dataset.name / options.name / str(precision)
     models.load_weights(network, folder / "weights.safetensors")
     validation = images.validation.batches(BATCH)

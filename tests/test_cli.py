@@ -217,6 +217,19 @@ def test_version(folder):
     assert subprocess.check_output(command, text=True).strip() == version("bitladder")
 
 
+@pytest.mark.parametrize(
+    ("words", "found"), [("bitladder ver", ["verify"]), ("bitladder store g", ["gc"])]
+)
+def test_a_shell_completes_commands(folder, words, found):
+    done = _bitladder(
+        folder,
+        _BITLADDER_COMPLETE="complete_bash",
+        COMP_WORDS=words,
+        COMP_CWORD=str(len(words.split()) - 1),
+    )
+    assert done.stdout.split() == found
+
+
 def test_an_output_folder_that_takes_no_more_is_one_line(folder, ran):
     resource = pytest.importorskip("resource", reason="no limits on the size of files here")
 

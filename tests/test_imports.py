@@ -13,8 +13,12 @@ import bitladder
 PACKAGE = Path(bitladder.__file__).parent
 # Each knows only what stands before it; what a line holds does not know its neighbours.
 ORDER = [
-    {"errors", "accuracy", "measurement", "structures", "progress", "user_code", "interruption"},
-    {"options", "tasks", "operators"},
+    {"aimet_names", "protocols"},
+    {
+        *("errors", "measurement", "structures", "console", "progress", "user_code"),
+        "interruption",
+    },
+    {"options", "tasks", "operators", "files", "rungs", "records"},
     {"data_names", "dlc"},
     {"data", "models"},
     {"training"},
@@ -26,7 +30,6 @@ ORDER = [
     {"pipeline"},
     {"report"},
     {"runs"},
-    {"dlc_commands", "report_command", "store_commands"},
     {"cli"},
     {"__main__"},
 ]

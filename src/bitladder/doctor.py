@@ -20,11 +20,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
+from bitladder.aimet_names import DISTRIBUTION
 from bitladder.data_names import EMBEDDED, FOLDERS, find
 
 Status = Literal["ok", "warning", "failed"]
 
-PACKAGES = ("torch", "torchvision", "lightning", "aimet-torch", "onnx", "onnxruntime")
+PACKAGES = ("torch", "torchvision", "lightning", DISTRIBUTION, "onnx", "onnxruntime")
 _LOW_MEMORY_GB = 2.0
 _QNN_PROBE = """
 import onnxruntime, onnxruntime_qnn
@@ -93,15 +94,13 @@ def check_aimet() -> Check:
     """Simulate one batch of ResNet18 at AIMET's default precision."""
     with _silence():
         import torch
-        from aimet_torch.quantsim import QuantizationSimModel
         from torchvision.models import resnet18
+
+        from bitladder.simulation.aimet import simulate_as_shipped
 
         images = torch.rand(1, 3, 64, 64)
         model = resnet18().eval()
-        simulation = QuantizationSimModel(model, dummy_input=images)
-        simulation.compute_encodings(lambda simulated: simulated(images))
-        with torch.no_grad():
-            output = simulation.model(images)
+        output = simulate_as_shipped(model, images)
     if not bool(torch.isfinite(output).all()):
         return Check("AIMET", "failed", "the simulated ResNet18 gave values that are not finite")
     return Check("AIMET", "ok", "simulated one batch of ResNet18")

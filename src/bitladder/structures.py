@@ -8,6 +8,7 @@ dictionary in the order in which the network returns them.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -43,6 +44,21 @@ def named(returned: Any, leaf: type[Any] = Tensor) -> dict[str, Any]:
             name = f"{wanted}_{count}"
         found[name] = value
     return found
+
+
+def input_count(forward: Callable[..., Any]) -> int | None:
+    """How many inputs a network's forward wants, or None where it takes any number.
+
+    Arguments that have a default are none.
+    """
+    kinds = inspect.Parameter
+    wanted = 0
+    for one in inspect.signature(forward).parameters.values():
+        if one.kind is kinds.VAR_POSITIONAL:
+            return None
+        if one.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD):
+            wanted += one.default is kinds.empty
+    return max(1, wanted)
 
 
 def as_inputs(given: Tensor | Sequence[Tensor]) -> Inputs:

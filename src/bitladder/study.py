@@ -21,11 +21,14 @@ from bitladder.options import (
     Options,
     Precision,
     TargetOptions,
+    TaskOptions,
     Technique,
     TrainOptions,
     dump_recipe,
     parse_recipe,
 )
+from bitladder.tasks import TASKS
+from bitladder.user_code import is_import_path
 
 EMBEDDED_STUDIES = files("bitladder") / "studies"
 
@@ -60,6 +63,9 @@ class Study(Options):
     """Name of the study and of its output folder; by default that of its file."""
     datasets: Annotated[tuple[DatasetOptions, ...], BeforeValidator(_as_list), Field(min_length=1)]
     """Data sets: names, folders or mappings."""
+    task: TaskOptions = TaskOptions()
+    """What the outputs mean: ``classification``, ``segmentation``, ``detection``, ``restoration``,
+    or package.module:Class."""
     models: Annotated[tuple[ModelOptions, ...], BeforeValidator(_as_list), Field(min_length=1)]
     """Networks: names or mappings."""
     precisions: Annotated[
@@ -83,6 +89,13 @@ class Study(Options):
 
     explain: ExplainOptions | None = None
     """Measure what each quantizer of a cell costs alone, for the report."""
+
+    @field_validator("task")
+    @classmethod
+    def _known_task(cls, value: TaskOptions) -> TaskOptions:
+        if value.name not in TASKS and not is_import_path(value.name):
+            raise ValueError(unknown("task", value.name, TASKS) + ", or package.module:Class")
+        return value
 
     @field_validator("precisions", "datasets", "models", "verify")
     @classmethod
@@ -118,7 +131,7 @@ def load(source: str | Path | None = None, overrides: Sequence[str] = ()) -> Stu
     try:
         return Study.model_validate(content)
     except ValidationError as error:
-        raise StudyError(_explain(error, str(path))) from None
+        raise StudyError(_first_fault(error, str(path))) from None
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -154,7 +167,7 @@ def _override(content: dict[str, Any], override: str) -> None:
     place[last] = value
 
 
-def _explain(error: ValidationError, source: str) -> str:
+def _first_fault(error: ValidationError, source: str) -> str:
     """One line for the first thing wrong: where it is, what it is, and what would be right."""
     first = error.errors(include_url=False)[0]
     place = ".".join(str(part) for part in first["loc"]) or "study"
@@ -172,6 +185,7 @@ def _known_keys(parents: list[str]) -> list[str]:
         "data": LoaderOptions,
         "train": TrainOptions,
         "explain": ExplainOptions,
+        "task": TaskOptions,
         "verify": TargetOptions,
     }
     model = nested[parents[0]] if parents else Study

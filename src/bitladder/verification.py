@@ -12,6 +12,7 @@ from torch import Tensor
 
 from bitladder import targets
 from bitladder.errors import TargetError
+from bitladder.protocols import Quantized
 from bitladder.simulation import SimulatedModel
 
 _LAYER_IMAGES = 4  # images on which layers are compared
@@ -98,7 +99,7 @@ def verify(
     try:
         every = torch.cat([given for given, _ in batches])
         looked_at = every[list(comparison.apart or range(min(_LAYER_IMAGES, len(every))))]
-        quantized = getattr(simulation, "simulated", simulation)
+        quantized = simulation.simulated if isinstance(simulation, Quantized) else simulation
         layers = targets.layer_differences(
             path,
             target,

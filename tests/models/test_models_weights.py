@@ -112,5 +112,5 @@ def test_a_file_without_tensors_is_refused(tmp_path):
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path):
-    with pytest.raises(StoreError, match="cannot write the weights"):
+    with pytest.raises(StoreError, match=r"net\.safetensors: cannot write: "):
         save_weights(net(), tmp_path / "absent" / "net.safetensors")

@@ -42,8 +42,8 @@ def test_a_study_that_explains_itself_adds_a_stage_and_changes_no_other():
     kinds = [stage.kind for stage in cell.stages]
     assert kinds == ["train", "quantize", "explain", "finetune", "export", "verify"]
     assert {stage.key for stage in without.stages} < {stage.key for stage in cell.stages}
-    study = Study.model_validate({**STUDY, "precisions": [4]})
-    [alone] = build(study, {"embedded": "f"}, (), explain=20)
+    study = Study.model_validate({**STUDY, "precisions": [4], "explain": {"images": 20}})
+    [alone] = build(study, {"embedded": "f"}, (), explain=True)
     assert alone.stage("explain") == cell.stage("explain")
     assert [stage.kind for stage in alone.stages] == ["train", "quantize", "explain"]
 

@@ -50,7 +50,7 @@ def test_the_trained_accuracy_is_that_of_the_saved_weights(small_run, images):
     results, _, _ = small_run
     cell = results.cell("embedded", "small_nets:net", 8)
     network = models.build(
-        cell.cell.model, classes=images.classes, shape=images.shape, seed=STUDY.get("seed", 1)
+        cell.cell.model, classes=images.classes, shapes=images.shapes, seed=STUDY.get("seed", 1)
     )
     models.load_weights(network, cell.artifact("weights.safetensors"))
     assert training.evaluate(network, images.validation.batches(100)) == cell.rungs[0].accuracy
@@ -65,7 +65,7 @@ def test_the_artifact_gives_the_reported_accuracy_in_a_runtime_of_its_own(small_
     )
     pixels = images.validation.pixels.numpy().astype(np.float32) / 255
     [logits] = session.run(None, {"image": pixels})
-    right = int((logits.argmax(1) == images.validation.labels.numpy()).sum())
+    right = int((logits.argmax(1) == images.validation.targets.numpy()).sum())
     reported = Accuracy(**cell.verified["onnxruntime"]["comparison"]["accuracy"])
     assert reported == Accuracy(right, 300)
 

@@ -7,7 +7,7 @@ import torch
 
 from bitladder.options import Calibrate, Precision
 from bitladder.simulation import SimulatedModel, agreement, layers, sensitivity, sqnr
-from bitladder.simulation.isolate import only
+from bitladder.simulation.isolate import only_quantizers
 from bitladder.techniques.fold_batch_norm import fold_batch_norm
 
 
@@ -29,7 +29,7 @@ def test_sqnr_is_the_ratio_of_powers_in_decibels():
 
 def test_with_every_quantizer_off_the_network_is_the_float_one(simulated, network, images):
     before = simulated(images)
-    with only(simulated.module, []):
+    with only_quantizers(simulated.module, []):
         assert torch.allclose(simulated(images), network(images), atol=1e-5)
     assert torch.equal(simulated(images), before)
 

@@ -19,14 +19,13 @@ from hypothesis import strategies as st
 from bitladder import models
 from bitladder.options import Calibrate, ModelOptions, Precision
 from bitladder.simulation import SimulatedModel, calibrate, prepare, ranges, simulated
-from bitladder.simulation.kernel import (
-    KernelUnavailableError,
+from bitladder.simulation.aimet import (
     accelerate,
     accelerate_analyzer,
-    library,
-    quantizer,
+    fused_quantizer,
     set_weight_range,
 )
+from bitladder.simulation.kernel import KernelUnavailableError, library
 from bitladder.techniques.fold_batch_norm import fold_batch_norm
 
 try:
@@ -139,7 +138,7 @@ def _calibrated_by_aimet(make, images, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(ranges, "accelerate_analyzer", lambda analyzer: None)
         patch.setattr(ranges, "cross_entropies", lambda *given: None)
-        patch.setattr(quantizer._fused_type(), "_compute_encodings", own)
+        patch.setattr(fused_quantizer._fused_type(), "_compute_encodings", own)
         patch.setattr(calibrate, "_is_known", lambda *given: False)
         patch.setattr(simulated, "Executor", lambda module: _Module(module))
         model = make()
@@ -181,7 +180,9 @@ def test_a_network_gets_the_ranges_that_aimets_own_code_gives(
 def test_real_networks_get_the_ranges_that_aimets_own_code_gives(name, monkeypatch):
     shape = (1, 32, 32)
     images = torch.rand(20, *shape, generator=torch.Generator().manual_seed(1))
-    plain = prepare(models.build(ModelOptions(name=name), classes=10, shape=shape, seed=0).eval())
+    plain = prepare(
+        models.build(ModelOptions(name=name), classes=10, shapes=[shape], seed=0).eval()
+    )
     options = Calibrate(method="min_max")
 
     def make():

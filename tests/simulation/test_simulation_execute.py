@@ -10,7 +10,7 @@ from torch import nn
 from bitladder import models
 from bitladder.options import Calibrate, ModelOptions, Precision
 from bitladder.simulation import SimulatedModel, outputs, prepare
-from bitladder.simulation.isolate import only
+from bitladder.simulation.isolate import only_quantizers
 
 SHAPE = (1, 32, 32)
 NETWORKS = ["mobilenet_v2", "shufflenet_v2_x0_5"]
@@ -46,7 +46,7 @@ def _assert_equal(first, second):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_real_networks_step_as_aimets_modules_do(name):
     images = torch.rand(8, *SHAPE, generator=torch.Generator().manual_seed(1))
-    model = models.build(ModelOptions(name=name), classes=10, shape=SHAPE, seed=0)
+    model = models.build(ModelOptions(name=name), classes=10, shapes=[SHAPE], seed=0)
     steps = []
     for _ in range(2):
         simulated = _simulate(model, "w4a4", SHAPE, images)
@@ -92,7 +92,7 @@ def test_it_sees_quantizers_come_and_go_and_the_graph_change(network, images):
     model = _simulate(network, "w2a2", (1, 12, 12), images).eval()
     with torch.no_grad():
         whole = model(images)
-        with only(model.module, []):
+        with only_quantizers(model.module, []):
             assert torch.allclose(model(images), network.eval()(images), atol=1e-5)
         assert torch.equal(model(images), whole)
         [*_, last] = [n for n in model.module.graph.nodes if n.op == "call_module"]

@@ -14,15 +14,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from bitladder.simulation.kernel import (
-    KernelUnavailableError,
-    accelerate,
-    build,
-    cross_entropies,
-    gpu,
-    library,
-)
-from bitladder.simulation.kernel import quantizer as quantizer_module
+from bitladder.simulation.aimet import accelerate, cross_entropies
+from bitladder.simulation.kernel import KernelUnavailableError, build, gpu, library
+from bitladder.simulation.kernel import quantize as quantize_module
 
 try:
     library()
@@ -42,7 +36,7 @@ def _interpreted():
     from bitladder.simulation.kernel import triton_kernels
 
     with (
-        mock.patch("bitladder.simulation.kernel.quantizer._in_cpp", return_value=False),
+        mock.patch("bitladder.simulation.kernel.quantize._in_cpp", return_value=False),
         mock.patch.object(gpu, "_BLOCK", 4096),
         mock.patch.object(gpu, "_PARTS", 4),
         mock.patch.object(gpu, "_WHOLE", 2),
@@ -259,9 +253,9 @@ def test_a_tensor_of_many_parts_is_aimets(way):
 @pytest.mark.parametrize("capable", [True, False])
 def test_a_gpu_that_kernels_cannot_be_compiled_for_runs_aimets_path(capable):
     with mock.patch.object(gpu, "is_available", return_value=capable):
-        assert quantizer_module._runs_on("cuda") is capable
-        assert quantizer_module._runs_on("cpu")
-        assert not quantizer_module._runs_on("mps")
+        assert quantize_module.runs_on("cuda") is capable
+        assert quantize_module.runs_on("cpu")
+        assert not quantize_module.runs_on("mps")
 
 
 def test_strided_inputs_other_dtypes_and_empty_ones_take_a_way_that_works():

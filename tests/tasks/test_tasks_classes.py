@@ -86,9 +86,9 @@ def test_nobody_else_decides_what_logits_choose():
     package = Path(bitladder.__file__).parent
     own = re.compile(r"\.argmax\((1|-1|dim=)|\bcross_entropy\(|softmax\(")
     # Rounds a solver's answer, rather than logits.
-    known = {"tasks/classes.py", "techniques/mixed_precision.py"}
-    # A softmax inside of a network, in files, and labels that are one-hot.
-    others = ("operators/", "simulation/plain.py", "targets/integer/", "data/check.py")
+    known = {"techniques/mixed_precision.py"}
+    # Tasks themselves, and a softmax inside of a network and in files.
+    others = ("tasks/", "operators/", "simulation/plain.py", "targets/integer/")
     deciding = {
         str(path.relative_to(package))
         for path in package.rglob("*.py")

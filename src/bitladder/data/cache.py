@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitladder.data_names import decoded_folder
+from bitladder.files import written_aside
 
 _ABOUT, _PIXELS = "about.json", "pixels"
 _KEPT_DAYS = 30  # after its last use
@@ -107,11 +108,10 @@ def recall(name: str) -> dict[str, Any] | None:
 def remember(name: str, facts: Mapping[str, Any]) -> None:
     """Keep facts without an array; where that cannot be written, they are found again."""
     path = decoded_folder() / f"{name}.json"
-    aside = path.with_name(f".{name[:16]}.{os.getpid()}.part")
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        _put(aside, facts)
-        aside.replace(path)
+        with written_aside(path) as aside:
+            _put(aside, facts)
 
 
 def _put(path: Path, facts: Mapping[str, Any]) -> None:

@@ -71,7 +71,7 @@ def decode_all(sources: list[Source], size: int) -> Decoded:
         try:
             pixels[row], remark = decode(source, size)
         except Exception as error:  # Pillow's plugins raise whatever they stumble over
-            reason = explain(error)
+            reason = why(error)
         reasons.append(reason)
         remarks.append(remark)
     return Decoded(pixels, reasons, remarks)
@@ -140,7 +140,7 @@ def resize_and_crop(image: Any, size: int) -> Any:
     return image.crop((left, top, left + size, top + size))
 
 
-def explain(error: BaseException) -> str:
+def why(error: BaseException) -> str:
     """Why an image cannot be used, in one line without its address in memory."""
     name = type(error).__name__
     if name == "UnidentifiedImageError":

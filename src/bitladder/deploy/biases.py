@@ -12,6 +12,7 @@ from bitladder.deploy.encodings import encoding_of
 from bitladder.deploy.qdq import INT32_MAX, bias_integers, bias_scale
 from bitladder.operators import of_node
 from bitladder.simulation import SimulatedModel
+from bitladder.simulation.aimet import weight_quantizer
 from bitladder.simulation.placement import input_grid
 
 _MARGIN = 1 + 2**-20  # float32 rounds what it holds
@@ -24,7 +25,7 @@ def layers_on_integers(simulated: SimulatedModel) -> Iterator[tuple[Any, Any]]:
         operator = of_node(node, layer)
         if operator is None or operator.family != "convolution" or layer.bias is None:
             continue
-        weight, given = layer.param_quantizers["weight"], input_grid(simulated.module, node)
+        weight, given = weight_quantizer(layer), input_grid(simulated.module, node)
         if weight is None or given is None or not weight.is_initialized():
             continue
         if given.is_initialized() and given.get_scale().numel() == 1:
@@ -36,7 +37,7 @@ def round_biases(simulated: SimulatedModel) -> int:
     """Round every bias of a layer on integers to its grid, and return how many there are."""
     count = 0
     for layer, given in layers_on_integers(simulated):
-        grids = (encoding_of("x", given), encoding_of("w", layer.param_quantizers["weight"]))
+        grids = (encoding_of("x", given), encoding_of("w", weight_quantizer(layer)))
         values = layer.bias.detach().cpu().float().numpy()
         scale = bias_scale(*grids, values.size)
         rounded = (bias_integers(values, scale) * scale.astype(np.float64)).astype(np.float32)
@@ -53,7 +54,7 @@ def fit_scales(simulated: SimulatedModel) -> None:
     no weights: those of a batch norm whose gamma is zero.
     """
     for layer, given in layers_on_integers(simulated):
-        quantizer = layer.param_quantizers["weight"]
+        quantizer = weight_quantizer(layer)
         scale = quantizer.get_scale().detach()
         least = layer.bias.detach().abs() * _MARGIN / (given.get_scale().detach() * INT32_MAX)
         if scale.numel() == 1:

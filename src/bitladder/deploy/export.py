@@ -20,6 +20,7 @@ from bitladder.deploy.observe import Observed
 from bitladder.deploy.qdq import QdqWriter
 from bitladder.deploy.writer import FileWriter, observed
 from bitladder.errors import ExportError, unknown
+from bitladder.files import write_whole
 from bitladder.options import WeightType
 from bitladder.simulation import SimulatedModel, device_of
 
@@ -81,8 +82,8 @@ class Traced:
         constants = {tensor.name for tensor in model.graph.initializer}
         text = dump_encodings(writer.grids, constants, version)
         self._check(model, compared=False)
-        _write(path, model.SerializeToString(deterministic=True))
-        _write(encodings, text.encode())
+        write_whole(path, model.SerializeToString(deterministic=True), refusal=ExportError)
+        write_whole(encodings, text, refusal=ExportError)
 
     def write_qdq(
         self,
@@ -110,7 +111,7 @@ class Traced:
         """
         model = self.qdq(target=target, int4=int4, weights=weights)
         self._check(model, compared=True)
-        _write(path, model.SerializeToString(deterministic=True))
+        write_whole(path, model.SerializeToString(deterministic=True), refusal=ExportError)
 
     def qdq(
         self, *, target: str = "onnxruntime", int4: bool | None = None, weights: WeightType = "int8"
@@ -146,10 +147,3 @@ def _check_weights(weights: str, target: str) -> None:
         raise ExportError(unknown("type of weights", weights, known))
     if target == "htp" and weights == "uint8":
         raise ExportError("weights: uint8 is for onnxruntime; files for htp hold int8")
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        path.write_bytes(content)
-    except OSError as error:
-        raise ExportError(f"{path}: cannot write: {error.strerror}") from error

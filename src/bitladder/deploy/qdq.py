@@ -26,6 +26,7 @@ from bitladder.operators import Call, Operator, Value
 from bitladder.operators.writing import Input
 from bitladder.options import WeightType
 from bitladder.simulation import SimulatedModel
+from bitladder.simulation.aimet import output_quantizer
 
 QUANTIZERS = "bitladder.quantizers"
 """Key of the file's metadata: which tensor holds what each quantizer of the simulation made."""
@@ -79,10 +80,9 @@ class QdqWriter(FileWriter):
 
     def number(self, call: Call, value: float) -> str:
         """A number that a grid of two integers holds exactly, where its neighbours are integers."""
-        quantizers: Any = getattr(call.module, "output_quantizers", None)
         tensors = [one for one in call.args if isinstance(one, Value)]
         grid = self.grids.get(tensors[0].name) if tensors else None
-        if grid is None or not quantizers or quantizers[0] is None or not np.isfinite(value):
+        if grid is None or output_quantizer(call.module) is None or not np.isfinite(value):
             return super().number(call, value)
         scale = np.asarray(abs(value) or 1.0, np.float32)
         name = self.graph.new_name(f"{call.name}_number")

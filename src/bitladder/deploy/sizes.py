@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from bitladder.simulation import SimulatedModel
+from bitladder.simulation.aimet import range_parameters
 
 _FLOAT_BITS = 32
 _BIAS_BITS = 32
@@ -32,15 +33,16 @@ class Sizes:
 def sizes(simulated: SimulatedModel, artifact: Path) -> Sizes:
     """Measure a simulated network and the artifact that was written from it."""
     widths = {
-        info.name.replace(".param_quantizers.", "."): (info.bits, info.channels)
+        f"{info.layer}.{info.parameter}": (info.bits, info.channels)
         for info, _ in simulated.quantizers()
-        if info.kind == "weight"
+        if info.parameter is not None
     }
+    ranges = range_parameters(simulated.module)
     bits = elements = 0
     for name, parameter in simulated.module.named_parameters():
-        if "_quantizers." in name:  # a learned range is no weight
+        if name in ranges:  # a learned range is no weight
             continue
         elements += parameter.numel()
-        width, ranges = widths.get(name, (_BIAS_BITS, 0))
-        bits += parameter.numel() * width + ranges * torch.finfo(torch.float32).bits
+        width, scales = widths.get(name, (_BIAS_BITS, 0))
+        bits += parameter.numel() * width + scales * torch.finfo(torch.float32).bits
     return Sizes(elements * _FLOAT_BITS // 8, -(-bits // 8), artifact.stat().st_size)

@@ -30,6 +30,7 @@ from bitladder.operators import (
 )
 from bitladder.operators.writing import Input
 from bitladder.simulation import SimulatedModel, device_of
+from bitladder.simulation.aimet import input_quantizers, output_quantizer, parameter_quantizers
 
 # Operators that take only the sizes of their results, so that sizes among their arguments may grow.
 _BY_RESULT = {"reshape", "expand", "repeat"}
@@ -286,11 +287,11 @@ class FileWriter:
 
     def _quantized_inputs(self, node: fx.Node, module: nn.Module | None) -> tuple[Any, ...]:
         """Arguments, those on the grid of the module's input that it quantizes."""
-        quantizers: Any = getattr(module, "input_quantizers", ())
+        quantizers = input_quantizers(module)
         found = []
         for place, argument in enumerate(node.args):
             value = self._value(argument)
-            quantizer = quantizers[place] if place < len(quantizers) else None
+            quantizer = quantizers.get(str(place))
             if isinstance(value, Value) and value.floating and quantizer is not None:
                 value = self._entering(value, quantizer)
             found.append(value)
@@ -379,15 +380,13 @@ def _reaches_zero(encoding: Encoding, bounds: tuple[float, float]) -> bool:
 
 
 def _output_quantizer(module: nn.Module | None) -> Any | None:
-    quantizers: Any = getattr(module, "output_quantizers", None)
-    found = quantizers[0] if quantizers else None
+    found = output_quantizer(module)
     return found if found is not None and found.is_initialized() else None
 
 
 def parameter_quantizer(module: Any, name: str) -> Any | None:
     """The quantizer of a module's parameter, where it has one with a range."""
-    quantizers: Any = getattr(module, "param_quantizers", {})
-    found = quantizers[name] if name in quantizers else None  # noqa: SIM401 - no dict
+    found = parameter_quantizers(module).get(name)
     return found if found is not None and found.is_initialized() else None
 
 

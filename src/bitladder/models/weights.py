@@ -5,9 +5,7 @@ No code in a file is ever run: ``.pth`` is read with ``weights_only=True``.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +15,8 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from bitladder.errors import ModelError, StoreError
+from bitladder.errors import ModelError
+from bitladder.files import write_whole
 
 _PYTORCH_SUFFIXES = (".pth", ".pt", ".ckpt")
 
@@ -74,14 +73,7 @@ def save_weights(model: nn.Module, path: Path, metadata: dict[str, str] | None =
     state = {key: value.detach().cpu().clone() for key, value in model.state_dict().items()}
     state = {key: value.contiguous() for key, value in state.items()}
     content = _sorted_header(safetensors.torch.save(state, metadata))
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink()
-        raise StoreError(f"cannot write the weights to {path}: {error.strerror}") from None
+    write_whole(path, content)
 
 
 def _sorted_header(content: bytes) -> bytes:

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import fx, nn
 
+from bitladder.aimet_names import PACKAGE
 from bitladder.operators.writing import Call, Writer
 
 Emit = Callable[[Writer, Call], str | list[str]]
@@ -129,6 +130,6 @@ def _module_name(kind: type[Any]) -> str:
         return f"nn.{kind.__name__}"
     if kind.__module__.startswith("torchvision."):
         return f"torchvision.{kind.__name__}"
-    if kind.__module__.startswith("aimet_torch."):
+    if kind.__module__.startswith(f"{PACKAGE}."):
         return f"aimet.{kind.__name__}"
     return f"{kind.__module__}.{kind.__name__}"

@@ -8,6 +8,7 @@ from bitladder.options.models import ModelOptions
 from bitladder.options.precision import Precision
 from bitladder.options.recipes import RECIPES, dump_recipe, parse_recipe, parse_techniques
 from bitladder.options.targets import TargetOptions
+from bitladder.options.tasks import TaskOptions
 from bitladder.options.techniques import (
     TECHNIQUES,
     Adaround,
@@ -22,7 +23,9 @@ from bitladder.options.techniques import (
     ReestimateBatchNorm,
     Relu6ToRelu,
     SequentialMse,
+    TakesImages,
     Technique,
+    calibration_count,
 )
 from bitladder.options.training import EarlyStopping, TrainOptions
 
@@ -49,10 +52,13 @@ __all__ = [
     "ReestimateBatchNorm",
     "Relu6ToRelu",
     "SequentialMse",
+    "TakesImages",
     "TargetOptions",
+    "TaskOptions",
     "Technique",
     "TrainOptions",
     "WeightType",
+    "calibration_count",
     "dump_recipe",
     "parse_recipe",
     "parse_techniques",

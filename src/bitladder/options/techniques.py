@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+from collections.abc import Iterable
+from typing import ClassVar, Literal, Protocol, Self, runtime_checkable
 
 from pydantic import Field, model_validator
 
@@ -29,6 +30,20 @@ class Technique(Options):
     """Techniques whose work it would undo or come too late for."""
     folded: ClassVar[bool] = False
     """Whether batch norms have to be folded before it."""
+
+
+@runtime_checkable
+class TakesImages(Protocol):
+    """A technique that looks at calibration images."""
+
+    @property
+    def images(self) -> int:
+        """How many, the first of the training split."""
+
+
+def calibration_count(recipe: Iterable[Technique]) -> int:
+    """How many calibration images a recipe looks at: the most that one of its techniques takes."""
+    return max((one.images for one in recipe if isinstance(one, TakesImages)), default=0)
 
 
 class FoldBatchNorm(Technique):

@@ -1,19 +1,27 @@
-"""Say where each cell of a study loses accuracy: its rungs and what each quantizer costs alone."""
+"""Say where each cell of a study loses accuracy: its rungs and what each quantizer costs alone.
+
+The stages are those that a study with the key ``explain`` runs beside the others.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
+from bitladder.errors import StudyError
+from bitladder.files import write_whole
+from bitladder.options import ExplainOptions
 from bitladder.pipeline.execute import Observer, Outcome
-from bitladder.pipeline.layers import place
+from bitladder.pipeline.layers import channel_rows
 from bitladder.pipeline.loop import execute_all
-from bitladder.pipeline.results import CellResult, Results, collect, replace
+from bitladder.pipeline.results import Results, collect
 from bitladder.pipeline.runner import RunOptions, prepare, tell_unseen
 from bitladder.pipeline.tables import Table
-from bitladder.study import Study
+from bitladder.study import Study, load
 
 if TYPE_CHECKING:
     import pandas
@@ -37,7 +45,7 @@ class Explanation:
 
     def ranges(self) -> pandas.DataFrame:
         """One row a channel of every weight; the columns of ranges.csv."""
-        rows = [row for cell in self.results.cells for row in _channels(cell)]
+        rows = [row for cell in self.results.cells for row in channel_rows(cell)]
         return Table(rows).frame()
 
     def write(self) -> None:
@@ -49,15 +57,15 @@ class Explanation:
         tables = {"explain": self.layers(), "ranges": self.ranges(), "rungs": self.results.rungs()}
         for name, table in tables.items():
             text = table.to_csv(index=False, lineterminator="\n")
-            replace(self.output / f"{name}.csv", text)
-        replace(self.output / "study.yaml", self.results.study.to_yaml())
+            write_whole(self.output / f"{name}.csv", text)
+        write_whole(self.output / "study.yaml", self.results.study.to_yaml())
 
 
 def explain(
     study: Study | str | Path | None = None,
     overrides: Sequence[str] = (),
     *,
-    images: int = 1000,
+    images: int | None = None,
     options: RunOptions | None = None,
     observer: Observer | None = None,
 ) -> Explanation:
@@ -66,7 +74,8 @@ def explain(
     Args:
         study: a study, the path of its YAML file, or None for the embedded quick study.
         overrides: ``key=value`` changes to the file.
-        images: validation images, the first of the split.
+        images: validation images, the first of the split; by default as many as the study's
+            key ``explain`` says, or that key's default.
         options: where and how it runs; the folder is by default ``runs/NAME-explain``.
         observer: told what happens, as it happens.
 
@@ -74,7 +83,11 @@ def explain(
         StudyError, DataError, ModelError: the study cannot begin.
         StoreError: the output folder or the store cannot be written.
     """
-    job = prepare(study, overrides, options, explain=images)
+    if not isinstance(study, Study):
+        study, overrides = load(study, overrides), ()
+    if images is not None or study.explain is None:
+        study = study.model_copy(update={"explain": _asked(images)})
+    job = prepare(study, overrides, options, explain=True)
 
     def save(outcomes: Mapping[str, Outcome]) -> Explanation:
         found = collect(job.study, job.cells, outcomes, job.output)
@@ -95,15 +108,8 @@ def explain(
     return save(outcomes)
 
 
-def _channels(cell: CellResult) -> Iterator[dict[str, Any]]:
-    for row in cell.records.get("explain", {}).get("quantizers", ()):
-        if row["kind"] == "weight":
-            bounds = zip(row["channel_lowest"], row["channel_highest"], strict=True)
-            for channel, (lowest, highest) in enumerate(bounds):
-                yield {
-                    **place(cell),
-                    "layer": row["name"],
-                    "channel": channel,
-                    "lowest": lowest,
-                    "highest": highest,
-                }
+def _asked(images: int | None) -> ExplainOptions:
+    try:
+        return ExplainOptions() if images is None else ExplainOptions(images=images)
+    except ValidationError:
+        raise StudyError(f"explain: {images} images; at least 1 is needed") from None

@@ -5,19 +5,17 @@ The options are walked whatever they are, so that one that is added later is fou
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import hashlib
-import importlib.util
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
+from bitladder.aimet_names import quantsim_configs
 from bitladder.errors import ModelError, StudyError, unknown
-from bitladder.options import Calibrate, DatasetOptions, ModelOptions, Options
+from bitladder.options import Calibrate, DatasetOptions, ModelOptions, Options, Technique
 from bitladder.store import digest
 from bitladder.user_code import Source, differs, is_import_path, read_source
 
@@ -146,7 +144,7 @@ def check_loaded(sources: Iterable[Source]) -> None:
 
 
 def _place(options: Options) -> str:
-    return str(getattr(type(options), "name", "")) if hasattr(type(options), "phase") else ""
+    return options.name if isinstance(options, Technique) else ""
 
 
 def _walk(value: Any, place: str) -> Iterator[tuple[str, Options, Any]]:
@@ -190,26 +188,10 @@ def _is_file(place: str, owner: Options, value: str) -> bool:
         if Path(value).exists():
             return True
     if config:
-        known = _aimet_configs()
+        known = quantsim_configs()
         if known and value not in known:
             names = [name for name in known if not name.endswith(".json")]
             text = unknown("config", value, names, where=place)
             raise StudyError(f"{text} (and there is no such file)")
         return False
     return "/" in value or "\\" in value or Path(value).suffix.lower() in _SUFFIXES
-
-
-@cache
-def _aimet_configs() -> tuple[str, ...]:
-    """Names of AIMET's own configs, read from its files; empty where they are not as known."""
-    spec = importlib.util.find_spec("aimet_torch")
-    folders = spec.submodule_search_locations if spec else None
-    if not folders:
-        return ()
-    folder = Path(folders[0]) / "common" / "quantsim_config"
-    with contextlib.suppress(OSError, SyntaxError, ValueError):
-        for node in ast.parse((folder / "quantsim_config.py").read_bytes()).body:
-            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]).endswith("_aliases"):
-                aliases = ast.literal_eval(node.value)
-                return (*aliases, *(path.name for path in folder.glob("*.json")))
-    return ()

@@ -3,43 +3,29 @@
 from __future__ import annotations
 
 import functools
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bitladder import tasks
 from bitladder.errors import StoreError, StudyError
+from bitladder.files import written_aside
 from bitladder.options import DatasetOptions, LoaderOptions, ModelOptions
-from bitladder.pipeline.datasets import know, load_images
+from bitladder.pipeline.datasets import identify, load_images
 from bitladder.pipeline.execute import Execution, Observer, Outcome
 from bitladder.pipeline.graph import Cell, build
 from bitladder.pipeline.logs import copy_logs, link_logs
 from bitladder.pipeline.loop import execute_all
 from bitladder.pipeline.names import labels
-from bitladder.pipeline.pretrained import know_weights
+from bitladder.pipeline.pretrained import identify_weights
 from bitladder.pipeline.results import Results, collect
 from bitladder.store import Store, default_root
 from bitladder.study import Study, load
 
 if TYPE_CHECKING:
     from bitladder.data import ImageData
-
-_ARTIFACTS = {
-    "train": ("weights.safetensors",),
-    "export": (
-        "quantized.safetensors",
-        "model.onnx",
-        "model.htp.onnx",
-        "float.onnx",
-        "encodings.json",
-        "model.dlc",
-        "float.dlc",
-        "context.onnx",
-        "context.bin",
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -136,7 +122,7 @@ def prepare(
     overrides: Sequence[str],
     options: RunOptions | None,
     *,
-    explain: int | None = None,
+    explain: bool = False,
 ) -> Job:
     """Read a study and its data sets, and see that its folders can be written.
 
@@ -144,7 +130,7 @@ def prepare(
         study: a study, the path of its YAML file, or None for the embedded quick study.
         overrides: ``key=value`` changes to the file.
         options: where and how it runs.
-        explain: validation images to explain the cells on, or None to run them whole.
+        explain: end each cell with its stage ``explain``.
 
     Raises:
         StudyError, DataError, ModelError: the study cannot begin.
@@ -155,7 +141,7 @@ def prepare(
         study = load(study, overrides)
     elif overrides:
         raise StudyError("overrides change a study file: give its path, not a Study")
-    name = study.name if explain is None else f"{study.name}-explain"
+    name = f"{study.name}-explain" if explain else study.name
     output = Path(options.output or Path("runs") / name)
     _make(output)
     store = Store(Path(options.store or default_root()))
@@ -177,7 +163,7 @@ def tell_unseen(cells: Sequence[Cell], observer: Observer) -> None:
         observer.message(line)
 
 
-def _cells(study: Study, store: Store, explain: int | None) -> list[Cell]:
+def _cells(study: Study, store: Store, explain: bool) -> list[Cell]:
     """Know every data set by its fingerprint, and see that every network that is to run fits it.
 
     A network whose stages are all in the store has run, so it fits.
@@ -185,16 +171,18 @@ def _cells(study: Study, store: Store, explain: int | None) -> list[Cell]:
 
     @functools.cache
     def read(options: DatasetOptions) -> ImageData:
-        return load_images(options, study.data, study.seed)
+        return load_images(options, study.data, study.seed, tasks.find(study.task.name))
 
     known = {
-        label: know(options, study.data, seed=study.seed, store=store, read=read)
+        label: identify(
+            options, study.data, seed=study.seed, task=study.task.name, store=store, read=read
+        )
         for label, options in zip(labels(study.datasets), study.datasets, strict=True)
     }
     starts = {
         label: start
         for label, options in zip(labels(study.models), study.models, strict=True)
-        if (start := know_weights(options, store)) is not None
+        if (start := identify_weights(options, store)) is not None
     }
     cells = build(
         study,
@@ -205,14 +193,20 @@ def _cells(study: Study, store: Store, explain: int | None) -> list[Cell]:
     )
     waiting = [cell for cell in cells if not all(map(store.has, cell.keys))]
     for dataset, model in dict.fromkeys((cell.dataset, cell.model) for cell in waiting):
-        _see_that_it_fits(model, read(dataset), study.seed)
+        _see_that_it_fits(model, read(dataset), study)
     return cells
 
 
-def _see_that_it_fits(options: ModelOptions, images: ImageData, seed: int) -> None:
+def _see_that_it_fits(options: ModelOptions, images: ImageData, study: Study) -> None:
     from bitladder import models
 
-    network = models.build(options, classes=images.classes, shape=images.shape, seed=seed)
+    network = models.build(
+        options,
+        classes=images.classes,
+        shapes=images.shapes,
+        seed=study.seed,
+        task=tasks.find(study.task.name),
+    )
     if options.weights is not None:
         models.load_weights(network, options.weights)
 
@@ -238,7 +232,7 @@ def _place_artifacts(cells: Sequence[Cell], outcomes: Mapping[str, Outcome], out
         folder = output / "cells" / cell.name
         for stage in cell.stages:
             found = outcomes[stage.key].folder
-            for name in _ARTIFACTS.get(stage.kind, ()):
+            for name in stage.kind.files:
                 if found is not None and (found / name).exists():
                     _copy(found / name, folder / name)
                 else:  # of an earlier run with other options
@@ -254,15 +248,13 @@ def _remove(path: Path) -> None:
 
 def _copy(source: Path, destination: Path) -> None:
     """Copy a file whole or not at all, unless it is there already."""
-    aside = destination.with_name(f".{destination.name}.{os.getpid()}.part")
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
         if destination.exists() and _same(source, destination):
             return
-        shutil.copy2(source, aside)
-        aside.replace(destination)
+        with written_aside(destination) as aside:
+            shutil.copy2(source, aside)
     except OSError as error:
-        aside.unlink(missing_ok=True)
         raise StoreError(f"{destination}: cannot write: {error.strerror}") from error
 
 

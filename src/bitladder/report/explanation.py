@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from bitladder.errors import StoreError
+from bitladder.files import write_whole
 from bitladder.pipeline.explain import Explanation
 
 if TYPE_CHECKING:
@@ -66,10 +67,9 @@ def write_charts(explanation: Explanation) -> Path:
             charts.append(_channels(altair, at[at["layer"] == layer], name))
     path = explanation.output / "explain.html"
     page = altair.vconcat(*charts).resolve_scale(x="independent", color="independent")
-    try:
-        page.save(str(path), inline=True)
-    except OSError as error:
-        raise StoreError(f"{path}: cannot write: {error.strerror}; free space there") from error
+    text = io.StringIO()
+    page.save(text, format="html", inline=True)
+    write_whole(path, text.getvalue())
     return path
 
 

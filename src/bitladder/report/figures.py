@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bitladder.errors import StoreError
-from bitladder.pipeline.results import replace
+from bitladder.files import write_whole
 from bitladder.report.palette import LIGHT, VARIABLES, chart_config
 
 _PIXELS = 2.0  # of a PNG, for one of the SVG
@@ -55,12 +54,9 @@ class Figure:
 
         spec = {**self.chart.to_dict(), "title": self.title, "config": chart_config(LIGHT)}
         svg = vl_convert.vegalite_to_svg(spec, vl_version=vega_lite_version())
-        replace(folder / f"{self.name}.svg", svg)
-        path = folder / f"{self.name}.png"
-        try:
-            path.write_bytes(vl_convert.svg_to_png(svg, scale=_PIXELS))
-        except OSError as error:
-            raise StoreError(f"{path}: cannot write: {error.strerror}; free space there") from error
+        write_whole(folder / f"{self.name}.svg", svg)
+        png = vl_convert.svg_to_png(svg, scale=_PIXELS)
+        write_whole(folder / f"{self.name}.png", png)
 
 
 def vega_lite_version() -> str:

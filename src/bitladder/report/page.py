@@ -15,7 +15,7 @@ from typing import Any
 import jinja2
 
 from bitladder.errors import StoreError
-from bitladder.pipeline.results import replace
+from bitladder.files import write_whole
 from bitladder.report.cells import ALLOWED, ReportedCell, megabytes_text, number, shared_note
 from bitladder.report.charts import total_minutes
 from bitladder.report.contents import Contents, read_contents
@@ -45,14 +45,14 @@ def write_report(folder: Path) -> Path:
     """
     contents = read_contents(folder)
     page = render(contents)
-    replace(folder / TABLE, results_markdown(contents.run, contents.cells, contents.pairs))
+    write_whole(folder / TABLE, results_markdown(contents.run, contents.cells, contents.pairs))
     try:
         (folder / FIGURES).mkdir(exist_ok=True)
     except OSError as error:
         raise StoreError(f"{folder / FIGURES}: cannot write here: {error.strerror}") from None
     for figure in contents.figures:
         figure.save(folder / FIGURES)
-    replace(folder / PAGE, page)
+    write_whole(folder / PAGE, page)
     return folder / PAGE
 
 

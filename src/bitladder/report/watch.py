@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -72,7 +71,7 @@ class _Lines(Observer):
         self.say(text)
 
     def say(self, text: str) -> None:
-        self.console.print(escape(text), soft_wrap=True, highlight=False)
+        self.console.print(Text(text), soft_wrap=True, highlight=False)
 
 
 class _Board(_Lines):
@@ -115,7 +114,7 @@ class _Board(_Lines):
         rows = self._rows()
         shown = max(3, self.console.height - _AROUND - len(self.training))
         for name, states in rows[:shown]:
-            table.add_row(escape(name), *(_cell(states.get(kind, [])) for kind in kinds))
+            table.add_row(Text(name), *(_cell(states.get(kind, [])) for kind in kinds))
         lines: list[RenderableType] = [table]
         if len(rows) > shown:
             lines.append(Text(f"and {len(rows) - shown} more cells", style="dim"))

@@ -1,8 +1,9 @@
 """Quantization simulation: AIMET's simulated network behind one small type."""
 
+from bitladder.simulation.aimet import QuantizerInfo
 from bitladder.simulation.analysis import (
     Activation,
-    Layer,
+    QuantizerRange,
     Sensitivity,
     activations,
     layers,
@@ -11,12 +12,12 @@ from bitladder.simulation.analysis import (
 from bitladder.simulation.plain import copy_of
 from bitladder.simulation.prepare import check, notes_of, prepare
 from bitladder.simulation.quality import agreement, device_of, outputs, sqnr
-from bitladder.simulation.simulated import QuantizerInfo, SimulatedModel
+from bitladder.simulation.simulated import SimulatedModel
 
 __all__ = [
     "Activation",
-    "Layer",
     "QuantizerInfo",
+    "QuantizerRange",
     "Sensitivity",
     "SimulatedModel",
     "activations",

@@ -5,23 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bitladder.accuracy import Accuracy
-from bitladder.simulation.isolate import only
+from bitladder.simulation.aimet import QuantizerInfo, QuantizerKind
+from bitladder.simulation.isolate import only_quantizers
 from bitladder.simulation.quality import agreement, decibels, device_of, outputs, sqnr
 from bitladder.simulation.simulated import SimulatedModel
 from bitladder.tasks.classes import right
 
-Kind = Literal["weight", "input", "output"]
-
 
 @dataclass(frozen=True)
-class Layer:
-    """One quantizer of a network.
+class QuantizerRange:
+    """One quantizer of a network, with its range and its noise.
 
     Attributes:
         name: of the operation in the traced network.
@@ -33,7 +32,7 @@ class Layer:
     """
 
     name: str
-    kind: Kind
+    kind: QuantizerKind
     bits: int
     lowest: tuple[float, ...]
     highest: tuple[float, ...]
@@ -54,7 +53,7 @@ class Sensitivity:
     """
 
     name: str
-    kind: Kind
+    kind: QuantizerKind
     bits: int
     sqnr: float
     agreement: float
@@ -97,7 +96,7 @@ def activations(simulated: SimulatedModel, images: Tensor) -> list[Activation]:
 
 
 @torch.no_grad()
-def layers(simulated: SimulatedModel, images: Tensor | None = None) -> list[Layer]:
+def layers(simulated: SimulatedModel, images: Tensor | None = None) -> list[QuantizerRange]:
     """Every quantizer with its range and noise, in module order.
 
     Args:
@@ -108,17 +107,16 @@ def layers(simulated: SimulatedModel, images: Tensor | None = None) -> list[Laye
     if images is not None:
         noise.measure(images)
     found = []
-    for name, kind, quantizer in _distinct(simulated):
-        if kind == "weight":
-            weight = simulated.module.get_submodule(name).weight
-            assert isinstance(weight, Tensor)
+    for info, quantizer in _distinct(simulated):
+        if info.parameter is not None:
+            weight = simulated.module.get_submodule(info.layer).get_parameter(info.parameter)
             measured: float | None = sqnr(weight, quantizer(weight))
         else:
             measured = noise.sqnr(quantizer)
         lowest, highest = (
             tuple(bound.flatten().tolist()) for bound in (quantizer.get_min(), quantizer.get_max())
         )
-        found.append(Layer(name, kind, quantizer.bitwidth, lowest, highest, measured))
+        found.append(QuantizerRange(info.layer, info.kind, info.bits, lowest, highest, measured))
     return found
 
 
@@ -136,30 +134,30 @@ def sensitivity(
     """
     modes = [(module, module.training) for module in simulated.modules()]
     simulated.eval()
-    with only(simulated.module, []):
+    with only_quantizers(simulated.module, []):
         reference = outputs(simulated.module, images)
     found = []
-    for name, kind, quantizer in _distinct(simulated):
-        with only(simulated.module, [quantizer]):
+    for info, quantizer in _distinct(simulated):
+        with only_quantizers(simulated.module, [quantizer]):
             logits = outputs(simulated.module, images)
         accuracy = None
         if labels is not None:
             accuracy = Accuracy(right(logits, labels.cpu()), len(labels))
         quality = sqnr(reference, logits), agreement(reference, logits)
-        found.append(Sensitivity(name, kind, quantizer.bitwidth, *quality, accuracy))
+        found.append(Sensitivity(info.layer, info.kind, info.bits, *quality, accuracy))
     for module, mode in modes:
         module.training = mode
     return sorted(found, key=lambda row: row.sqnr)
 
 
-def _distinct(simulated: SimulatedModel) -> Iterator[tuple[str, Kind, Any]]:
+def _distinct(simulated: SimulatedModel) -> Iterator[tuple[QuantizerInfo, Any]]:
     """Quantizers that have a range, shared ones once, with the operation they stand at."""
     seen = set()
     for info, quantizer in simulated.quantizers():
         if id(quantizer) in seen or not quantizer.is_initialized():  # type: ignore[operator]
             continue
         seen.add(id(quantizer))
-        yield info.name.rsplit(".", 2)[0], info.kind, quantizer
+        yield info, quantizer
 
 
 @contextmanager
@@ -167,8 +165,8 @@ def _hooked(simulated: SimulatedModel, hook: Callable[[Any, Any, Any], None]) ->
     """Call ``hook`` after each activation quantizer with it, its inputs and its output."""
     handles = [
         quantizer.register_forward_hook(hook)
-        for _, kind, quantizer in _distinct(simulated)
-        if kind != "weight"
+        for info, quantizer in _distinct(simulated)
+        if info.kind != "weight"
     ]
     try:
         yield

@@ -14,9 +14,25 @@ from typing import Any
 import torch
 from torch import nn
 
-from bitladder.simulation.aimet import aimet
+from bitladder.simulation.aimet import (
+    evaluation_mode,
+    input_quantizer,
+    input_quantizers,
+    is_calibrated_as_usual,
+    is_kept_from_overflow,
+    is_quantizer,
+    is_simple,
+    observing,
+    output_quantizer,
+    output_quantizers,
+    parameter_quantizers,
+    quantized_layers,
+    scale_for_bias,
+    scale_for_output,
+    set_weight_range,
+    weight_quantizer,
+)
 from bitladder.simulation.execute import Executor
-from bitladder.simulation.kernel import set_weight_range
 
 _BIAS_STEPS = 2**31 - 2**15  # AIMET's: a little fewer than an int32 has
 
@@ -38,13 +54,13 @@ def find_ranges(sim: Any, executor: Executor, run: Callable[[], object]) -> None
         _set_weight_ranges(layer)
     producers = _Producers()
     with (
-        aimet("utils").in_eval_mode(sim.model),
+        evaluation_mode(sim.model),
         executor.watched_by(producers),
         ExitStack() as stack,
     ):
         for quantizer in quantizers:
             if quantizer.is_overwrite_allowed():
-                stack.enter_context(quantizer._compute_encodings(passthrough=True))
+                stack.enter_context(observing(quantizer))
         run()
     for layer, producer in producers.items():
         _keep_from_overflow(layer, producer)
@@ -55,57 +71,36 @@ class _Producers(dict[Any, Any]):
 
     def __call__(self, layer: Any, values: list[Any]) -> None:
         """Note it of a layer that is about to run."""
-        if _is_guarded(layer):
+        if is_kept_from_overflow(layer):
             encoding = getattr(values[0], "encoding", None)
-            self[layer] = layer.input_quantizers[0] if encoding is None else encoding.producer
+            self[layer] = input_quantizer(layer) if encoding is None else encoding.producer
 
 
 def _parts(model: nn.Module) -> tuple[list[Any], list[Any]]:
     """AIMET's modules in a network, and the quantizers of their inputs and outputs, each once."""
-    layers = [
-        module
-        for module in model.modules()
-        if isinstance(module, aimet("nn.base").BaseQuantizationMixin)
-    ]
+    layers = quantized_layers(model)
     found: dict[Any, None] = {}
     for layer in layers:
-        for place in (layer.input_quantizers, layer.output_quantizers):
-            found.update(dict.fromkeys(q for q in place if q is not None))
+        for places in (input_quantizers(layer), output_quantizers(layer)):
+            found.update(dict.fromkeys(q for q in places.values() if q is not None))
     return layers, list(found)
 
 
 def _is_known(model: Any, layers: list[Any], quantizers: list[Any]) -> bool:
     """Whether AIMET would do no more than is done here."""
-    mixin = aimet("nn.true_quant").QuantizationMixin
-    affine = aimet("quantization.affine.quantizer")
     nodes = model.graph.find_nodes(op="call_module")
     called = {id(model.get_submodule(str(node.target))) for node in nodes}
-    weights = [q for layer in layers for q in layer.param_quantizers.values() if q is not None]
+    weights = [q for layer in layers for q in parameter_quantizers(layer).values() if q is not None]
     own = {id(quantizer) for quantizer in (*quantizers, *weights)}
-    return all(
-        isinstance(layer, mixin)
-        and id(layer) in called
-        and layer.get_kernel() is None
-        and (_is_guarded(layer) or type(layer).compute_encodings is mixin.compute_encodings)
-        for layer in layers
-    ) and all(
-        id(module) in own
-        and isinstance(module, affine.QuantizeDequantize)
-        and not isinstance(module, affine.GroupedBlockQuantizeDequantize)
+    return all(is_calibrated_as_usual(layer) and id(layer) in called for layer in layers) and all(
+        id(module) in own and is_simple(module)
         for module in model.modules()
-        if isinstance(module, aimet("quantization.base").QuantizerBase)
+        if is_quantizer(module)
     )
 
 
-def _is_guarded(module: Any) -> bool:
-    """Whether AIMET keeps the integers of a layer, a convolution or a linear one, from overflow."""
-    kind: Any = type(module)
-    guard = aimet("nn.true_quant")._compute_encodings_with_overflow_protection
-    return getattr(kind, "compute_encodings", None) is guard
-
-
 def _set_weight_ranges(layer: Any) -> None:
-    for name, quantizer in layer.param_quantizers.items():
+    for name, quantizer in parameter_quantizers(layer).items():
         weight = getattr(layer, name)
         if quantizer is None or weight is None or set_weight_range(quantizer, weight):
             continue
@@ -116,14 +111,14 @@ def _set_weight_ranges(layer: Any) -> None:
 def _keep_from_overflow(layer: Any, producer: Any) -> None:
     """Widen a weight's scale where the bias or the requantization would not fit its integers.
 
-    What ``_compute_encodings_with_overflow_protection`` does when it ends. That leaves out layers
+    What AIMET's own protection from overflow does when it ends. That leaves out layers
     whose output an activation rounds; here their biases have to fit, too.
 
     Args:
         layer: a convolution or linear layer of AIMET's.
         producer: the quantizer that its input comes from.
     """
-    weight, output = layer.param_quantizers["weight"], layer.output_quantizers[0]
+    weight, output = weight_quantizer(layer), output_quantizer(layer)
     if producer is None or weight is None:
         return
     read, kept = producer.get_encodings(), weight.get_encodings()
@@ -132,17 +127,16 @@ def _keep_from_overflow(layer: Any, producer: Any) -> None:
     written = None if output is None else output.get_encodings()
     if not (weight.is_overwrite_allowed("min") and weight.is_overwrite_allowed("max")):
         return
-    utils = aimet("common.quantsim")
     scale = kept.scale
     bias = torch.zeros_like(scale).flatten()
     if layer.bias is not None:
         bias = _largest(layer.bias.detach(), scale.numel())
     if scale.ndim == 0:
         bias = bias.abs().amax()
-    fit = functools.partial(utils._adjust_weight_scale_against_bias_overflow, num_steps=_BIAS_STEPS)
+    fit = functools.partial(scale_for_bias, steps=_BIAS_STEPS)
     wide = fit(bias, read.scale, scale.flatten().squeeze()).reshape(scale.shape)
     if written is not None:
-        wide = utils._adjust_weight_scale_against_scale_underflow(read.scale, wide, written.scale)
+        wide = scale_for_output(read.scale, wide, written.scale)
         step = (read.scale * wide).flatten().squeeze()
         sums = torch.round(bias / step) + torch.round(written.offset * written.scale / step)
         wide = fit(sums * step, read.scale, wide.flatten().squeeze()).reshape(scale.shape)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bitladder.options import Calibrate
-from bitladder.simulation.aimet import aimet
+from bitladder.simulation.aimet import config_file
 
 
 @contextmanager
@@ -21,7 +21,7 @@ def quantsim_config(options: Calibrate) -> Iterator[str]:
         FileNotFoundError: there is no config of that name and no such file.
         ValueError: the file is not JSON.
     """
-    source = Path(aimet("common.quantsim_config.quantsim_config")._get_config_file(options.config))
+    source = config_file(options.config)
     content = json.loads(source.read_text(encoding="utf-8"))
     if options.weights != "config":
         _replace(content, "per_channel_quantization", options.weights == "per_channel")

@@ -13,9 +13,8 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from bitladder.operators import Operator
-from bitladder.simulation.aimet import aimet
+from bitladder.simulation.aimet import function_modules
 
-CUSTOM = "_base.nn.modules.custom"  # AIMET's modules for functions
 _BATCH_NORMS = (nn.BatchNorm2d, nn.BatchNorm1d, nn.BatchNorm3d)
 _Step: TypeAlias = tuple[str, Any, tuple[Any, ...], Mapping[str, Any]]
 
@@ -42,7 +41,9 @@ def converted(node: fx.Node, known: Operator) -> Made | None:
     """
     package, _, name = known.modules[0].partition(".")
     if package == "aimet":
-        return Made([("", getattr(aimet(CUSTOM), name)(), tuple(node.args), dict(node.kwargs))])
+        return Made(
+            [("", getattr(function_modules(), name)(), tuple(node.args), dict(node.kwargs))]
+        )
     kind = getattr(nn, name)
     function = getattr(functional, str(getattr(node.target, "__name__", node.target)).rstrip("_"),
                        None)  # fmt: skip
@@ -169,7 +170,7 @@ def _group_norm(node: fx.Node, graph_module: fx.GraphModule, original: nn.Module
     bound = _bind(functional.group_norm, node)
     given = {name: bound[name] for name in ("weight", "bias")}
     if not all(_is_attribute(value) for value in given.values()):
-        return Made([("", aimet(CUSTOM).GroupNorm(), tuple(node.args), dict(node.kwargs))])
+        return Made([("", function_modules().GroupNorm(), tuple(node.args), dict(node.kwargs))])
     channels = len(_attribute(graph_module, given["weight"]))
     norm = nn.GroupNorm(bound["num_groups"], channels, eps=bound["eps"])
     _take(norm, graph_module, given)
@@ -190,7 +191,7 @@ def _concatenated(node: fx.Node, graph_module: fx.GraphModule, original: nn.Modu
     axis = argument(node, 1, "dim", node.kwargs.get("axis", 0))
     if not isinstance(tensors, list | tuple):
         return None
-    return Made([("", aimet(CUSTOM).Concat(axis), tuple(tensors), {})])
+    return Made([("", function_modules().Concat(axis), tuple(tensors), {})])
 
 
 def _stacked(node: fx.Node, graph_module: fx.GraphModule, original: nn.Module) -> Made | None:
@@ -203,7 +204,7 @@ def _stacked(node: fx.Node, graph_module: fx.GraphModule, original: nn.Module) -
         for place, tensor in enumerate(tensors)
     ]
     parts = tuple(f"part{place}" for place in range(len(tensors)))
-    return Made([*steps, ("", aimet(CUSTOM).Concat(axis), parts, {})])
+    return Made([*steps, ("", function_modules().Concat(axis), parts, {})])
 
 
 def _weighted(name: str) -> _Rule:
@@ -213,13 +214,13 @@ def _weighted(name: str) -> _Rule:
         first, second = argument(node, 0, "input"), argument(node, 1, "other")
         factor = argument(node, 2, "alpha", 1)
         if factor == 1:
-            return Made([("", getattr(aimet(CUSTOM), name)(), (first, second), {})])
+            return Made([("", getattr(function_modules(), name)(), (first, second), {})])
         if not isinstance(second, fx.Node):
-            return Made([("", getattr(aimet(CUSTOM), name)(), (first, second * factor), {})])
+            return Made([("", getattr(function_modules(), name)(), (first, second * factor), {})])
         return Made(
             [
-                ("factor", aimet(CUSTOM).Multiply(), (second, factor), {}),
-                ("", getattr(aimet(CUSTOM), name)(), (first, "factor"), {}),
+                ("factor", function_modules().Multiply(), (second, factor), {}),
+                ("", getattr(function_modules(), name)(), (first, "factor"), {}),
             ]
         )
 
@@ -233,7 +234,7 @@ def _turned(name: str) -> _Rule:
         first, second = argument(node, 0, "input"), argument(node, 1, "other")
         if argument(node, 2, "alpha", 1) != 1:
             return None
-        return Made([("", getattr(aimet(CUSTOM), name)(), (second, first), {})])
+        return Made([("", getattr(function_modules(), name)(), (second, first), {})])
 
     return make
 
@@ -242,13 +243,13 @@ def _divided(node: fx.Node, graph_module: fx.GraphModule, original: nn.Module) -
     mode = node.kwargs.get("rounding_mode")
     operands = (argument(node, 0, "input"), argument(node, 1, "other"))
     if mode is None:
-        return Made([("", aimet(CUSTOM).Divide(), operands, {})])
-    return Made([("", aimet(CUSTOM).FloorDivide(), operands, {})]) if mode == "floor" else None
+        return Made([("", function_modules().Divide(), operands, {})])
+    return Made([("", function_modules().FloorDivide(), operands, {})]) if mode == "floor" else None
 
 
 def _power(node: fx.Node, graph_module: fx.GraphModule, original: nn.Module) -> Made | None:
     operands = (argument(node, 0, "input"), argument(node, 1, "exponent"))
-    return Made([("", aimet(CUSTOM).Pow(), operands, {})])
+    return Made([("", function_modules().Pow(), operands, {})])
 
 
 def _extreme(pairwise: str) -> _Rule:
@@ -258,7 +259,7 @@ def _extreme(pairwise: str) -> _Rule:
         other = argument(node, 1, "other")
         if not isinstance(other, fx.Node) or other.meta.get("kind") == "number":
             return None
-        return Made([("", getattr(aimet(CUSTOM), pairwise)(), (node.args[0], other), {})])
+        return Made([("", getattr(function_modules(), pairwise)(), (node.args[0], other), {})])
 
     return make
 

@@ -17,7 +17,16 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from bitladder.simulation.aimet import aimet
+from bitladder.simulation.aimet import (
+    float_class,
+    function_modules,
+    input_quantizer,
+    input_quantizers,
+    output_quantizer,
+    parameter_quantizers,
+    quantized_layers,
+    runs_as_usual,
+)
 
 _Run: TypeAlias = Callable[..., Any]
 _Watch: TypeAlias = Callable[[Any, list[Any]], None]
@@ -69,7 +78,7 @@ def held_weights(module: nn.Module) -> Iterator[None]:
         module: AIMET's simulated network; its weights and their ranges stay as they are within
             the block. A weight whose range is being found is not held.
     """
-    layers = [layer for layer in module.modules() if hasattr(layer, "param_quantizers")]
+    layers = quantized_layers(module)
     try:
         for layer in layers:
             layer.__dict__[_HELD] = _quantized_parameters(layer)
@@ -83,7 +92,7 @@ def held_weights(module: nn.Module) -> Iterator[None]:
 def _quantized_parameters(layer: Any) -> dict[str, Tensor]:
     return {
         name: _plain(quantizer(layer._parameters[name]))
-        for name, quantizer in _quantizers(layer, "param_quantizers").items()
+        for name, quantizer in parameter_quantizers(layer).items()
         if quantizer is not None
         and layer._parameters.get(name) is not None
         and not _is_watched(quantizer)
@@ -174,10 +183,7 @@ def _run_module(module: Any, args: tuple[Any, ...], settings: dict[str, Any]) ->
 @functools.cache
 def _known(kind: Any) -> _Run | None:
     """How to run modules of this type, or None where only AIMET knows."""
-    package = aimet("nn.true_quant")
-    if not issubclass(kind, package._DispatchMixin) or kind._default_kernel is not None:
-        return None
-    original = package.QuantizationMixin.qcls_to_cls.get(kind)
+    original = float_class(kind)
     if original is nn.Conv2d:
         return functools.partial(_run_layer, compute=_convolve)
     if original is nn.Linear:
@@ -186,15 +192,9 @@ def _known(kind: Any) -> _Run | None:
         return functools.partial(_rectify, ceiling=_CEILINGS[original], original=original)
     if original is nn.MaxPool2d:
         return _pool
-    if original is aimet("nn.modules.custom").Concat:
+    if original is function_modules().Concat:
         return functools.partial(_concatenate, original=original)
-    own = (kind.forward, kind._is_dispatch_necessary, kind._forward_no_dispatch)
-    usual = package._DispatchMixin
-    if original is None or own != (
-        usual.forward,
-        usual._is_dispatch_necessary,
-        usual._forward_no_dispatch,
-    ):
+    if original is None or not runs_as_usual(kind):
         return None
     return functools.partial(_run_original, original=original)
 
@@ -204,7 +204,7 @@ def _run_layer(module: Any, x: Tensor, *, compute: _Run) -> Any:
     weight, bias = _parameter(module, "weight"), _parameter(module, "bias")
     if weight is NotImplemented or bias is NotImplemented:
         return NotImplemented
-    x = _quantize(_quantizers(module, "input_quantizers").get("0"), x)
+    x = _quantize(input_quantizer(module), x)
     return _output(module, compute(module, x, weight, bias))
 
 
@@ -218,10 +218,10 @@ def _multiply(module: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Te
 
 
 def _rectify(module: Any, x: Tensor, *, ceiling: float, original: type[nn.Module]) -> Any:
-    quantizer = _quantizers(module, "output_quantizers")["0"]
+    quantizer = output_quantizer(module)
     if (
         hasattr(quantizer, "clip_and_quantize")
-        and _quantizers(module, "input_quantizers")["0"] is None
+        and input_quantizer(module) is None
         and not _is_watched(quantizer)
     ):
         y = quantizer.clip_and_quantize(x, 0.0, ceiling)
@@ -232,9 +232,9 @@ def _rectify(module: Any, x: Tensor, *, ceiling: float, original: type[nn.Module
 
 def _run_original(module: Any, *args: Any, original: type[nn.Module]) -> Any:
     """The float operation between its quantizers; its parameters are not quantized."""
-    if any(_quantizers(module, "param_quantizers").values()):
+    if any(parameter_quantizers(module).values()):
         return NotImplemented
-    inputs = _quantizers(module, "input_quantizers")
+    inputs = input_quantizers(module)
     quantized = [_quantize(inputs.get(str(place)), value) for place, value in enumerate(args)]
     return _output(module, original.forward(module, *quantized))
 
@@ -244,13 +244,13 @@ def _pool(module: Any, x: Tensor) -> Any:
     plain = x.dim() == 4 and x.is_contiguous() and not module.return_indices
     if torch.is_grad_enabled() or not plain:
         return _run_original(module, x, original=nn.MaxPool2d)
-    x = _quantize(_quantizers(module, "input_quantizers")["0"], x)
+    x = _quantize(input_quantizer(module), x)
     y = nn.MaxPool2d.forward(module, x.contiguous(memory_format=torch.channels_last))
     return _output(module, y.contiguous())
 
 
 def _concatenate(module: Any, *args: Any, original: type[nn.Module]) -> Any:
-    if any(_quantizers(module, "input_quantizers").values()):
+    if any(input_quantizers(module).values()):
         return NotImplemented
     return _output(module, original.forward(module, *args))
 
@@ -258,7 +258,7 @@ def _concatenate(module: Any, *args: Any, original: type[nn.Module]) -> Any:
 def _parameter(module: Any, name: str) -> Any:
     """A weight or bias as AIMET would pass it on, or NotImplemented while it has no range."""
     value = module._parameters[name]
-    quantizer = _quantizers(module, "param_quantizers").get(name)
+    quantizer = parameter_quantizers(module).get(name)
     if quantizer is None or value is None:
         return value
     if name in module.__dict__.get(_HELD, ()) and not torch.is_grad_enabled():
@@ -267,12 +267,7 @@ def _parameter(module: Any, name: str) -> Any:
 
 
 def _output(module: Any, value: Any) -> Any:
-    return _quantize(_quantizers(module, "output_quantizers")["0"], value)
-
-
-def _quantizers(module: Any, place: str) -> dict[str, Any]:
-    quantizers: dict[str, Any] = module._modules[place]._modules
-    return quantizers
+    return _quantize(output_quantizer(module), value)
 
 
 def _quantize(quantizer: Any, value: Any) -> Any:

@@ -8,11 +8,11 @@ from typing import Any
 
 from torch import nn
 
-_PLACES = ("param_quantizers", "input_quantizers", "output_quantizers")
+from bitladder.simulation.aimet import quantizer_places
 
 
 @contextmanager
-def only(module: nn.Module, kept: Collection[nn.Module]) -> Iterator[None]:
+def only_quantizers(module: nn.Module, kept: Collection[nn.Module]) -> Iterator[None]:
     """Take every quantizer off but those in ``kept`` (none, where it is empty).
 
     Args:
@@ -20,15 +20,10 @@ def only(module: nn.Module, kept: Collection[nn.Module]) -> Iterator[None]:
         kept: quantizers that stay.
     """
     stay = {id(quantizer) for quantizer in kept}
-    taken: list[tuple[Any, Any, nn.Module]] = []
+    taken: list[tuple[dict[str, Any], str, nn.Module]] = []
     for layer in module.modules():
-        for place in _PLACES:
-            holder: Any = getattr(layer, place, None)
-            if holder is None:
-                continue
-            keys = list(holder.keys()) if isinstance(holder, nn.ModuleDict) else range(len(holder))
-            for key in keys:
-                quantizer = holder[key]
+        for holder in quantizer_places(layer):
+            for key, quantizer in holder.items():
                 if quantizer is not None and id(quantizer) not in stay:
                     taken.append((holder, key, quantizer))
                     holder[key] = None

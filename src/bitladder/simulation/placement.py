@@ -16,6 +16,14 @@ from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from torch.nn.modules.conv import _ConvNd as Convolution
 
 from bitladder.operators import Grid, grid_of, of_node
+from bitladder.simulation.aimet import (
+    input_quantizer,
+    input_quantizers,
+    is_quantized,
+    output_quantizers,
+    parameter_quantizers,
+    weight_quantizer,
+)
 
 _IMAGE_CHANNELS = 3
 _Layer: TypeAlias = Convolution | nn.Linear
@@ -34,31 +42,30 @@ def place(module: fx.GraphModule, make: _Make) -> None:
     modules = dict(module.named_modules())
     for node in module.graph.find_nodes(op="call_module"):
         called = modules[str(node.target)]
-        if not hasattr(called, "output_quantizers"):
+        if not is_quantized(called):
             continue
         _place_parameters(node, called)
         rounded = grid_of(node, called) is Grid.OWN and _fused_with(node, modules) is None
-        _set(called.output_quantizers, 0, make if rounded else None)
-        for place in range(1, len(called.output_quantizers)):  # states of recurrent layers
-            called.output_quantizers[place] = None
+        places = output_quantizers(called)
+        for place in places:  # those after the first are states of recurrent layers
+            _set(places, place, make if rounded and place == "0" else None)
     entering: dict[fx.Node, nn.Module] = {}
     for node in module.graph.find_nodes(op="call_module"):
         called = modules[str(node.target)]
-        if hasattr(called, "input_quantizers"):
+        if is_quantized(called):
             _place_inputs(node, called, modules, make, entering)
 
 
 def _place_parameters(node: fx.Node, called: Any) -> None:
     operator = of_node(node, called)
     weights = operator.weights if operator is not None else ()
-    for name in called.param_quantizers:
+    places = parameter_quantizers(called)
+    for name in places:
         if name not in weights:
-            called.param_quantizers[name] = None
+            places[name] = None
 
 
-def _set(places: Any, place: int, make: _Make | None) -> None:
-    if place >= len(places):
-        return
+def _set(places: dict[str, Any], place: str, make: _Make | None) -> None:
     if make is None:
         places[place] = None
     elif places[place] is None:
@@ -74,8 +81,9 @@ def _place_inputs(
 ) -> None:
     """Round what an operator reads and nobody has rounded; readers of one tensor share a grid."""
     on_integers = grid_of(node, called) is Grid.OWN
-    for place in range(len(called.input_quantizers)):
-        source = node.args[place] if place < len(node.args) else None
+    places = input_quantizers(called)
+    for place in places:
+        source = node.args[int(place)] if int(place) < len(node.args) else None
         wanted = (
             on_integers
             and isinstance(source, fx.Node)
@@ -84,14 +92,14 @@ def _place_inputs(
             and _is_tensor(source, modules)
         )
         if not wanted:
-            called.input_quantizers[place] = None
+            places[place] = None
             continue
         assert isinstance(source, fx.Node)
         origin = _origin(source, modules)
         if origin not in entering:
-            own = called.input_quantizers[place]
+            own = places[place]
             entering[origin] = make() if own is None else own
-        called.input_quantizers[place] = entering[origin]
+        places[place] = entering[origin]
 
 
 def _does_nothing(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
@@ -145,7 +153,7 @@ def quantizer_of(source: Any, modules: dict[str, nn.Module]) -> Any | None:
             return found
         if grid_of(source, called) is not Grid.INPUT or not source.args:
             return None
-        own = next(iter(getattr(called, "input_quantizers", ())), None)
+        own = input_quantizer(called)
         if own is not None:
             return own
         source = source.args[0]
@@ -175,7 +183,7 @@ def _is_tensor(source: fx.Node, modules: dict[str, nn.Module]) -> bool:
 def input_grid(module: fx.GraphModule, node: fx.Node) -> Any | None:
     """The quantizer of what a layer reads first: its own, or that of where it comes from."""
     modules = dict(module.named_modules())
-    own = next(iter(getattr(modules[str(node.target)], "input_quantizers", ())), None)
+    own = input_quantizer(modules[str(node.target)])
     return own if own is not None else quantizer_of(node.args[0], modules)
 
 
@@ -205,8 +213,9 @@ def edge_quantizers(module: fx.GraphModule) -> Iterator[Any]:
             1, _IMAGE_CHANNELS + 1
         ):
             continue
-        if layer.param_quantizers["weight"] is not None:
-            yield layer.param_quantizers["weight"]
+        weight = weight_quantizer(layer)
+        if weight is not None:
+            yield weight
         given = input_grid(module, node)
         if given is not None:
             yield given
@@ -221,6 +230,6 @@ def logits_quantizer(module: fx.GraphModule) -> Any | None:
 
 
 def _output_quantizers(module: nn.Module | None) -> Iterator[Any]:
-    for quantizer in getattr(module, "output_quantizers", ()):
+    for quantizer in output_quantizers(module).values():
         if quantizer is not None:
             yield quantizer

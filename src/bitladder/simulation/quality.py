@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
 
 import torch
 from torch import Tensor
 
+from bitladder.protocols import weights_held
 from bitladder.tasks.classes import choose
 
 
@@ -50,5 +50,5 @@ def outputs(model: torch.nn.Module, images: Tensor, batch_size: int = 250) -> Te
     """A network's logits (N, classes) for images (N, C, H, W), on the CPU."""
     device = device_of(model)
     batches = torch.split(images, batch_size)
-    with getattr(model, "weights_held", nullcontext)():
+    with weights_held(model):
         return torch.cat([model(batch.to(device)).cpu() for batch in batches])

@@ -9,8 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from bitladder.options import Calibrate
-from bitladder.simulation.aimet import aimet
-from bitladder.simulation.kernel import accelerate_analyzer, cross_entropies
+from bitladder.simulation.aimet import (
+    accelerate_analyzer,
+    cross_entropies,
+    histogram_analyzer,
+    min_max_analyzer,
+    percentile_analyzer,
+    squared_error_analyzer,
+    tf_enhanced_analyzer,
+)
 from bitladder.tasks.classes import by_class, share_loss, shares
 
 _BINS = 2048
@@ -27,19 +34,17 @@ def set_analyzer(quantizer: nn.Module, options: Calibrate, *, weight: bool) -> N
     Entropy compares distributions, which a weight's few values per channel do not make: weights
     then take the least mean squared error.
     """
-    analyzers = aimet("quantization.encoding_analyzer")
-    setting = {"shape": quantizer.shape, "block_size": quantizer.block_size}
     analyzer: Any
     if options.method == "min_max":
-        analyzer = analyzers.MinMaxEncodingAnalyzer(**setting)
+        analyzer = min_max_analyzer(quantizer)
     elif options.method == "percentile":
-        analyzer = analyzers.PercentileEncodingAnalyzer(percentile=options.percentile, **setting)
+        analyzer = percentile_analyzer(quantizer, options.percentile)
     elif options.method == "sqnr":
-        analyzer = analyzers.TfEnhancedEncodingAnalyzer(**setting)
+        analyzer = tf_enhanced_analyzer(quantizer)
     elif options.method == "mse" or weight:
-        analyzer = analyzers.SqnrEncodingAnalyzer(gamma=1.0, **setting)
+        analyzer = squared_error_analyzer(quantizer)
     else:
-        analyzer = _entropy_analyzer()(num_bins=_BINS, **setting)
+        analyzer = histogram_analyzer(quantizer, _BINS, entropy_range)
     accelerate_analyzer(analyzer)
     quantizer.encoding_analyzer = analyzer
 
@@ -131,30 +136,3 @@ def _divergence(
     reference, candidate = clipped / clipped.sum(), spread / spread.sum().clamp(min=1e-300)
     terms = reference * (reference / candidate.clamp(min=1e-12)).log()
     return float(terms[reference > 0].sum())
-
-
-@functools.cache
-def _entropy_analyzer() -> Any:
-    """AIMET's analyzer type, defined when AIMET is first needed."""
-    analyzers = aimet("quantization.encoding_analyzer")
-
-    class EntropyEncodingAnalyzer(analyzers.PercentileEncodingAnalyzer):  # type: ignore[misc,name-defined]
-        """Collects a histogram and takes the range of the smallest divergence."""
-
-        @torch.no_grad()
-        def compute_encodings_from_stats(
-            self, stats: list[Any], num_steps: int, is_symmetric: bool
-        ) -> tuple[Tensor, Tensor]:
-            if stats[0].histogram is None:
-                raise analyzers.StatisticsNotFoundError("No statistics to compute encodings from.")
-            ranges = []
-            for seen in stats:
-                low, high = entropy_range(seen.histogram, seen.bin_edges, num_steps + 1)
-                device = seen.histogram.device
-                bounds = torch.tensor(low, device=device), torch.tensor(high, device=device)
-                ranges.append(analyzers.adjust_min_max(*bounds, num_steps, is_symmetric))
-            lows, highs = zip(*ranges, strict=True)
-            shape = self.observer.shape
-            return torch.stack(lows).reshape(shape), torch.stack(highs).reshape(shape)
-
-    return EntropyEncodingAnalyzer

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from bitladder.operators import conversions, function_name, of_node
-from bitladder.simulation.aimet import aimet
-from bitladder.simulation.conversions import CUSTOM, SPECIAL, Made, converted
+from bitladder.simulation.aimet import function_modules
+from bitladder.simulation.conversions import SPECIAL, Made, converted
 
 # Functions and methods that tell a size or a type and compute no tensor.
 _NUMBERS = {"size", "dim", "ndimension", "numel", "len", "stride", "get_device",
@@ -196,7 +196,7 @@ def _silu(node: fx.Node) -> Made:
     return Made(
         [
             ("sigmoid", nn.Sigmoid(), (node.args[0],), {}),
-            ("", aimet(CUSTOM).Multiply(), (node.args[0], "sigmoid"), {}),
+            ("", function_modules().Multiply(), (node.args[0], "sigmoid"), {}),
         ]
     )
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -21,12 +21,20 @@ from torch import Tensor, fx, nn
 
 from bitladder.errors import QuantizationError
 from bitladder.options import Calibrate, Precision
-from bitladder.simulation.aimet import aimet, quiet
+from bitladder.simulation.aimet import (
+    MIN_BITS,
+    QuantizerInfo,
+    accelerate,
+    activation_quantizer,
+    build_simulation,
+    float_network,
+    quantizers,
+    quiet,
+)
 from bitladder.simulation.calibrate import find_ranges
 from bitladder.simulation.config import quantsim_config
 from bitladder.simulation.execute import Executor, held_weights
-from bitladder.simulation.isolate import only
-from bitladder.simulation.kernel import accelerate
+from bitladder.simulation.isolate import only_quantizers
 from bitladder.simulation.placement import (
     edge_quantizers,
     logits_quantizer,
@@ -36,31 +44,6 @@ from bitladder.simulation.placement import (
 from bitladder.simulation.quality import device_of, outputs
 from bitladder.simulation.ranges import set_analyzer, set_logits_range
 from bitladder.simulation.unknown import register_unknown
-
-_AIMET_MIN_BITS = 4  # its constructor refuses fewer; a quantizer itself takes them
-
-
-@dataclass(frozen=True)
-class QuantizerInfo:
-    """One quantizer: integers from ``integer_min`` to ``integer_max``.
-
-    Attributes:
-        name: dotted name in the simulated module.
-        kind: ``weight``, ``input`` or ``output``.
-        bits: width of the integers.
-        symmetric: whether the zero point is the middle of the grid.
-        integer_min: smallest integer of the grid.
-        integer_max: largest integer of the grid.
-        channels: number of ranges; 1 is per tensor.
-    """
-
-    name: str
-    kind: Literal["weight", "input", "output"]
-    bits: int
-    symmetric: bool
-    integer_min: int
-    integer_max: int
-    channels: int
 
 
 class SimulatedModel(nn.Module):
@@ -114,14 +97,17 @@ class SimulatedModel(nn.Module):
             find_ranges(self.sim, self._execute, lambda: outputs(self, images))
         last = logits_quantizer(self.module)
         if self.options.logits == "cross_entropy" and last is not None and last.min.numel() == 1:
-            with only(self.module, [q for _, q in self.quantizers() if q is not last]):
+            with only_quantizers(self.module, [q for _, q in self.quantizers() if q is not last]):
                 logits = outputs(self, images)
             set_logits_range(last, logits.to(last.min.device))
 
     def quantizers(self) -> Iterator[tuple[QuantizerInfo, nn.Module]]:
         """Every active quantizer in module order, with what it is."""
-        for name, quantizer in self.sim.named_quantizers():
-            yield _info(name, quantizer), quantizer
+        return quantizers(self.module)
+
+    def float_network(self) -> fx.GraphModule:
+        """A copy of the network in float, with the weights that it has now."""
+        return float_network(self.module)
 
     def save(self, path: Path, metadata: Mapping[str, str] | None = None) -> None:
         """Write weights, ranges and the quantizers' widths as one safetensors file.
@@ -169,26 +155,25 @@ class SimulatedModel(nn.Module):
 def _build(
     model: nn.Module, precision: Precision, shape: tuple[int, int, int], options: Calibrate
 ) -> Any:
-    quantsim = aimet("quantsim")
     device = device_of(model)
     register_unknown(model)
     try:
-        with quiet(), quantsim_config(options) as config:
-            sim = quantsim.QuantizationSimModel(
+        with quantsim_config(options) as config:
+            sim = build_simulation(
                 model,
                 torch.zeros(1, *shape, device=device),
-                default_param_bw=max(precision.weights, _AIMET_MIN_BITS),
-                default_output_bw=max(precision.activations, _AIMET_MIN_BITS),
-                config_file=config,
+                weights=max(precision.weights, MIN_BITS),
+                activations=max(precision.activations, MIN_BITS),
+                config=config,
             )
     except (RuntimeError, ValueError, KeyError, OSError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise QuantizationError(
             f"cannot simulate at {precision} with quantsim config '{options.config}': {reason}"
         ) from error
-    place(sim.model, _maker(sim, max(precision.activations, _AIMET_MIN_BITS)))
-    for name, quantizer in sim.named_quantizers():
-        set_analyzer(quantizer, options, weight=_kind(name) == "weight")
+    place(sim.model, _maker(sim, max(precision.activations, MIN_BITS)))
+    for info, quantizer in quantizers(sim.model):
+        set_analyzer(quantizer, options, weight=info.kind == "weight")
         accelerate(quantizer)
     for quantizer in rectified_quantizers(sim.model):
         if not quantizer.symmetric:
@@ -199,22 +184,23 @@ def _build(
 
 def _maker(sim: Any, bits: int) -> Callable[[], nn.Module]:
     """Makes activation quantizers like those that AIMET made, as its config says."""
-    kind = aimet("quantization.affine.quantizer").QuantizeDequantize
-    like = next((q for name, q in sim.named_quantizers() if _kind(name) != "weight"), None)
+    like = next((q for info, q in quantizers(sim.model) if info.kind != "weight"), None)
     symmetric = like is not None and like.symmetric
 
     def make() -> nn.Module:
-        made: nn.Module = kind(shape=(), bitwidth=bits, symmetric=symmetric)
-        return made.to(device_of(sim.model))
+        made: nn.Module = activation_quantizer(
+            bits, symmetric=symmetric, device=device_of(sim.model)
+        )
+        return made
 
     return make
 
 
 def _apply_bits(sim: Any, precision: Precision, edges: int | None) -> None:
     """Set the widths that AIMET's constructor cannot: below 4 bit, and the edges."""
-    for name, quantizer in sim.named_quantizers():
-        wanted = precision.weights if _kind(name) == "weight" else precision.activations
-        if wanted < _AIMET_MIN_BITS and quantizer.bitwidth == _AIMET_MIN_BITS:
+    for info, quantizer in quantizers(sim.model):
+        wanted = precision.weights if info.kind == "weight" else precision.activations
+        if wanted < MIN_BITS and quantizer.bitwidth == MIN_BITS:
             _set_bits(quantizer, wanted)
     if edges is not None:
         for quantizer in edge_quantizers(sim.model):
@@ -224,21 +210,3 @@ def _apply_bits(sim: Any, precision: Precision, edges: int | None) -> None:
 def _set_bits(quantizer: Any, bits: int) -> None:
     if quantizer.bitwidth != bits:
         quantizer.bitwidth = bits
-
-
-def _kind(name: str) -> Literal["weight", "input", "output"]:
-    if ".param_quantizers." in name:
-        return "weight"
-    return "input" if ".input_quantizers." in name else "output"
-
-
-def _info(name: str, quantizer: Any) -> QuantizerInfo:
-    return QuantizerInfo(
-        name=name,
-        kind=_kind(name),
-        bits=quantizer.bitwidth,
-        symmetric=quantizer.symmetric,
-        integer_min=quantizer.qmin,
-        integer_max=quantizer.qmax,
-        channels=quantizer.min.numel(),
-    )

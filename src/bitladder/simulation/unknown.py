@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
 
-from bitladder.simulation.aimet import aimet
+from bitladder.simulation.aimet import (
+    add_quantized_class,
+    has_quantized_class,
+    input_quantizers,
+    output_quantizer,
+)
 
 
 def register_unknown(model: nn.Module) -> None:
@@ -15,17 +21,16 @@ def register_unknown(model: nn.Module) -> None:
     Args:
         model: a prepared network, whose submodules without children are its operators.
     """
-    mixin = aimet("nn.true_quant").QuantizationMixin
     for module in model.modules():
         kind = type(module)
         if module is model or any(module.children()) or kind is nn.Module:
             continue
-        if kind not in mixin.cls_to_qcls and not issubclass(kind, mixin):
-            mixin.implements(kind)(_quantized(kind, mixin))
+        if not has_quantized_class(kind):
+            add_quantized_class(kind, _between_quantizers(kind))
 
 
-def _quantized(kind: type[nn.Module], mixin: Any) -> type[Any]:
-    """A module between the quantizers of its inputs and its output; parameters stay float."""
+def _between_quantizers(kind: type[nn.Module]) -> Callable[..., Any]:
+    """A forward between the quantizers of inputs and output; parameters stay float."""
 
     def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
         given = [
@@ -33,13 +38,12 @@ def _quantized(kind: type[nn.Module], mixin: Any) -> type[Any]:
             for quantizer, value in zip(_places(self, len(args)), args, strict=True)
         ]
         made = kind.forward(self, *given, **kwargs)
-        quantizer = self.output_quantizers[0]
+        quantizer = output_quantizer(self)
         return quantizer(made) if quantizer is not None and isinstance(made, Tensor) else made
 
-    made: type[Any] = type(mixin)(f"Quantized{kind.__name__}", (mixin, kind), {"forward": forward})
-    return made
+    return forward
 
 
 def _places(module: Any, count: int) -> list[Any]:
-    found = list(module.input_quantizers)[:count]
+    found = list(input_quantizers(module).values())[:count]
     return found + [None] * (count - len(found))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from bitladder.files import written_aside
 
 
 def digest(value: Any) -> str:
@@ -37,11 +38,10 @@ class Memory:
     def remember(self, determines: Mapping[str, Any], fact: Mapping[str, Any]) -> None:
         """Keep a fact; where it cannot be written, it is found again the next time."""
         path = self._path(determines)
-        aside = path.with_name(f".{path.name}.{os.getpid()}.part")
         with suppress(OSError):
             self.folder.mkdir(exist_ok=True)
-            aside.write_text(json.dumps(fact), encoding="utf-8")
-            aside.replace(path)
+            with written_aside(path) as aside:
+                aside.write_text(json.dumps(fact), encoding="utf-8")
 
     def _path(self, determines: Mapping[str, Any]) -> Path:
         return self.folder / f"{digest(determines)}.json"

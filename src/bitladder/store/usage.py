@@ -15,6 +15,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from bitladder.errors import StoreError
+from bitladder.files import written_aside
 from bitladder.store.outputs import Store
 
 
@@ -176,9 +177,8 @@ def _lock(path: Path) -> Path:
 
 
 def _write(path: Path, registration: Registration) -> None:
-    aside = path.with_suffix(".part")
-    aside.write_text(json.dumps(asdict(registration)), encoding="utf-8")
-    aside.replace(path)
+    with written_aside(path) as aside:
+        aside.write_text(json.dumps(asdict(registration)), encoding="utf-8")
 
 
 def _read(path: Path) -> Registration | None:

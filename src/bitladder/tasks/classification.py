@@ -10,7 +10,7 @@ from torch import Tensor
 from bitladder.errors import DataError, ModelError
 from bitladder.measurement import Measurement, proportion
 from bitladder.structures import Outputs
-from bitladder.tasks.classes import as_labels, choose, label_loss, share_loss, shares
+from bitladder.tasks.classes import as_labels, choose, label_loss, number, share_loss, shares
 from bitladder.tasks.targets import label, labels
 from bitladder.tasks.task import Task
 
@@ -52,6 +52,10 @@ class Classification(Task):
         if found < 2:
             raise DataError("every label is 0; a classifier needs two classes")
         return found
+
+    def outputs_classes(self, outputs: Outputs) -> int:
+        """The columns of the logits, or two where there is one."""
+        return number(_logits(outputs))
 
     def target(self, value: Any, where: str) -> int:
         """A class, counted from 0."""

@@ -49,10 +49,12 @@ class Task(Protocol):
     Attributes:
         name: of the task, in tables.
         quality: name of what its meter measures.
+        higher_is_better: whether more of it is better.
     """
 
     name: str = "task"
     quality: str = "quality"
+    higher_is_better: bool = True
 
     def loss(self, outputs: Outputs, target: Any) -> Tensor:
         """What training makes small: a scalar, the mean over the batch."""
@@ -149,6 +151,10 @@ class Task(Protocol):
         Raises:
             DataError: there are too few, or they are not numbered from 0.
         """
+        return None
+
+    def outputs_classes(self, outputs: Outputs) -> int | None:
+        """How many classes the outputs tell apart, or None in a task without classes."""
         return None
 
     def chance(self, classes: int | None) -> float | None:

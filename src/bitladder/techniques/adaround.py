@@ -8,20 +8,20 @@ the layers that are rounded already.
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import io
-import tempfile
-from types import SimpleNamespace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bitladder.options import Adaround
 from bitladder.simulation import SimulatedModel, device_of
-from bitladder.simulation.aimet import aimet, quiet
-from bitladder.techniques.pairs import Layer
+from bitladder.simulation.aimet import (
+    input_quantizers,
+    learned_rounding,
+    output_quantizers,
+    weight_quantizer,
+)
+from bitladder.techniques.pairs import WeightedLayer
 from bitladder.techniques.registry import Context, calibration_images, register
 
 
@@ -42,9 +42,9 @@ def adaround(options: Adaround, model: nn.Module, context: Context) -> Simulated
     layers = moved = weights = 0
     with torch.no_grad():
         for name, layer in model.module.named_modules():
-            if not isinstance(layer, Layer):
+            if not isinstance(layer, WeightedLayer):
                 continue
-            quantizer: Any = layer.param_quantizers["weight"]  # type: ignore[index]
+            quantizer = weight_quantizer(layer)
             if quantizer is None:
                 continue
             nearest, learned = quantizer(layer.weight), quantizer(rounded[f"{name}.weight"])
@@ -60,34 +60,18 @@ def _rounded(
     options: Adaround, model: SimulatedModel, images: Tensor, seed: int
 ) -> dict[str, Tensor]:
     """State of the network whose weights AdaRound has put on the grids of ``model``."""
-    package = aimet("adaround.adaround_weight")
-    reference = model.sim.get_original_model(model.module)
-    simulated = SimpleNamespace(model=copy.deepcopy(model.module))  # its graph is too deep to copy
-    for layer in simulated.model.modules():
-        for place in ("input_quantizers", "output_quantizers"):
-            quantizers: Any = getattr(layer, place, ())
-            for index in range(len(quantizers)):
-                quantizers[index] = None
+    simulated = copy.deepcopy(model.module)  # its graph is too deep to copy
+    for layer in simulated.modules():
+        for places in (input_quantizers(layer), output_quantizers(layer)):
+            places.update(dict.fromkeys(places))
     device = device_of(model)
-    batches = [batch.to(device) for batch in torch.split(images, options.batch_size)]
-    parameters = package.AdaroundParameters(
-        batches,
-        num_batches=len(batches),
-        default_num_iterations=options.iterations,
-        default_reg_param=options.regularization,
-        forward_fn=lambda network, batch: network(batch),
-    )
     devices = [device] if device.type == "cuda" else []
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        quiet(),
-        contextlib.redirect_stderr(io.StringIO()),  # its progress bar
-        torch.random.fork_rng(devices),
-    ):
+    with torch.random.fork_rng(devices):
         torch.manual_seed(seed)
-        # The public entry makes a simulation of its own, with its own ranges; ours are kept.
-        rounded = package.Adaround._apply_adaround(
-            simulated, reference, batches[0], parameters, folder, "adaround"
+        return learned_rounding(
+            simulated,
+            model.float_network(),
+            [batch.to(device) for batch in torch.split(images, options.batch_size)],
+            iterations=options.iterations,
+            regularization=options.regularization,
         )
-    state: dict[str, Tensor] = rounded.state_dict()
-    return state

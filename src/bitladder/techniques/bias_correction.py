@@ -19,7 +19,8 @@ from torch import Tensor, fx, nn
 
 from bitladder.options import BiasCorrection
 from bitladder.simulation import SimulatedModel, device_of
-from bitladder.techniques.pairs import Layer, Statistics, expected_output, statistics
+from bitladder.simulation.aimet import output_quantizers, weight_quantizer
+from bitladder.techniques.pairs import Statistics, WeightedLayer, expected_output, statistics
 from bitladder.techniques.registry import Context, calibration_images, register
 
 _BATCH = 250  # images a forward; results do not depend on it but for rounding
@@ -74,13 +75,14 @@ def _analytic(model: SimulatedModel) -> Iterator[tuple[str, Tensor]]:
     modules = dict(module.named_modules())
     for node in module.graph.nodes:
         layer = modules.get(str(node.target)) if node.op == "call_module" else None
-        if not isinstance(layer, Layer) or layer.bias is None:
+        if not isinstance(layer, WeightedLayer) or layer.bias is None:
             continue
         means = _input_means(node.args[0], modules, known)
         if means is None:
             continue
         weight = layer.weight
-        quantized = layer.param_quantizers["weight"](weight)  # type: ignore[index,operator]
+        quantizer = weight_quantizer(layer)
+        quantized = weight if quantizer is None else quantizer(weight)
         yield str(node.target), expected_output(layer, quantized - weight, means)
 
 
@@ -107,7 +109,7 @@ def _input_means(
 def _empirical(model: SimulatedModel, images: Tensor, *, skip: set[str]) -> int:
     """Run float and simulated network in step, node by node, and correct each layer as it comes."""
     simulated = model.module
-    reference = model.sim.get_original_model(simulated)
+    reference = model.float_network()
     assert isinstance(simulated, fx.GraphModule)
     device = device_of(simulated)
     batches = [batch.to(device) for batch in torch.split(images, _BATCH)]
@@ -118,7 +120,7 @@ def _empirical(model: SimulatedModel, images: Tensor, *, skip: set[str]) -> int:
         twin, own = runs
         twin.step(node)
         layer = modules.get(str(node.target)) if node.op == "call_module" else None
-        correctable = isinstance(layer, Layer) and layer.bias is not None
+        correctable = isinstance(layer, WeightedLayer) and layer.bias is not None
         if correctable and str(node.target) not in skip:
             assert layer is not None
             with _unrounded(layer):
@@ -161,16 +163,16 @@ class _Lockstep:
 @contextmanager
 def _unrounded(layer: nn.Module) -> Iterator[None]:
     """Take a layer's output quantizer off, so that the error of its weights alone is seen."""
-    quantizers: Any = layer.output_quantizers
-    before, quantizers[0] = quantizers[0], None
+    places = output_quantizers(layer)
+    before, places["0"] = places["0"], None
     try:
         yield
     finally:
-        quantizers[0] = before
+        places["0"] = before
 
 
 def _take_out(model: SimulatedModel, name: str, error: Tensor) -> None:
     layer = model.module.get_submodule(name)
-    assert isinstance(layer, Layer)
+    assert isinstance(layer, WeightedLayer)
     assert layer.bias is not None
     layer.bias.sub_(error.to(layer.bias.dtype))

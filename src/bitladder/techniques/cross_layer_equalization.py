@@ -14,9 +14,9 @@ from torch import Tensor, fx, nn
 from bitladder.options import CrossLayerEqualization
 from bitladder.simulation import prepare
 from bitladder.techniques.pairs import (
-    Layer,
-    Pair,
+    LayerPair,
     Statistics,
+    WeightedLayer,
     columns,
     find_pairs,
     record,
@@ -58,10 +58,10 @@ def _apply(options: CrossLayerEqualization, model: nn.Module, context: Context) 
     return model
 
 
-def _equalize(graph_module: fx.GraphModule, pair: Pair) -> float:
+def _equalize(graph_module: fx.GraphModule, pair: LayerPair) -> float:
     first, second = (graph_module.get_submodule(name) for name in (pair.first, pair.second))
-    assert isinstance(first, Layer)
-    assert isinstance(second, Layer)
+    assert isinstance(first, WeightedLayer)
+    assert isinstance(second, WeightedLayer)
     ranges = _range(rows(first)), _range(columns(second))
     scale = torch.sqrt(ranges[0] / ranges[1])
     scale = torch.where(torch.isfinite(scale) & (scale > 0), scale, torch.ones_like(scale))

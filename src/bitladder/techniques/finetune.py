@@ -20,11 +20,10 @@ from torch import Tensor, nn
 from bitladder.errors import TrainingError
 from bitladder.options import Finetune, TrainOptions
 from bitladder.simulation import SimulatedModel, device_of
-from bitladder.techniques.pairs import Layer
+from bitladder.simulation.aimet import range_parameters, weight_quantizer
+from bitladder.techniques.pairs import WeightedLayer
 from bitladder.techniques.registry import Context, register
 from bitladder.training import Tuning, fit
-
-_RANGES = "_quantizers."  # in the name of every parameter that is a range
 
 
 @register(Finetune)
@@ -38,10 +37,11 @@ def finetune(options: Finetune, model: nn.Module, context: Context) -> nn.Module
     """
     assert isinstance(model, SimulatedModel)
     ratio = 1.0 if options.range_lr is None else options.range_lr / options.lr
+    ranges = range_parameters(model)
     tuning = Tuning(
         teacher=context.reference.eval() if options.distill else None,
         distill=options.distill,
-        rate=lambda name: ratio if _RANGES in name else 1.0,
+        rate=lambda name: ratio if name in ranges else 1.0,
         penalty=_dampening(model, options.dampen) if options.dampen else None,
         freeze_batch_norm=options.freeze_batch_norm,
     )
@@ -91,9 +91,10 @@ def _left_alone(model: nn.Module, tuning: Tuning) -> list[str]:
     """
     rate = tuning.rate or (lambda name: 1.0)
     reasons: dict[str, list[str]] = {}
+    ranges = range_parameters(model)
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     for name, parameter in model.named_parameters():
-        reason = _why_not(name, parameter, rate(name))
+        reason = _why_not(parameter, rate(name), ranges.get(name))
         if reason:
             reasons.setdefault(reason, []).append(name)
     if not reasons:
@@ -107,10 +108,10 @@ def _left_alone(model: nn.Module, tuning: Tuning) -> list[str]:
     return [f"{trained} of {sum(sizes.values())} parameters trained; not: {'; '.join(told)}"]
 
 
-def _why_not(name: str, parameter: nn.Parameter, rate: float) -> str:
-    """Why a parameter was not trained, or nothing."""
+def _why_not(parameter: nn.Parameter, rate: float, end: str | None) -> str:
+    """Why a parameter, perhaps an end of a range, was not trained, or nothing."""
     if not parameter.requires_grad:
-        if _RANGES in name and name.endswith(".min"):
+        if end == "min":
             return "are lower ends of ranges, which stay at zero behind a ReLU"
         return "are frozen in the network that was given"
     if not rate:
@@ -128,7 +129,7 @@ def dampening_loss(layers: Iterable[Any]) -> Tensor:
     """
     terms = []
     for layer in layers:
-        quantizer, weight = layer.param_quantizers["weight"], layer.weight
+        quantizer, weight = weight_quantizer(layer), layer.weight
         with torch.no_grad():
             target = quantizer(weight).as_subclass(Tensor)
             low, high = quantizer.get_min(), quantizer.get_max()
@@ -141,7 +142,7 @@ def _dampening(model: SimulatedModel, weight: float) -> Callable[[float], Tensor
     layers = [
         layer
         for layer in model.module.modules()
-        if isinstance(layer, Layer) and layer.param_quantizers["weight"] is not None  # type: ignore[index]
+        if isinstance(layer, WeightedLayer) and weight_quantizer(layer) is not None
     ]
     if not layers:
         raise TrainingError("finetune.dampen: the network has no quantized weights")

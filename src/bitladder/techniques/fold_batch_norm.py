@@ -6,7 +6,7 @@ For ``y = gamma (W x + b - mu) / sigma + beta`` the folded layer has ``W' = W ga
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
 from torch import fx, nn
@@ -16,6 +16,12 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 from bitladder.operators import of_node
 from bitladder.options import FoldBatchNorm
 from bitladder.simulation import SimulatedModel, prepare
+from bitladder.simulation.aimet import (
+    forget_bias_quantizer,
+    output_quantizer,
+    output_quantizers,
+    weight_quantizer,
+)
 from bitladder.techniques.pairs import Statistics, record
 from bitladder.techniques.registry import Context, register, register_rebuild
 
@@ -117,15 +123,13 @@ def fold_simulated(model: SimulatedModel) -> int:
 
 def _fold_ranges(layer: _Foldable, norm: BatchNorm) -> None:
     """Fold a batch norm into a quantized layer and what its quantizers hold."""
-    quantizers: Any = layer.param_quantizers
-    weight = quantizers["weight"]
+    weight = weight_quantizer(layer)
     assert norm.running_var is not None
     scale = (_affine(norm)[0] * torch.rsqrt(norm.running_var + norm.eps)).abs()
     scale = torch.where(scale > 0, scale, torch.ones_like(scale))  # weights of zero fit any range
     _fold_into_previous(layer, norm)
-    before: Any = layer._param_pre_quantizers
-    quantizers["bias"] = before["bias"] = None  # the bias may be new to AIMET
-    layer.output_quantizers[0] = norm.output_quantizers[0]  # type: ignore[index,operator]
+    forget_bias_quantizer(layer)
+    output_quantizers(layer)["0"] = output_quantizer(norm)
     with torch.no_grad():
         if weight is not None and weight.min.numel() == scale.numel():
             for bound in (weight.min, weight.max):

@@ -15,8 +15,8 @@ from torch.nn.modules.conv import _ConvTransposeNd
 from bitladder.options import HighBiasFold
 from bitladder.simulation import prepare
 from bitladder.techniques.pairs import (
-    Layer,
     Statistics,
+    WeightedLayer,
     expected_output,
     find_pairs,
     record,
@@ -47,8 +47,8 @@ def high_bias_fold(
     for pair in find_pairs(graph_module):
         known = statistics(graph_module).get(pair.first)
         first, second = (graph_module.get_submodule(name) for name in (pair.first, pair.second))
-        assert isinstance(first, Layer)
-        assert isinstance(second, Layer)
+        assert isinstance(first, WeightedLayer)
+        assert isinstance(second, WeightedLayer)
         if known is None or not pair.relu or first.bias is None or second.bias is None:
             continue
         if isinstance(second, _ConvTransposeNd) or (_pads(second) and not padded):
@@ -69,7 +69,7 @@ def _apply(options: HighBiasFold, model: nn.Module, context: Context) -> nn.Modu
     return model
 
 
-def _pads(layer: Layer) -> bool:
+def _pads(layer: WeightedLayer) -> bool:
     if isinstance(layer, nn.Linear):
         return False
     return layer.padding != "valid" and any(layer.padding)

@@ -22,9 +22,10 @@ from torch.nn.modules.conv import _ConvTransposeNd
 from bitladder.errors import QuantizationError
 from bitladder.options import MixedPrecision
 from bitladder.simulation import SimulatedModel
-from bitladder.simulation.isolate import only
+from bitladder.simulation.aimet import weight_quantizer
+from bitladder.simulation.isolate import only_quantizers
 from bitladder.simulation.quality import agreement, outputs, sqnr
-from bitladder.techniques.pairs import Layer
+from bitladder.techniques.pairs import WeightedLayer
 from bitladder.techniques.registry import Context, calibration_images, register
 
 _POINTS = 7  # budgets visited between the smallest and the largest network
@@ -92,7 +93,7 @@ class _Search:
         self.layers = {
             name: layer
             for name, layer in model.module.named_modules()
-            if isinstance(layer, Layer) and _quantizer(layer) is not None
+            if isinstance(layer, WeightedLayer) and weight_quantizer(layer) is not None
         }
         self.reference = outputs(context.reference, images)
         self.noise = self._noises()
@@ -173,10 +174,11 @@ class _Search:
         noises = np.zeros((len(self.layers), len(self.bits)))
         signal = float(self.reference.double().square().sum())
         for row, layer in enumerate(self.layers.values()):
-            before = _quantizer(layer).bitwidth
+            quantizer = weight_quantizer(layer)
+            before = quantizer.bitwidth
             for column, bits in enumerate(self.bits):
                 _set_width(layer, bits)
-                with only(self.model.module, [_quantizer(layer)]):
+                with only_quantizers(self.model.module, [quantizer]):
                     logits = outputs(self.model, self.images)
                 noise = (logits.double() - self.reference.double()).square().sum()
                 noises[row, column] = float(noise) / signal
@@ -224,7 +226,7 @@ def _multiply_adds(search: _Search) -> NDArray[np.float64]:
     for name, layer in search.layers.items():
 
         def count(module: nn.Module, given: Any, output: Tensor, name: str = name) -> None:
-            assert isinstance(module, Layer)
+            assert isinstance(module, WeightedLayer)
             spread = given[0] if isinstance(module, _ConvTransposeNd) else output
             positions = spread[0].numel() / module.weight.shape[0]
             counts[name] = counts.get(name, 0.0) + module.weight.numel() * positions
@@ -236,13 +238,9 @@ def _multiply_adds(search: _Search) -> NDArray[np.float64]:
     return np.array([counts.get(name, 0.0) for name in search.layers])
 
 
-def _quantizer(layer: nn.Module) -> Any:
-    return layer.param_quantizers["weight"]  # type: ignore[index]
-
-
-def _set_width(layer: Layer, bits: int) -> None:
+def _set_width(layer: WeightedLayer, bits: int) -> None:
     """Give a weight's quantizer a width, and the range that suits it."""
-    quantizer = _quantizer(layer)
+    quantizer = weight_quantizer(layer)
     if quantizer.bitwidth != bits:
         quantizer.bitwidth = bits
         with quantizer.compute_encodings():

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-Layer: TypeAlias = _ConvNd | nn.Linear
+WeightedLayer: TypeAlias = _ConvNd | nn.Linear
 _STATISTICS = "bitladder_statistics"
 
 
@@ -28,7 +28,7 @@ class Statistics:
 
 
 @dataclass(frozen=True)
-class Pair:
+class LayerPair:
     """Two layers with nothing between them but perhaps a ReLU.
 
     Attributes:
@@ -52,7 +52,7 @@ def statistics(model: fx.GraphModule) -> dict[str, Statistics]:
     return dict(model.meta.get(_STATISTICS, {}))
 
 
-def find_pairs(model: fx.GraphModule) -> Iterator[Pair]:
+def find_pairs(model: fx.GraphModule) -> Iterator[LayerPair]:
     """Pairs whose channels can be scaled against each other, in the order of the graph.
 
     Layers that share a weight or a bias with another one are in none.
@@ -61,7 +61,7 @@ def find_pairs(model: fx.GraphModule) -> Iterator[Pair]:
     calls = [str(node.target) for node in model.graph.nodes if node.op == "call_module"]
     for node in model.graph.nodes:
         first = modules.get(str(node.target)) if node.op == "call_module" else None
-        if not isinstance(first, Layer) or len(node.users) != 1:
+        if not isinstance(first, WeightedLayer) or len(node.users) != 1:
             continue
         follower = next(iter(node.users))
         relu = isinstance(modules.get(str(follower.target)), nn.ReLU)
@@ -69,13 +69,13 @@ def find_pairs(model: fx.GraphModule) -> Iterator[Pair]:
             follower = next(iter(follower.users))
         second = modules.get(str(follower.target)) if follower.op == "call_module" else None
         once = calls.count(str(node.target)) == calls.count(str(follower.target)) == 1
-        if not isinstance(second, Layer):
+        if not isinstance(second, WeightedLayer):
             continue
         if once and _reads_channel_by_channel(first, second):
-            yield Pair(str(node.target), str(follower.target), relu)
+            yield LayerPair(str(node.target), str(follower.target), relu)
 
 
-def rows(layer: Layer) -> Tensor:
+def rows(layer: WeightedLayer) -> Tensor:
     """The weight as (output channels, ...), a view where the layout allows."""
     weight = layer.weight
     if not isinstance(layer, _ConvTransposeNd):
@@ -86,7 +86,7 @@ def rows(layer: Layer) -> Tensor:
     return grouped.reshape(layer.out_channels, -1, *weight.shape[2:])
 
 
-def columns(layer: Layer) -> Tensor:
+def columns(layer: WeightedLayer) -> Tensor:
     """The weight as (input channels, ...): what each input channel is multiplied with."""
     weight = layer.weight
     if isinstance(layer, _ConvTransposeNd) or _depthwise(layer):
@@ -94,7 +94,7 @@ def columns(layer: Layer) -> Tensor:
     return weight.transpose(0, 1)
 
 
-def expected_output(layer: Layer, weight: Tensor, means: Tensor) -> Tensor:
+def expected_output(layer: WeightedLayer, weight: Tensor, means: Tensor) -> Tensor:
     """Mean of a layer's output (out channels,) without bias, for inputs of these means.
 
     Args:
@@ -115,7 +115,7 @@ def expected_output(layer: Layer, weight: Tensor, means: Tensor) -> Tensor:
     return (summed.view(layer.groups, -1, summed.shape[1]) * given).sum(2).flatten()
 
 
-def scale_pair(first: Layer, second: Layer, scale: Tensor) -> None:
+def scale_pair(first: WeightedLayer, second: WeightedLayer, scale: Tensor) -> None:
     """Divide the first layer's output channels by ``scale`` and multiply them in the second."""
     with torch.no_grad():
         if isinstance(first, _ConvTransposeNd):
@@ -130,7 +130,7 @@ def scale_pair(first: Layer, second: Layer, scale: Tensor) -> None:
         by_input.mul_(scale.view(-1, *[1] * (by_input.dim() - 1)))
 
 
-def _reads_channel_by_channel(first: Layer, second: Layer) -> bool:
+def _reads_channel_by_channel(first: WeightedLayer, second: WeightedLayer) -> bool:
     out = first.out_features if isinstance(first, nn.Linear) else first.out_channels
     if isinstance(second, nn.Linear):
         return isinstance(first, nn.Linear) and second.in_features == out
@@ -139,7 +139,7 @@ def _reads_channel_by_channel(first: Layer, second: Layer) -> bool:
     return second.groups == 1 or _depthwise(second)
 
 
-def _depthwise(layer: Layer) -> bool:
+def _depthwise(layer: WeightedLayer) -> bool:
     return (
         not isinstance(layer, nn.Linear) and layer.groups == layer.in_channels == layer.out_channels
     )

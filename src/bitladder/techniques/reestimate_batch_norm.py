@@ -7,9 +7,6 @@ right. Folding scales a channel's weights and their range alike, so that integer
 
 from __future__ import annotations
 
-import contextlib
-import io
-
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
@@ -17,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from bitladder.errors import QuantizationError
 from bitladder.options import ReestimateBatchNorm
 from bitladder.simulation import SimulatedModel, device_of
-from bitladder.simulation.aimet import aimet, quiet
+from bitladder.simulation.aimet import measure_batch_norms
 from bitladder.techniques.fold_batch_norm import fold_simulated
 from bitladder.techniques.registry import (
     Context,
@@ -48,8 +45,7 @@ def reestimate_batch_norm(
         batches.pop()  # every batch counts the same
     model.eval()
     norms = sum(isinstance(module, BatchNorm) for module in model.module.modules())
-    with quiet(), contextlib.redirect_stderr(io.StringIO()):  # its progress bar
-        aimet("bn_reestimation").reestimate_bn_stats(model.module, batches, len(batches))
+    measure_batch_norms(model.module, batches)
     folded = fold_simulated(model)
     context.notes.append(f"{norms} batch norms from {len(images)} images, {folded} folded")
     return model

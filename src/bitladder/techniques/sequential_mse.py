@@ -7,15 +7,12 @@ of those before it.
 
 from __future__ import annotations
 
-import contextlib
-import io
-
 import torch
 from torch import nn
 
 from bitladder.options import SequentialMse
 from bitladder.simulation import SimulatedModel, device_of
-from bitladder.simulation.aimet import aimet, quiet
+from bitladder.simulation.aimet import set_weight_ranges_in_sequence
 from bitladder.techniques.registry import Context, calibration_images, register
 
 _BATCH = 64  # images a forward
@@ -32,12 +29,8 @@ def sequential_mse(options: SequentialMse, model: nn.Module, context: Context) -
     images = calibration_images(options, context)
     model.eval()
     device = device_of(model)
-    with quiet(), contextlib.redirect_stderr(io.StringIO()):  # its progress bar
-        aimet("seq_mse").apply_seq_mse(
-            model.sim,
-            [batch.to(device) for batch in torch.split(images, _BATCH)],
-            num_candidates=options.candidates,
-        )
+    batches = [batch.to(device) for batch in torch.split(images, _BATCH)]
+    set_weight_ranges_in_sequence(model.sim, batches, options.candidates)
     weights = [quantizer for info, quantizer in model.quantizers() if info.kind == "weight"]
     for quantizer in weights:  # AIMET froze them
         quantizer.requires_grad_(True)

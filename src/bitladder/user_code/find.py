@@ -18,12 +18,14 @@ from importlib.machinery import (
 from pathlib import Path
 from typing import Any, Literal
 
+from bitladder import aimet_names
+
 Owner = Literal["user", "installed", "python", "bitladder"]
 _INSTALLED = {"site-packages", "dist-packages"}
 # They count by their versions, also where a clone of one is on the path: what they have compiled
 # cannot be loaded twice.
 _NEVER_OWN = {
-    *("torch", "torchvision", "lightning", "aimet_torch", "numpy", "scipy", "pandas", "PIL"),
+    *("torch", "torchvision", "lightning", aimet_names.PACKAGE, "numpy", "scipy", "pandas", "PIL"),
     *("onnx", "onnx_ir", "onnxscript", "onnxruntime", "onnxruntime_qnn", "safetensors"),
 }
 _PYTHON = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib"))

@@ -1,20 +1,10 @@
-"""Quantize-dequantize, and what calibration counts, in one pass over memory, plugged into AIMET.
+"""Quantize-dequantize, and what calibration counts, in one pass over memory.
 
-The kernel is C++, compiled once with the machine's own compiler and kept in the user's cache;
-without a compiler AIMET's own path runs.
+The kernel is C++, compiled once with the machine's own compiler and kept in the user's cache, and
+Triton on a GPU. It knows nothing of AIMET.
 """
 
-from bitladder.simulation.kernel.analyzer import accelerate_analyzer
 from bitladder.simulation.kernel.build import KernelUnavailableError, library
-from bitladder.simulation.kernel.logits import cross_entropies
-from bitladder.simulation.kernel.quantizer import accelerate
-from bitladder.simulation.kernel.weights import set_weight_range
+from bitladder.simulation.kernel.quantize import FakeQuantize, fake_quantize, runs_on
 
-__all__ = [
-    "KernelUnavailableError",
-    "accelerate",
-    "accelerate_analyzer",
-    "cross_entropies",
-    "library",
-    "set_weight_range",
-]
+__all__ = ["FakeQuantize", "KernelUnavailableError", "fake_quantize", "library", "runs_on"]

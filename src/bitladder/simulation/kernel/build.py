@@ -10,9 +10,10 @@ import platform
 import shlex
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import Any
+
+from bitladder.files import written_aside
 
 _FILES = ("fake_quantize.cpp", "calibrate.cpp", "cross_entropy.cpp")
 _SOURCES = [Path(__file__).with_name(name) for name in _FILES]
@@ -98,15 +99,13 @@ def _compiled(compiler: list[str]) -> Path:
     path = folder / f"kernel-{name}.so"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder) as aside:
-            built = Path(aside) / path.name
+        with written_aside(path) as built:  # other processes may build it, too
             subprocess.run(
                 [*compiler, *_FLAGS, *map(str, _SOURCES), "-o", str(built)],
                 capture_output=True,
                 text=True,
                 check=True,
             )
-            built.replace(path)  # whole or not at all: other processes may build it, too
     return path
 
 

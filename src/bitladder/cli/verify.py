@@ -1,0 +1,74 @@
+"""``bitladder verify``: one file on the targets, compared with its simulation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import bitladder
+from bitladder.cli.arguments import DataRoot, Htp, Json
+from bitladder.cli.output import print_json, print_lines
+from bitladder.console import console
+
+
+def verify(
+    artifact: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="The file to run.")],
+    images: Annotated[
+        str, typer.Option(help="A data set's name, or a folder of images or MNIST-format files.")
+    ] = "embedded",
+    target: Annotated[
+        str, typer.Option(help="Targets, with commas between: onnxruntime,htp.")
+    ] = "onnxruntime",
+    limit: Annotated[int, typer.Option(min=1, help="Validation images to run.")] = 500,
+    size: Annotated[
+        int | None, typer.Option(min=8, max=1024, help="Height and width of the images.")
+    ] = None,
+    task: Annotated[
+        str, typer.Option(help="What the outputs mean, as in a study's task.")
+    ] = "classification",
+    data_root: DataRoot = None,
+    simulation: Annotated[
+        Path | None,
+        typer.Option(
+            help="quantized.safetensors of the study's cell; by default the file is compared "
+            "with itself, computed operation by operation."
+        ),
+    ] = None,
+    htp: Htp = None,
+    as_json: Json = False,
+) -> None:
+    """Run an ONNX file on targets and compare it with its simulation."""
+    from bitladder import data, tasks
+    from bitladder.options import DatasetOptions, LoaderOptions
+    from bitladder.report import verification_table
+
+    loaded = data.load(
+        DatasetOptions(name=images, size=size),
+        LoaderOptions(root=data_root),
+        seed=1,
+        task=tasks.find(task),
+    )
+    promised = None if simulation is None else bitladder.QuantizedModel.load(simulation)
+    found = [
+        bitladder.verify(
+            artifact,
+            loaded.validation.batches(250),
+            task=task,
+            target=name,
+            version=htp if name == "htp" else None,
+            simulation=promised,
+            limit=limit,
+        )
+        for name in map(str.strip, target.split(","))
+    ]
+    if as_json:
+        print_json(found)
+        return
+    console().print(verification_table(artifact.name, found))
+    print_lines(
+        f"note: {one.target}: {note}"
+        for one in found
+        for note in filter(None, (*one.notes, one.saturation))
+    )
