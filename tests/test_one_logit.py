@@ -66,7 +66,7 @@ def test_training_learns_it_and_evaluation_counts_signs(one, binary):
         logits[:, 0].double(), labels.double()
     )
     assert last["val_loss"] == pytest.approx(float(expected), rel=1e-4)
-    assert last["val_acc"] == pytest.approx(found.value)
+    assert last["val_quality"] == pytest.approx(found.value)
 
 
 def test_agreement_falls_where_signs_flip():

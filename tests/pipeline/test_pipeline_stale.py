@@ -12,6 +12,7 @@ from bitladder.pipeline import RunOptions, run, stages
 from bitladder.pipeline.execute import execute
 from bitladder.pipeline.graph import build
 from bitladder.pipeline.results import TIMES
+from bitladder.pipeline.rows import cell_row
 from bitladder.store import Store
 from bitladder.study import Study
 from small_study import Recorder
@@ -88,7 +89,7 @@ def _run(folder, name, **options):
 
 def _rows(results):
     return [
-        {name: value for name, value in cell.row().items() if not name.endswith(TIMES)}
+        {name: value for name, value in cell_row(cell).items() if not name.endswith(TIMES)}
         for cell in results.cells
     ]
 

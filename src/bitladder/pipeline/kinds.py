@@ -43,7 +43,7 @@ _ONNX: Mapping[str, Condition] = dict.fromkeys(("onnx", "onnxruntime"))
 _INTEGERS = dict.fromkeys(("onnx", "onnxruntime"), _has("integer_finetune"))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # one of each: a kind is itself
 class StageKind:
     """A kind of stage.
 
