@@ -37,7 +37,7 @@ def rungs(dataset: str, name: str, seed: int, steps: int) -> list[Accuracy]:
     torch.set_num_threads(1)
     loaded = data.load(DatasetOptions(name=dataset), LoaderOptions(), seed=seed)
     model = models.build(
-        ModelOptions(name=name), classes=loaded.classes, shape=loaded.shape, seed=seed
+        ModelOptions(name=name), classes=loaded.classes, shapes=loaded.shapes, seed=seed
     )
     fit(model, loaded, seed, _FLOAT_STEPS, 2e-3)
     found = [accuracy(model, loaded)]

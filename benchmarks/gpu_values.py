@@ -221,7 +221,7 @@ def _whole(device: str, name: str, steps: int) -> Iterator[Check]:
     """From float to file with AdaRound and fine-tuning, by the same call in both places."""
     loaded = data.load(DatasetOptions(name="embedded"), LoaderOptions(), seed=0)
     shape = loaded.shape
-    model = models.build(ModelOptions(name=name), classes=loaded.classes, shape=shape, seed=0)
+    model = models.build(ModelOptions(name=name), classes=loaded.classes, shapes=[shape], seed=0)
     options = TrainOptions(steps=2 * steps, batch_size=64, lr=2e-3, early_stopping=None)
     images = data.calibration_images(loaded, 256)
     with tempfile.TemporaryDirectory() as folder:

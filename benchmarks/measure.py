@@ -74,7 +74,7 @@ def batch(size: int, resolution: int = 32) -> tuple[Tensor, Tensor]:
 def network(name: str, resolution: int = 32) -> nn.Module:
     """A float network with seeded weights and settled batch norms, in evaluation mode."""
     shape = (1, resolution, resolution)
-    model = models.build(ModelOptions(name=name), classes=CLASSES, shape=shape, seed=0)
+    model = models.build(ModelOptions(name=name), classes=CLASSES, shapes=[shape], seed=0)
     model.train()
     with torch.no_grad():
         for _ in range(3):

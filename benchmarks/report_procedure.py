@@ -67,7 +67,7 @@ def train(model: nn.Module, split: data.Split, steps: int, lr: float) -> None:
 
 def cell(name: str, bits: int, loaded: data.ImageData, steps: int, images: int) -> None:
     """One cell of the report: train, fold, swap, equalize, calibrate, fine-tune, evaluate."""
-    model = models.build(ModelOptions(name=name), classes=CLASSES, shape=loaded.shape, seed=0)
+    model = models.build(ModelOptions(name=name), classes=CLASSES, shapes=loaded.shapes, seed=0)
     train(model, loaded.train, steps, 2e-3)
     training.evaluate(model, loaded.validation.batches(250))
     model = aimet("model_preparer").prepare_model(model)

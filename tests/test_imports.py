@@ -15,10 +15,10 @@ PACKAGE = Path(bitladder.__file__).parent
 ORDER = [
     {"aimet_names", "protocols"},
     {
-        *("errors", "accuracy", "measurement", "structures", "console", "progress", "user_code"),
+        *("errors", "measurement", "structures", "console", "progress", "user_code"),
         "interruption",
     },
-    {"options", "tasks", "operators", "files"},
+    {"options", "tasks", "operators", "files", "rungs", "records"},
     {"data_names", "dlc"},
     {"data", "models"},
     {"training"},

@@ -30,7 +30,7 @@ def trained(network, splits, tmp_path):
 def loaders(splits):
     def loader(split):
         images = split.float_images(torch.arange(split.images))
-        return DataLoader(TensorDataset(images, split.labels), batch_size=32)
+        return DataLoader(TensorDataset(images, split.targets), batch_size=32)
 
     return [loader(split) for split in splits]
 
@@ -141,7 +141,7 @@ def test_the_artifact_runs(trained, images, tmp_path):
 def test_networks_of_torchvision_and_timm_go_the_whole_way(name, tmp_path):
     if name == "lcnet_050":
         pytest.importorskip("timm")
-    model = models.build(ModelOptions(name=name), classes=10, shape=(3, 64, 64), seed=1)
+    model = models.build(ModelOptions(name=name), classes=10, shapes=[(3, 64, 64)], seed=1)
     torch.manual_seed(0)
     images = torch.randn(16, 3, 64, 64) + torch.randn(16, 3, 1, 1)
     with torch.no_grad():

@@ -41,7 +41,7 @@ def test_a_network_on_a_gpu_stays_there_and_its_file_agrees(
 ):
     options = TrainOptions(epochs=5, batch_size=16, lr=1e-2, early_stopping=None)
     fit(network, *splits, options, seed=1, log_dir=tmp_path / "log", classes=4)
-    loader = DataLoader(TensorDataset(images, splits[0].labels[:128]), batch_size=32)
+    loader = DataLoader(TensorDataset(images, splits[0].targets[:128]), batch_size=32)
     before = copy.deepcopy(network.state_dict())
     quantized = bitladder.quantize(
         network.cuda(), images, "w8a8", RECIPES[recipe], training=loader, validation=loader
@@ -64,7 +64,7 @@ def test_a_network_on_a_gpu_stays_there_and_its_file_agrees(
 
 
 def test_a_network_on_the_cpu_is_there_after_it_was_trained_on_a_gpu(network, images, splits):
-    loader = DataLoader(TensorDataset(images, splits[0].labels[:128]), batch_size=32)
+    loader = DataLoader(TensorDataset(images, splits[0].targets[:128]), batch_size=32)
     quantized = bitladder.quantize(network, images, 8, ["fold_batch_norm", "calibrate"])
     quantized.finetune(loader, batch_size=32)
     assert {value.device.type for value in quantized.state_dict().values()} == {"cpu"}

@@ -32,7 +32,7 @@ def exported(network, images, tmp_path):
 @pytest.fixture
 def loader(splits):
     images = splits[1].float_images(torch.arange(128))
-    return DataLoader(TensorDataset(images, splits[1].labels), batch_size=50)
+    return DataLoader(TensorDataset(images, splits[1].targets), batch_size=50)
 
 
 @pytest.mark.parametrize("target", ["onnxruntime", HTP])

@@ -191,7 +191,7 @@ def test_four_bit_weights_can_be_stored_as_int4(simulate, images, tmp_path, prec
 
 
 def test_resnet18_runs_wholly_on_integers(simulate, tmp_path):
-    model = models.build(ModelOptions(name="resnet18"), classes=10, shape=(1, 32, 32), seed=1)
+    model = models.build(ModelOptions(name="resnet18"), classes=10, shapes=[(1, 32, 32)], seed=1)
     torch.manual_seed(0)
     images = torch.rand(24, 1, 32, 32)
     model.train()

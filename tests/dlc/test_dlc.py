@@ -171,7 +171,9 @@ def test_names_of_a_hostile_file_are_printed_as_they_are(content, tmp_path):
 def test_the_float_network_of_the_report_is_as_large_as_it_says(tmp_path):
     """MobileNetV2 for one channel: 8.95 MB, 2,219,623 parameters and 6M MACs in the report."""
     torch.manual_seed(0)
-    network = models.build(ModelOptions(name="mobilenet_v2"), classes=10, shape=(1, 32, 32), seed=1)
+    network = models.build(
+        ModelOptions(name="mobilenet_v2"), classes=10, shapes=[(1, 32, 32)], seed=1
+    )
     with torch.no_grad():
         network.train()(torch.rand(16, 1, 32, 32))  # biases that are not all zero, and so shared
     path = tmp_path / "f.onnx"

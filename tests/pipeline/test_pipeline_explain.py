@@ -40,7 +40,7 @@ def test_every_quantizer_of_every_cell_is_there_the_costliest_first(found):
         assert (cell["bits"] == int(bits[1])).all()
         assert list(cell["sqnr_db"]) == sorted(cell["sqnr_db"])
         assert (cell["images"] == 200).all()
-        assert (cell["acc_low"] <= cell["acc"]).all()
+        assert (cell["value_low"] <= cell["value"]).all()
     means = table.groupby("precision")["sqnr_db"].median()
     assert means["w8a8"] > means["w4a4"] + 12  # 6 dB a bit
 

@@ -12,6 +12,7 @@ from bitladder.pipeline import RunOptions, run, stages
 from bitladder.pipeline.execute import execute
 from bitladder.pipeline.graph import build
 from bitladder.pipeline.results import TIMES
+from bitladder.pipeline.rows import cell_row
 from bitladder.store import Store
 from bitladder.study import Study
 from small_study import Recorder
@@ -88,7 +89,7 @@ def _run(folder, name, **options):
 
 def _rows(results):
     return [
-        {name: value for name, value in cell.row().items() if not name.endswith(TIMES)}
+        {name: value for name, value in cell_row(cell).items() if not name.endswith(TIMES)}
         for cell in results.cells
     ]
 
@@ -156,15 +157,15 @@ def test_code_that_changes_while_a_stage_runs_is_not_stored(folder, monkeypatch)
 
 
 def test_a_worker_that_follows_other_switches_says_so(folder, address, monkeypatch):
-    from bitladder.pipeline.dask_crew import DaskCrew
+    from bitladder.pipeline.dask_workers import DaskWorkers
     from bitladder.pipeline.execute import Execution
 
     [cell] = build(Study.model_validate(STUDY), {"stale_data:quarters": "any"}, ())
     monkeypatch.setenv("BITLADDER_KERNEL", "0")
     execution = Execution(folder, LoaderOptions(), scheduler=address)
-    with DaskCrew(execution, folder, 1, lambda label, progress: None) as crew:
-        crew.start(cell.stages[1], priority=1.0)
-        [outcome] = crew.ended(60)
+    with DaskWorkers(execution, folder, 1, lambda label, progress: None) as workers:
+        workers.start(cell.stages[1], priority=1.0)
+        [outcome] = workers.ended(60)
     assert "has kernel off, the study needs on" in outcome.error
 
 

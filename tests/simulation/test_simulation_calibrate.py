@@ -180,7 +180,9 @@ def test_a_network_gets_the_ranges_that_aimets_own_code_gives(
 def test_real_networks_get_the_ranges_that_aimets_own_code_gives(name, monkeypatch):
     shape = (1, 32, 32)
     images = torch.rand(20, *shape, generator=torch.Generator().manual_seed(1))
-    plain = prepare(models.build(ModelOptions(name=name), classes=10, shape=shape, seed=0).eval())
+    plain = prepare(
+        models.build(ModelOptions(name=name), classes=10, shapes=[shape], seed=0).eval()
+    )
     options = Calibrate(method="min_max")
 
     def make():

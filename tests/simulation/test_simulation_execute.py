@@ -46,7 +46,7 @@ def _assert_equal(first, second):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_real_networks_step_as_aimets_modules_do(name):
     images = torch.rand(8, *SHAPE, generator=torch.Generator().manual_seed(1))
-    model = models.build(ModelOptions(name=name), classes=10, shape=SHAPE, seed=0)
+    model = models.build(ModelOptions(name=name), classes=10, shapes=[SHAPE], seed=0)
     steps = []
     for _ in range(2):
         simulated = _simulate(model, "w4a4", SHAPE, images)

@@ -133,7 +133,7 @@ def test_a_functional_batch_norm_can_be_folded():
 def test_timm_s_batch_norms_with_activation_are_batch_norms():
     pytest.importorskip("timm")
     options = ModelOptions(name="mobilenetv3_small_050")
-    model = models.build(options, classes=10, shape=(3, 64, 64), seed=1).eval()
+    model = models.build(options, classes=10, shapes=[(3, 64, 64)], seed=1).eval()
     images = torch.randn(2, 3, 64, 64)
     folded, count = fold_batch_norm(model)
     assert count == sum(isinstance(module, nn.BatchNorm2d) for module in model.modules()) == 34

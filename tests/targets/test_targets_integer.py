@@ -35,7 +35,7 @@ def test_the_small_network_is_identical(network, images, tmp_path, precision):
 @pytest.mark.parametrize("precision", ["w8a8", "w4a4"])
 def test_the_networks_of_the_report_are_identical(name, precision, tmp_path):
     torch.manual_seed(0)
-    network = models.build(ModelOptions(name=name), classes=10, shape=(1, 32, 32), seed=1)
+    network = models.build(ModelOptions(name=name), classes=10, shapes=[(1, 32, 32)], seed=1)
     images = torch.rand(48, 1, 32, 32)
     network.train()
     with torch.no_grad():

@@ -83,7 +83,7 @@ def test_int8_weights_saturate_there_and_the_reports_say_so(
 ):
     path = _export(network, images, tmp_path / "m.onnx", precision, "int8")
     assert saturating_layers(onnx.load(path).graph)
-    pixels, labels = splits[1].float_images(torch.arange(128)), splits[1].labels
+    pixels, labels = splits[1].float_images(torch.arange(128)), splits[1].targets
     default, precise = without_vnni(path, pixels.numpy())
     assert (default != precise).any()  # the kernels do saturate
     np.testing.assert_array_equal(precise, targets.integer_session(path).run(pixels.numpy()))

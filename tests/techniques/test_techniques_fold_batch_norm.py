@@ -172,7 +172,7 @@ def test_weights_and_biases_are_those_of_aimet_s_own_fold():
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "shufflenet_v2_x0_5"])
 def test_the_networks_of_the_report_keep_their_function(name):
-    model = models.build(ModelOptions(name=name), classes=10, shape=(1, 32, 32), seed=1)
+    model = models.build(ModelOptions(name=name), classes=10, shapes=[(1, 32, 32)], seed=1)
     model = _lively(model)
     images = torch.randn(2, 1, 32, 32, dtype=torch.float64)
     folded, count = fold_batch_norm(copy.deepcopy(model))

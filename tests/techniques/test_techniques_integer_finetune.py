@@ -13,6 +13,7 @@ from bitladder.options import (
     TrainOptions,
     parse_recipe,
 )
+from bitladder.tasks import find
 from bitladder.techniques.integer_finetune import IntegerForward
 from bitladder.training import fit
 
@@ -70,7 +71,7 @@ def test_some_steps_train_and_the_integers_keep_what_training_gained(
     network, images, splits, tmp_path
 ):
     options = TrainOptions(epochs=5, batch_size=16, lr=1e-2, early_stopping=None)
-    fit(network, *splits, options, seed=1, log_dir=tmp_path, classes=4)
+    fit(network, *splits, options, find("classification"), seed=1, log_dir=tmp_path, classes=4)
     context = _context(
         network, images, splits, tmp_path, "w4a4", integer_logits=targets.integer_logits
     )

@@ -13,7 +13,7 @@ from bitladder import techniques
 from bitladder.errors import QuantizationError
 from bitladder.options import ModelOptions, parse_recipe
 from bitladder.quantized import save_quantized
-from bitladder.training.classifier import Classifier
+from bitladder.training.module import TrainedModule
 from every_layer import CASES, Zoo, context_for, lively
 from small_network import Branches
 
@@ -23,7 +23,7 @@ KEPT = [name for name in CASES if name.startswith(("recipe", "per tensor", "sequ
 
 def _loader(splits):
     images = splits[0].float_images(torch.arange(96))
-    return DataLoader(TensorDataset(images, splits[0].labels[:96]), batch_size=32, shuffle=True)
+    return DataLoader(TensorDataset(images, splits[0].targets[:96]), batch_size=32, shuffle=True)
 
 
 class Exportable(Zoo):
@@ -87,7 +87,7 @@ def test_fine_tuning_that_was_broken_off_goes_on_to_the_same_end(splits, tmp_pat
     recipe = parse_recipe(["fold_batch_norm", "calibrate", {"finetune": {
         "epochs": 3, "batch_size": 64, "distill": 0.5, "dampen": 0.1}}])  # fmt: skip
     ends = []
-    usual = Classifier.training_step
+    usual = TrainedModule.training_step
 
     def until(step):
         def training_step(self, *given):
@@ -112,7 +112,7 @@ def test_fine_tuning_that_was_broken_off_goes_on_to_the_same_end(splits, tmp_pat
         simulated = start()
         if stop is not None:
             with monkeypatch.context() as patch:
-                patch.setattr(Classifier, "training_step", until(stop))
+                patch.setattr(TrainedModule, "training_step", until(stop))
                 with pytest.raises(KilledError):
                     techniques.apply(recipe[-1], simulated, context)
             assert checkpoint.exists()

@@ -12,7 +12,7 @@ from bitladder.errors import TrainingError
 from bitladder.options import Precision, parse_recipe, parse_techniques
 from bitladder.techniques.cross_layer_equalization import cross_layer_equalization
 from bitladder.techniques.fold_batch_norm import fold_batch_norm, fold_simulated
-from bitladder.training.classifier import Classifier
+from bitladder.training.module import TrainedModule
 from every_layer import CASES, FINETUNE, SHORT, Zoo, climb, context_for, lively, short
 from small_network import Branches
 
@@ -21,7 +21,7 @@ from small_network import Branches
 def optimized(monkeypatch):
     """What every optimizer was made with, by name."""
     names = []
-    usual = Classifier.configure_optimizers
+    usual = TrainedModule.configure_optimizers
 
     def watched(self):
         made = usual(self)
@@ -30,7 +30,7 @@ def optimized(monkeypatch):
         names.append({name for name, p in self.model.named_parameters() if id(p) in held})
         return made
 
-    monkeypatch.setattr(Classifier, "configure_optimizers", watched)
+    monkeypatch.setattr(TrainedModule, "configure_optimizers", watched)
     return names
 
 

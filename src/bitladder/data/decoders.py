@@ -50,11 +50,11 @@ def decode(
         for request in requests:
             yield request, decode_all(request, size)
         return
-    crew = _crew(workers)
+    workers = _workers(workers)
     waiting: deque[tuple[list[Source], Future[Decoded]]] = deque()
     try:
         for request in requests:
-            waiting.append((request, crew.submit(request, size)))
+            waiting.append((request, workers.submit(request, size)))
             if len(waiting) > _AHEAD * workers:
                 first, future = waiting.popleft()
                 yield first, future.result()
@@ -113,7 +113,7 @@ class _Crew:
 
 
 @functools.cache
-def _crew(workers: int) -> _Crew:
+def _workers(workers: int) -> _Crew:
     return _Crew(workers)
 
 
