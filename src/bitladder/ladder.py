@@ -18,6 +18,7 @@ from bitladder.accuracy import Accuracy
 from bitladder.data import LoaderSplit, check
 from bitladder.errors import DataError, QuantizationError
 from bitladder.options import Technique
+from bitladder.structures import count, first
 from bitladder.tasks.classes import number
 
 COMPARED_IMAGES = 500
@@ -50,7 +51,7 @@ class Ladder:
 
     def __init__(self, context: techniques.Context, validation: DataLoader[Any] | None) -> None:
         self.context, self.validation = context, validation
-        self.compared = context.calibration[:COMPARED_IMAGES]
+        self.compared = first(context.calibration, COMPARED_IMAGES)
         self.rungs: list[Rung] = []
 
     def climb(
@@ -87,12 +88,12 @@ class Ladder:
     ) -> techniques.TrainingData | None:
         if loader is None:
             return None
-        first = next(iter(LoaderSplit(loader, "training").batches(1)), None)
-        if first is None:
+        batch = next(iter(LoaderSplit(loader, "training").batches(1)), None)
+        if batch is None:
             raise DataError("training: the loader gives no batch; give at least one")
         with torch.no_grad():
             device = simulation.device_of(self.context.reference)
-            classes = number(self.context.reference(first[0][:1].to(device)))
+            classes = number(self.context.reference(batch[0][:1].to(device)))
         validation = None
         if self.validation is not None:
             validation = LoaderSplit(self.validation, "validation", classes)
@@ -103,11 +104,15 @@ class Ladder:
         model.eval()
         quality = float("nan"), float("nan")
         classes = None
-        if len(self.compared):
+        if count(self.compared):
             reference = simulation.outputs(self.context.reference, self.compared)
-            classes = number(reference)
-            logits = simulation.outputs(model, self.compared)
-            quality = simulation.sqnr(reference, logits), simulation.agreement(reference, logits)
+            made = simulation.outputs(model, self.compared)
+            assert self.context.task is not None
+            shares = self.context.task.agreement(made, reference)
+            assert shares is not None
+            quality = simulation.total_sqnr(reference, made), float(shares.mean())
+            [logits] = reference.values()
+            classes = number(logits)
         accuracy = None
         if self.validation is not None:
             images = LoaderSplit(self.validation, "validation", classes)

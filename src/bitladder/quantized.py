@@ -17,7 +17,7 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from bitladder import deploy, models, simulation, targets, techniques
+from bitladder import deploy, models, simulation, targets, tasks, techniques
 from bitladder.accuracy import Accuracy
 from bitladder.errors import ExportError, QuantizationError, StudyError
 from bitladder.ladder import COMPARED_IMAGES, Ladder, Rung, gather
@@ -31,6 +31,7 @@ from bitladder.options import (
     parse_recipe,
     parse_techniques,
 )
+from bitladder.structures import count, first, moved
 
 _CHECKED_IMAGES = 2  # on which the traced network is compared with the model
 _METADATA = "bitladder"
@@ -77,13 +78,14 @@ def quantize(
     wanted = max([COMPARED_IMAGES, *(getattr(step, "images", 0) for step in steps)])
     context = techniques.Context(
         precision=width,
-        calibration=gather(calibration, wanted),
+        calibration=(gather(calibration, wanted),),
         reference=simulation.copy_of(model),
-        integer_logits=targets.integer_logits,
+        task=tasks.find("classification"),
+        integer_outputs=targets.integer_outputs,
         seed=seed,
     )
     device = simulation.device_of(context.reference)
-    simulation.check(context.reference, context.calibration[:_CHECKED_IMAGES].to(device))
+    simulation.check(context.reference, moved(first(context.calibration, _CHECKED_IMAGES), device))
     ladder = Ladder(context, validation)
     quantized = ladder.climb(steps, context.reference, training, log_dir)
     return QuantizedModel(quantized, steps, ladder)
@@ -122,9 +124,10 @@ class QuantizedModel:
         model = _named(described, str(path)) if given is None else given
         context = techniques.Context(
             precision=Precision.parse(described["precision"]),
-            calibration=torch.zeros(0, *shape),
+            calibration=(torch.zeros(0, *shape),),
             reference=simulation.copy_of(model),
-            integer_logits=targets.integer_logits,
+            task=tasks.find("classification"),
+            integer_outputs=targets.integer_outputs,
             seed=described["seed"],
         )
         recipe = parse_techniques(described["recipe"])
@@ -193,7 +196,7 @@ class QuantizedModel:
             images: what activations' noise is measured on; by default calibration images.
         """
         images = self._ladder.compared if images is None else images
-        return simulation.layers(self.simulated, images if len(images) else None)
+        return simulation.layers(self.simulated, images if count(images) else None)
 
     def sensitivity(
         self, images: Tensor | None = None, labels: Tensor | None = None
@@ -208,9 +211,10 @@ class QuantizedModel:
             QuantizationError: there are no images.
         """
         images = self._ladder.compared if images is None else images
-        if not len(images):
+        if not count(images):
             raise QuantizationError("sensitivity: there are no images; give some")
-        return simulation.sensitivity(self.simulated, images, labels)
+        task = self._ladder.context.task
+        return simulation.sensitivity(self.simulated, images, labels, task)
 
     def export(
         self,
@@ -308,7 +312,7 @@ def save_quantized(
     """
     described = {
         "precision": str(simulated.precision),
-        "shape": simulated.shape,
+        "shape": simulated.shapes[0],
         "seed": seed,
         "recipe": dump_recipe(recipe),
         "rungs": list(rungs),

@@ -10,7 +10,7 @@ from bitladder.simulation.analysis import (
 )
 from bitladder.simulation.plain import copy_of
 from bitladder.simulation.prepare import check, notes_of, prepare
-from bitladder.simulation.quality import agreement, device_of, outputs, sqnr
+from bitladder.simulation.quality import device_of, outputs, sqnr, sqnr_by_output, total_sqnr
 from bitladder.simulation.simulated import QuantizerInfo, SimulatedModel
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "Sensitivity",
     "SimulatedModel",
     "activations",
-    "agreement",
     "check",
     "copy_of",
     "device_of",
@@ -30,4 +29,6 @@ __all__ = [
     "prepare",
     "sensitivity",
     "sqnr",
+    "sqnr_by_output",
+    "total_sqnr",
 ]

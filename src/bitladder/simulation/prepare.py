@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,25 @@ from bitladder.errors import ModelError
 from bitladder.simulation.aimet import quiet
 from bitladder.simulation.plain import copy_of, make_plain
 from bitladder.simulation.rewrite import rewrite
+from bitladder.structures import Inputs, input_names, named
 from bitladder.user_code import one_line
 
 _PREPARED, _NOTES = "bitladder_prepared", "bitladder_notes"
-_TOLERANCE = 1e-3  # of the largest logit
+_TOLERANCE = 1e-3  # of the largest value of an output
 
 
-def prepare(model: nn.Module) -> fx.GraphModule:
+def prepare(model: nn.Module, inputs: Inputs | None = None) -> fx.GraphModule:
     """Return a traced copy of ``model`` in evaluation mode, every operation a module.
 
     Functional operations (add, cat, mean, relu6 ...) become modules, so that each can carry a
-    quantizer; arguments of ``forward`` besides the images keep their defaults. The caller's model
-    is not changed; one that is prepared already is only copied.
+    quantizer; arguments of ``forward`` besides the inputs keep their defaults. What the network
+    returns keeps its structure. The caller's model is not changed; one that is prepared already is
+    only copied.
+
+    Args:
+        model: any network.
+        inputs: such as it takes, of which their number counts; without, every argument of
+            ``forward`` that has no default is an input, and ``*inputs`` is one.
 
     Raises:
         ModelError: torch.fx cannot trace the model; the message names the line that stops it.
@@ -36,7 +44,7 @@ def prepare(model: nn.Module) -> fx.GraphModule:
     notes = make_plain(model)
     try:
         with quiet():
-            graph = fx.Tracer().trace(model, concrete_args=_defaults(model))
+            graph = _Tracer(model, None if inputs is None else len(inputs)).trace(model)
             prepared = fx.GraphModule(model, graph)
     except Exception as error:  # tracing runs the user's forward, which can raise anything
         raise ModelError(
@@ -56,33 +64,46 @@ def notes_of(module: nn.Module) -> tuple[str, ...]:
     return found
 
 
+class _Tracer(fx.Tracer):
+    """Traces with one placeholder an input; other arguments keep their defaults."""
+
+    def __init__(self, model: nn.Module, count: int | None) -> None:
+        super().__init__()
+        self._inputs = input_names(model.forward, count)
+
+    def create_args_for_root(
+        self, root_fn: Callable[..., Any], is_module: bool, concrete_args: Any = None
+    ) -> tuple[Any, list[Any]]:
+        given = [self.create_proxy("placeholder", name, (), {}) for name in self._inputs]
+        return root_fn, [self.root, *given]
+
+
 @torch.no_grad()
-def check(model: nn.Module, images: Tensor) -> None:
+def check(model: nn.Module, inputs: Inputs) -> None:
     """Refuse a network that techniques and simulation cannot stand for.
 
     Args:
         model: any network, in evaluation mode.
-        images: some images (N, C, H, W) that it takes.
+        inputs: some that it takes.
 
     Raises:
-        ModelError: it does not map the images to logits (N, classes), torch.fx cannot trace it, or
+        ModelError: it does not take the inputs, returns no tensor, torch.fx cannot trace it, or
             what was traced computes something else.
     """
-    size, name = "x".join(map(str, images.shape[1:])), type(model).__name__
+    sizes = ", ".join("x".join(map(str, one.shape[1:])) for one in inputs)
+    name = type(model).__name__
     try:
-        logits = model(images)
+        wanted = named(model(*inputs))
     except Exception as error:  # whatever a person's own code raises
+        what = "images of" if len(inputs) == 1 and inputs[0].dim() == 4 else "inputs of"
+        raise ModelError(f"{name} cannot take {what} {sizes}: {one_line(error)}") from error
+    if not wanted:
         raise ModelError(
-            f"{name} cannot take images of {size} (channels x height x width): {one_line(error)}"
-        ) from error
-    if not isinstance(logits, Tensor) or logits.dim() != 2:
-        shape = f" {tuple(logits.shape)}" if isinstance(logits, Tensor) else ""
-        raise ModelError(
-            f"{name} returns {type(logits).__name__}{shape}, not logits (N, classes); wrap it in a "
-            "module whose forward returns them alone"
+            f"{name} returns no tensor; return one, or tuples, lists, dictionaries or dataclasses "
+            "of them"
         )
     try:
-        traced = prepare(model)(images)
+        found = named(prepare(model, inputs)(*inputs))
     except ModelError:
         raise
     except Exception as error:  # such as an argument that AIMET's module for a function lacks
@@ -90,18 +111,24 @@ def check(model: nn.Module, images: Tensor) -> None:
             f"{name} was traced, but what was traced does not run: {one_line(error)}; write the "
             "operation in another way"
         ) from error
-    difference = float((traced - logits).abs().max() / logits.abs().max().clamp(min=1e-30))
-    if not difference < _TOLERANCE:
-        raise ModelError(
-            f"{name} computes something else once it is traced, by {difference:.2g} of the largest "
-            "logit; its forward must not depend on values or on what it computed before"
-        )
+    for output, values in wanted.items():
+        difference = _difference(found.get(output), values)
+        if not difference < _TOLERANCE:
+            raise ModelError(
+                f"{name} computes something else once it is traced, '{output}' by "
+                f"{difference:.2g} of its largest value; its forward must not depend on values or "
+                "on what it computed before"
+            )
 
 
-def _defaults(model: nn.Module) -> dict[str, Any] | None:
-    """Arguments of ``forward`` after the first that may be left out, with their defaults."""
-    _, *others = inspect.signature(model.forward).parameters.values()
-    return {given.name: given.default for given in others if given.default is not given.empty}
+def _difference(found: Tensor | None, wanted: Tensor) -> float:
+    """Largest difference over the largest value; infinity for another shape."""
+    if found is None or found.shape != wanted.shape:
+        return float("inf")
+    if not wanted.numel():
+        return 0.0
+    apart = (found.double() - wanted.double()).abs().max()
+    return float(apart / wanted.double().abs().max().clamp(min=1e-30))
 
 
 def _first_line(error: Exception) -> str:

@@ -21,8 +21,10 @@ from torch import Tensor, nn
 from bitladder.options import Adaround
 from bitladder.simulation import SimulatedModel, device_of
 from bitladder.simulation.aimet import aimet, quiet
+from bitladder.simulation.signature import flat_outputs
+from bitladder.structures import Inputs, moved, split
 from bitladder.techniques.pairs import Layer
-from bitladder.techniques.registry import Context, calibration_images, register
+from bitladder.techniques.registry import Context, calibration_inputs, register
 
 
 @register(Adaround)
@@ -36,9 +38,9 @@ def adaround(options: Adaround, model: nn.Module, context: Context) -> Simulated
         QuantizationError: there are no calibration images.
     """
     assert isinstance(model, SimulatedModel)
-    images = calibration_images(options, context)
+    inputs = calibration_inputs(options, context)
     model.eval()
-    rounded = _rounded(options, model, images, context.seed)
+    rounded = _rounded(options, model, inputs, context.seed)
     layers = moved = weights = 0
     with torch.no_grad():
         for name, layer in model.module.named_modules():
@@ -57,7 +59,7 @@ def adaround(options: Adaround, model: nn.Module, context: Context) -> Simulated
 
 
 def _rounded(
-    options: Adaround, model: SimulatedModel, images: Tensor, seed: int
+    options: Adaround, model: SimulatedModel, inputs: Inputs, seed: int
 ) -> dict[str, Tensor]:
     """State of the network whose weights AdaRound has put on the grids of ``model``."""
     package = aimet("adaround.adaround_weight")
@@ -69,19 +71,21 @@ def _rounded(
             for index in range(len(quantizers)):
                 quantizers[index] = None
     device = device_of(model)
-    batches = [batch.to(device) for batch in torch.split(images, options.batch_size)]
+    batches = [moved(batch, device) for batch in split(inputs, options.batch_size)]
     parameters = package.AdaroundParameters(
         batches,
         num_batches=len(batches),
         default_num_iterations=options.iterations,
         default_reg_param=options.regularization,
-        forward_fn=lambda network, batch: network(batch),
+        forward_fn=lambda network, batch: network(*batch),
     )
     devices = [device] if device.type == "cuda" else []
     with (
         tempfile.TemporaryDirectory() as folder,
         quiet(),
         contextlib.redirect_stderr(io.StringIO()),  # its progress bar
+        flat_outputs(reference),
+        flat_outputs(simulated.model),
         torch.random.fork_rng(devices),
     ):
         torch.manual_seed(seed)

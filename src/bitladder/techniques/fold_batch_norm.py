@@ -138,7 +138,7 @@ def _fold_ranges(layer: _Foldable, norm: BatchNorm) -> None:
 @register_rebuild(FoldBatchNorm)
 @register(FoldBatchNorm)
 def _apply(options: FoldBatchNorm, model: nn.Module, context: Context) -> nn.Module:
-    graph_module, folded = fold_batch_norm(model)
+    graph_module, folded = fold_batch_norm(prepare(model, context.calibration))
     context.notes.append(f"{folded} batch norms folded")
     if turned := to_depthwise(graph_module):
         context.notes.append(f"{turned} batch norms without a layer became depthwise convolutions")

@@ -10,13 +10,13 @@ from __future__ import annotations
 import contextlib
 import io
 
-import torch
 from torch import nn
 
 from bitladder.options import SequentialMse
 from bitladder.simulation import SimulatedModel, device_of
 from bitladder.simulation.aimet import aimet, quiet
-from bitladder.techniques.registry import Context, calibration_images, register
+from bitladder.structures import count, moved, split
+from bitladder.techniques.registry import Context, calibration_inputs, register
 
 _BATCH = 64  # images a forward
 
@@ -29,18 +29,18 @@ def sequential_mse(options: SequentialMse, model: nn.Module, context: Context) -
         QuantizationError: there are no calibration images.
     """
     assert isinstance(model, SimulatedModel)
-    images = calibration_images(options, context)
+    inputs = calibration_inputs(options, context)
     model.eval()
     device = device_of(model)
     with quiet(), contextlib.redirect_stderr(io.StringIO()):  # its progress bar
         aimet("seq_mse").apply_seq_mse(
             model.sim,
-            [batch.to(device) for batch in torch.split(images, _BATCH)],
+            [moved(batch, device) for batch in split(inputs, _BATCH)],
             num_candidates=options.candidates,
         )
     weights = [quantizer for info, quantizer in model.quantizers() if info.kind == "weight"]
     for quantizer in weights:  # AIMET froze them
         quantizer.requires_grad_(True)
         quantizer.allow_overwrite(True)  # type: ignore[operator]
-    context.notes.append(f"{len(weights)} weight ranges from {len(images)} images")
+    context.notes.append(f"{len(weights)} weight ranges from {count(inputs)} images")
     return model
