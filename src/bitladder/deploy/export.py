@@ -5,16 +5,15 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
-import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
 from torch import fx
 
 from bitladder.deploy.biases import fit_scales, round_biases
-from bitladder.deploy.check import run_at_two_sizes
+from bitladder.deploy.check import CHECKED, run_at_two_sizes
 from bitladder.deploy.encodings import dump_encodings
 from bitladder.deploy.limits import fit_grids
 from bitladder.deploy.observe import Observed
@@ -24,6 +23,7 @@ from bitladder.errors import ExportError, unknown
 from bitladder.files import write_whole
 from bitladder.options import WeightType
 from bitladder.simulation import SimulatedModel, device_of
+from bitladder.structures import named
 
 INTEGER_BIASES = "integer_biases"
 """Name of the rung that ``Traced.quantize_biases`` makes."""
@@ -76,8 +76,8 @@ class Traced:
         """Write the network without its quantizers as ONNX, and their encodings as AIMET's JSON.
 
         Args:
-            path: the ONNX file; its input ``image`` is (N, C, H, W) float32 for any N, its output
-                ``logits`` (N, classes).
+            path: the ONNX file; its inputs and outputs have the network's own names and take any
+                number of images. The only output of a network that gives it no name is ``output``.
             encodings: the JSON file; its names are those of the ONNX file's tensors.
             version: of the JSON, ``1.0.0`` or ``2.0.0``.
 
@@ -138,15 +138,13 @@ class Traced:
         return model
 
     def _check(self, model: onnx.ModelProto, *, compared: bool) -> None:
-        run_at_two_sizes(model, self.simulated.shape, self._simulate, compared=compared)
+        example = tuple(one.numpy() for one in self.simulated.example(CHECKED))
+        run_at_two_sizes(model, example, self._simulate, compared=compared)
 
     @torch.no_grad()
-    def _simulate(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        device = device_of(self.simulated)
-        made: NDArray[np.float32] = (
-            self.simulated(torch.from_numpy(images).to(device)).cpu().numpy()
-        )
-        return made
+    def _simulate(self, *inputs: NDArray[Any]) -> list[NDArray[Any]]:
+        given = (torch.from_numpy(one).to(device_of(self.simulated)) for one in inputs)
+        return [made.cpu().numpy() for made in named(self.simulated(*given)).values()]
 
 
 def _check_weights(weights: str, target: str) -> None:

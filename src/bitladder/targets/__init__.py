@@ -1,6 +1,7 @@
 """Runtimes that execute an artifact, and the comparison with its simulation."""
 
-from bitladder.targets.compare import Comparison, compare
+from bitladder.targets.compare import compare
+from bitladder.targets.comparison import Beside, Comparison
 from bitladder.targets.convert import write_context, write_dlc
 from bitladder.targets.foreign import graph_inputs, image_lines, quantize_onnx
 from bitladder.targets.graph import saturation_risk
@@ -11,9 +12,10 @@ from bitladder.targets.names import TARGETS
 from bitladder.targets.raw import read_inputs, run_raw
 from bitladder.targets.session import (
     Session,
+    as_arrays,
     containers,
     integer_arithmetic,
-    integer_logits,
+    integer_outputs,
     integer_session,
     open_precise,
     open_target,
@@ -22,17 +24,19 @@ from bitladder.targets.session import (
 
 __all__ = [
     "TARGETS",
+    "Beside",
     "Comparison",
     "LayerDifference",
     "QnnInput",
     "Session",
     "Speed",
+    "as_arrays",
     "compare",
     "containers",
     "graph_inputs",
     "image_lines",
     "integer_arithmetic",
-    "integer_logits",
+    "integer_outputs",
     "integer_session",
     "layer_differences",
     "open_precise",

@@ -1,99 +1,31 @@
-"""Run an artifact and its simulation on the same images and count where they part."""
+"""Run an artifact and its simulation on the same images and measure where they part."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from bitladder.accuracy import Accuracy
-from bitladder.data import Batches
 from bitladder.errors import TargetError
-from bitladder.targets.graph import REMEDY
-from bitladder.targets.session import Session
-from bitladder.tasks.classes import choose
+from bitladder.measurement import Measurement, average, proportion
+from bitladder.simulation.quality import decibels
+from bitladder.structures import Inputs, Outputs, as_inputs, count, named
+from bitladder.targets.comparison import Beside, Comparison
+from bitladder.targets.session import Session, as_arrays
+from bitladder.tasks.task import Meter, Task
 
-
-@dataclass(frozen=True)
-class Comparison:
-    """A target against the simulation.
-
-    Attributes:
-        accuracy: the target's.
-        simulation: the simulation's, on the same images.
-        agreement: images to which both give the same class.
-        worst_lsb: largest difference of a logit in steps of the logits' grid, or of their own
-            unit where they are float.
-        mean_lsb: mean difference in the same unit.
-        seconds: time the target took.
-        apart: the first images, by their number, to which they give different classes.
-        integer: accuracy of the integer arithmetic, on the same images, where it is known.
-        integer_equal: images whose every logit is the target's to the last bit.
-        integer_worst_lsb: largest difference of the target's logits from it.
-        precise: accuracy of the session whose sums are exact, where the target's can saturate.
-        precise_agreement: images to which that session and the simulation give the same class.
-        precise_equal: images whose every logit is the target's to the last bit.
-        precise_worst_lsb: largest difference of the target's logits from it.
-    """
-
-    accuracy: Accuracy
-    simulation: Accuracy
-    agreement: Accuracy
-    worst_lsb: float
-    mean_lsb: float
-    seconds: float
-    apart: tuple[int, ...] = ()
-    integer: Accuracy | None = None
-    integer_equal: Accuracy | None = None
-    integer_worst_lsb: float | None = None
-    precise: Accuracy | None = None
-    precise_agreement: Accuracy | None = None
-    precise_equal: Accuracy | None = None
-    precise_worst_lsb: float | None = None
-
-    @property
-    def saturates(self) -> bool:
-        """Whether a logit of the target is another than with exact sums."""
-        return self.precise_equal is not None and self.precise_equal.value < 1
-
-    def saturation(self, *, labelled: bool = True) -> str | None:
-        """What saturated sums cost the target, in words, or None where none did.
-
-        Args:
-            labelled: the images had labels, so that accuracies mean something.
-        """
-        if not self.saturates:
-            return None
-        assert self.precise is not None
-        assert self.precise_agreement is not None
-        assert self.precise_equal is not None
-        assert self.precise_worst_lsb is not None
-        shares = [("agreement with the simulation", self.agreement, self.precise_agreement)]
-        if labelled:
-            shares.insert(0, ("accuracy", self.accuracy, self.precise))
-        costs = ", ".join(
-            f"{name} {100 * here.value:.2f} % where exact sums have {100 * exact.value:.2f} %"
-            for name, here, exact in shares
-        )
-        return (
-            f"a session with default options saturates 16-bit sums on this processor: {costs}; "
-            f"{100 * (1 - self.precise_equal.value):.2f} % of the images have other logits, "
-            f"by up to {self.precise_worst_lsb:.0f} LSB; {REMEDY}"
-        )
-
-
-_SHOWN = 4  # of the images to which target and simulation give different classes
+_SHOWN = 4  # of the images whose answers differ
 
 
 @torch.no_grad()
 def compare(
     session: Session,
-    simulation: Callable[[Tensor], Tensor],
-    batches: Batches,
+    simulation: Callable[..., Any],
+    batches: Iterable[tuple[Tensor | Inputs, Any]],
+    task: Task | None = None,
     integer: Session | None = None,
     precise: Session | None = None,
 ) -> Comparison:
@@ -101,85 +33,158 @@ def compare(
 
     Args:
         session: the target.
-        simulation: maps images (N, C, H, W) to the logits that it should compute; a module is in
-            evaluation mode.
-        batches: images and labels.
+        simulation: maps inputs to what the target should compute; a module is in evaluation mode.
+        batches: inputs, a tensor or one a tensor an input, and their target, or None.
+        task: what the outputs mean; without one, values alone are compared.
         integer: the integer arithmetic of what it runs, or None.
         precise: the target's session whose sums are exact, or None.
 
     Raises:
-        TargetError: the target fails, or its logits are of another shape.
+        TargetError: the target fails, its outputs are of other shapes, or there are no images.
     """
-    right = expected = agree = total = elements = 0
-    worst = summed = seconds = 0.0
-    arithmetic, exact = _Beside(integer), _Beside(precise)
-    apart: list[int] = []
-    for images, labels in batches:
-        intended = simulation(images).cpu()
-        started = time.perf_counter()
-        logits = torch.from_numpy(session.run(images.contiguous().numpy()))
+    here, intended = _Measured(task), _Measured(task)
+    beside = {
+        name: _Beside(one, task) for name, one in (("integer", integer), ("precise", precise))
+    }
+    values = _Values()
+    seconds = 0.0
+    for batch, target in batches:
+        inputs = as_inputs(batch)
+        wanted = {name: one.cpu() for name, one in named(simulation(*inputs)).items()}
+        arrays, started = as_arrays(inputs), time.perf_counter()
+        found = session.run(*arrays)
         seconds += time.perf_counter() - started
-        if logits.shape != intended.shape:
-            raise TargetError(
-                f"the target's logits are {tuple(logits.shape)}, "
-                f"the simulation's {tuple(intended.shape)}"
-            )
-        chosen, wanted = choose(logits), choose(intended)
-        labels = labels.reshape(len(labels), -1)[:, 0].cpu()  # binary ones may be a column
-        right += int((chosen == labels).sum())
-        expected += int((wanted == labels).sum())
-        agree += int((chosen == wanted).sum())
-        apart += (total + (chosen != wanted).nonzero().flatten()).tolist()
-        total += len(labels)
-        difference = (logits - intended).abs().double() / (session.lsb or 1.0)
-        worst = max(worst, float(difference.max()))
-        summed += float(difference.sum())
-        elements += difference.numel()
-        for other in (arithmetic, exact):
-            other.add(images, labels, logits, wanted, session.lsb or 1.0)
+        steps = list(map(session.steps.get, found))
+        made = _as_named(found, wanted)
+        values.add(made, wanted, steps, count(inputs))
+        here.add(made, wanted, target)
+        intended.add(wanted, None, target)
+        for other in beside.values():
+            other.add(arrays, made, wanted, steps, target)
+    if not values.equal:
+        raise TargetError("there are no images to compare on; give at least one")
+    shares = here.shares
+    apart = [share < 1 for share in shares] if shares else [not equal for equal in values.equal]
     return Comparison(
-        accuracy=Accuracy(right, total),
-        simulation=Accuracy(expected, total),
-        agreement=Accuracy(agree, total),
-        worst_lsb=worst,
-        mean_lsb=summed / elements,
+        quality=here.quality(),
+        simulation=intended.quality(),
+        agreement=here.agreement(),
+        equal=proportion("equal", values.equal),
+        worst_lsb=values.worst,
+        mean_lsb=values.summed / max(1, values.elements),
+        sqnr={name: decibels(*sums) for name, sums in values.sums.items()},
         seconds=seconds,
-        apart=tuple(apart[:_SHOWN]),
-        integer=arithmetic.share("right"),
-        integer_equal=arithmetic.share("equal"),
-        integer_worst_lsb=arithmetic.worst,
-        precise=exact.share("right"),
-        precise_agreement=exact.share("agree"),
-        precise_equal=exact.share("equal"),
-        precise_worst_lsb=exact.worst,
+        apart=tuple(place for place, differs in enumerate(apart) if differs)[:_SHOWN],
+        integer=beside["integer"].result(),
+        precise=beside["precise"].result(),
     )
 
 
-class _Beside:
-    """What another session, if there is one, makes of the images, against the target's logits."""
+def _as_named(found: dict[str, Any], wanted: Outputs) -> Outputs:
+    """A session's outputs by the names that the network gives them, in whose order they are."""
+    shapes = {name: tuple(values.shape) for name, values in wanted.items()}
+    if len(found) != len(wanted):
+        raise TargetError(
+            f"the target gives {len(found)} outputs ({', '.join(found)}), the simulation "
+            f"{len(wanted)} ({', '.join(wanted)})"
+        )
+    made = {}
+    for (own, values), name in zip(found.items(), wanted, strict=True):
+        if values.shape != shapes[name]:
+            raise TargetError(
+                f"the target's '{own}' is {values.shape}, the simulation's {shapes[name]}"
+            )
+        made[name] = torch.from_numpy(values)
+    return made
 
-    def __init__(self, session: Session | None) -> None:
+
+class _Measured:
+    """The quality of a network's outputs, and how far its answers are those of another one."""
+
+    def __init__(self, task: Task | None) -> None:
+        self.task = task
+        self.meter: Meter | None = None
+        self.shares: list[float] = []
+
+    def add(self, made: Outputs, wanted: Outputs | None, target: Any) -> None:
+        """Count a batch."""
+        if self.task is None:
+            return
+        if target is not None:
+            self.meter = self.meter or self.task.meter()
+            self.meter.update(made, target)
+        if wanted is not None and (shares := self.task.agreement(made, wanted)) is not None:
+            self.shares += shares.double().tolist()
+
+    def quality(self) -> Measurement | None:
+        """None where nothing was measured."""
+        return None if self.meter is None else self.meter.measurement()
+
+    def agreement(self) -> Measurement | None:
+        """None where the task cannot say."""
+        if not self.shares:
+            return None
+        if set(self.shares) <= {0.0, 1.0}:
+            return proportion("agreement", [bool(share) for share in self.shares])
+        return average("agreement", self.shares, unit="share")
+
+
+class _Values:
+    """How far outputs are from others, in steps of their grids."""
+
+    def __init__(self) -> None:
+        self.equal: list[bool] = []
+        self.worst = self.summed = 0.0
+        self.elements = 0
+        self.sums: dict[str, tuple[float, float]] = {}
+
+    def add(self, made: Outputs, wanted: Outputs, steps: list[float | None], images: int) -> None:
+        """Count a batch."""
+        equal = torch.ones(images, dtype=torch.bool)
+        for (name, values), step in zip(made.items(), steps, strict=True):
+            same = values == wanted[name]
+            by_image = same.dim() > 0 and len(same) == images
+            equal &= same.reshape(images, -1).all(1) if by_image else bool(same.all())
+            apart = (values.double() - wanted[name].double()).abs()
+            if apart.numel():
+                self.worst = max(self.worst, float(apart.max()) / (step or 1.0))
+            self.summed += float((apart / (step or 1.0)).sum())
+            self.elements += apart.numel()
+            signal, noise = self.sums.get(name, (0.0, 0.0))
+            signal += float(wanted[name].double().square().sum())
+            self.sums[name] = signal, noise + float(apart.square().sum())
+        self.equal += equal.tolist()
+
+
+class _Beside:
+    """What another session, if there is one, makes of the images."""
+
+    def __init__(self, session: Session | None, task: Task | None) -> None:
         self.session = session
-        self.counts: Counter[str] = Counter()
-        self.worst: float | None = None if session is None else 0.0
+        self.measured, self.values = _Measured(task), _Values()
 
     def add(
-        self, images: Tensor, labels: Tensor, logits: Tensor, wanted: Tensor, step: float
+        self,
+        arrays: list[Any],
+        target_made: Outputs,
+        wanted: Outputs,
+        steps: list[float | None],
+        target: Any,
     ) -> None:
-        """Run a batch; ``wanted`` are the classes of the simulation."""
+        """Run a batch and compare with what the target made of it."""
         if self.session is None:
             return
-        computed = torch.from_numpy(self.session.run(images.contiguous().numpy()))
-        chosen = choose(computed)
-        self.counts["right"] += int((chosen == labels).sum())
-        self.counts["agree"] += int((chosen == wanted).sum())
-        self.counts["equal"] += int((computed == logits).all(1).sum())
-        self.counts["total"] += len(labels)
-        furthest = float((logits - computed).abs().double().max()) / step
-        self.worst = max(self.worst or 0.0, furthest)
+        made = _as_named(self.session.run(*arrays), wanted)
+        self.measured.add(made, wanted, target)
+        self.values.add(made, target_made, steps, len(arrays[0]))
 
-    def share(self, count: str) -> Accuracy | None:
-        """Of the images, or None where there is no session."""
+    def result(self) -> Beside | None:
+        """None where there is no session."""
         if self.session is None:
             return None
-        return Accuracy(self.counts[count], self.counts["total"])
+        return Beside(
+            self.measured.quality(),
+            self.measured.agreement(),
+            proportion("equal", self.values.equal),
+            self.values.worst,
+        )

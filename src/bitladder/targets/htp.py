@@ -12,6 +12,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitladder.errors import TargetError, unknown
-from bitladder.targets.graph import output_step
+from bitladder.targets.graph import output_steps
 from bitladder.targets.names import HTP_VERSIONS
 
 _SCRIPT = Path(__file__).with_name("htp_process.py")
@@ -199,17 +200,17 @@ class HtpSession:
     """
 
     def __init__(self, artifact: Path, version: str | None = None) -> None:
-        self.lsb = output_step(artifact)
+        self.steps: Mapping[str, float] = output_steps(artifact)
         self.fallbacks: tuple[str, ...] = ()
         self._process = QnnProcess(artifact, backend=HTP_LIBRARY, provider=htp_options(version))
 
-    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Map images (N, C, H, W) to logits (N, classes)."""
-        return self.outputs(images)[0]
-
-    def outputs(self, images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """Every output of the graph."""
-        return [values.astype(np.float32) for values in self._process.run(images, each=True)]
+    def run(self, *inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Map an array an input to every output, by name."""
+        made = self._process.run(*inputs, each=True)
+        floats = (
+            values.astype(np.float32) if values.dtype.kind == "f" else values for values in made
+        )
+        return dict(zip(self._process.outputs, floats, strict=True))
 
     def close(self) -> None:
         """End the process."""

@@ -1,20 +1,20 @@
-"""What every target offers: an artifact, loaded, that maps images to logits."""
+"""What every target offers: an artifact, loaded, that maps inputs to outputs."""
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from bitladder import deploy
 from bitladder.errors import TargetError, unknown
 from bitladder.options import Precision
 from bitladder.simulation import SimulatedModel
+from bitladder.structures import Inputs, Outputs
 from bitladder.targets.names import TARGETS
 
 
@@ -23,17 +23,18 @@ class Session(Protocol):
 
     Attributes:
         fallbacks: what does not run as the target's integer arithmetic, a line each.
-        lsb: step of the integer grid of the logits, or None where they are float.
+        steps: of the integer grid of each output that lies on one, by its name.
     """
 
     fallbacks: tuple[str, ...]
-    lsb: float | None
+    steps: Mapping[str, float]
 
-    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Map images (N, C, H, W) to logits (N, classes)."""
+    def run(self, *inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Map an array an input to every output of the graph, by name and in order.
 
-    def outputs(self, images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """Every output of the graph; ``run`` returns the first."""
+        Raises:
+            TargetError: there are more or fewer arrays than inputs, or the target fails.
+        """
 
     def close(self) -> None:
         """Free what the session holds."""
@@ -113,15 +114,21 @@ def integer_arithmetic(simulated: SimulatedModel) -> Session:
         return integer_session(artifact)
 
 
-def integer_logits(simulated: SimulatedModel, images: Tensor) -> Tensor:
-    """The logits (N, classes) of images (N, C, H, W) by ``integer_arithmetic``, on their device.
+def integer_outputs(simulated: SimulatedModel, inputs: Inputs) -> Outputs:
+    """The outputs by ``integer_arithmetic``, on the device of the inputs.
 
     Raises:
         ExportError: the network cannot be exported.
         TargetError: it holds an operation whose integer arithmetic is not known.
     """
-    logits = integer_arithmetic(simulated).run(images.cpu().contiguous().numpy())
-    return torch.from_numpy(logits).to(images.device)
+    made = integer_arithmetic(simulated).run(*as_arrays(inputs))
+    device = inputs[0].device
+    return {name: torch.from_numpy(values).to(device) for name, values in made.items()}
+
+
+def as_arrays(inputs: Inputs) -> list[NDArray[Any]]:
+    """The inputs as a session takes them."""
+    return [one.cpu().contiguous().numpy() for one in inputs]
 
 
 def containers(name: str, precision: Precision) -> tuple[str, ...]:

@@ -89,6 +89,10 @@ class Classification(Task):
         """Cross-entropy with the softmax of the reference (Nagel 2021, arXiv 2106.08295, 3.1)."""
         return self.distill(outputs, reference)
 
+    def logits(self, outputs: Outputs) -> Tensor:
+        """See ``HasLogits``: one row an image, ``(0, z)`` of a single logit ``z``."""
+        return by_class(_logits(outputs))
+
     def chance(self, classes: int | None) -> float | None:
         """One of the classes, drawn blindly."""
         return None if classes is None else 1 / classes
