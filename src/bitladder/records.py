@@ -5,13 +5,13 @@ Numbers that are not finite keep their meaning, as JSON's readers in Python know
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
 T = TypeVar("T")
+_ADAPTERS: dict[Any, TypeAdapter[Any]] = {}  # by class; they are slow to make
 
 
 def plain(value: Any) -> Any:
@@ -30,9 +30,10 @@ def read(kind: type[T], content: Any) -> T:
     return found
 
 
-@functools.cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+    if kind not in _ADAPTERS:
+        _ADAPTERS[kind] = TypeAdapter(kind)
+    return _ADAPTERS[kind]
 
 
 def _listed(value: Any) -> Any:

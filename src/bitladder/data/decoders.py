@@ -50,11 +50,11 @@ def decode(
         for request in requests:
             yield request, decode_all(request, size)
         return
-    workers = _workers(workers)
+    crew = _workers(workers)
     waiting: deque[tuple[list[Source], Future[Decoded]]] = deque()
     try:
         for request in requests:
-            waiting.append((request, workers.submit(request, size)))
+            waiting.append((request, crew.submit(request, size)))
             if len(waiting) > _AHEAD * workers:
                 first, future = waiting.popleft()
                 yield first, future.result()

@@ -302,7 +302,8 @@ def _read_again(part: _Part, rows: Sequence[int]) -> Iterator[Any]:
             found = part.items.read(row)
         if isinstance(found, str) or digest_of_item(found) != part.digests[row]:
             raise _OtherPixelsError
-        block.append(found[0])
+        [image] = as_inputs(found[0])
+        block.append(image)
         line.add(1)
         if len(block) == _BLOCK:
             yield torch.stack(block).numpy()

@@ -91,11 +91,9 @@ def _embedded(options: DatasetOptions) -> ImageData:
     train, validation = read_pair(EMBEDDED, "train"), read_pair(EMBEDDED, "validation")
     if train is None or validation is None:
         raise DataError(f"{EMBEDDED}: the embedded images are missing; install bitladder again")
-    pairs = (
-        _take(train, options.train, "train"),
-        _take(validation, options.validation, "validation"),
-    )
-    return _in_memory(options, *pairs, None, ())
+    train = _take(train, options.train, "train")
+    validation = _take(validation, options.validation, "validation")
+    return _in_memory(options, train, validation, None, ())
 
 
 def _mnist_format(options: DatasetOptions, folder: Path, seed: int) -> ImageData:
@@ -112,8 +110,8 @@ def _mnist_format(options: DatasetOptions, folder: Path, seed: int) -> ImageData
     train, validation = split_counts(options, len(pool[1]))
     order = torch.randperm(len(pool[1]), generator=torch.Generator().manual_seed(seed))
     parts = order[:train], order[train : train + validation]
-    pairs = [(pool[0][part], pool[1][part]) for part in parts]
-    return _in_memory(options, *pairs, test, notes)
+    training, held_out = ((pool[0][part], pool[1][part]) for part in parts)
+    return _in_memory(options, training, held_out, test, notes)
 
 
 def _take(pair: Pair, wanted: int | None, split: str) -> Pair:

@@ -149,7 +149,7 @@ class _Run:
                 continue
             self.running[stage.key] = (stage, time.perf_counter())
             self.observer.started(stage)
-            workers.start(stage, priority=self.queue.way[stage.key])
+            workers.start(stage, priority=self.queue.to_the_end[stage.key])
 
     def _end(self, outcome: Outcome) -> None:
         stage = outcome.stage

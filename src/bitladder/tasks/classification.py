@@ -10,7 +10,15 @@ from torch import Tensor
 from bitladder.errors import DataError, ModelError
 from bitladder.measurement import Measurement, proportion
 from bitladder.structures import Outputs
-from bitladder.tasks.classes import as_labels, choose, label_loss, number, share_loss, shares
+from bitladder.tasks.classes import (
+    as_labels,
+    by_class,
+    choose,
+    label_loss,
+    number,
+    share_loss,
+    shares,
+)
 from bitladder.tasks.targets import label, labels
 from bitladder.tasks.task import Task
 

@@ -13,7 +13,8 @@ from bitladder.pipeline.stages.common import (
     simulated_network,
     task_of,
 )
-from bitladder.techniques.pairs import WeightedLayer, rows
+from bitladder.simulation import WeightedLayer
+from bitladder.techniques.pairs import rows
 
 
 def explain(stage: Stage, space: Workspace) -> ExplainRecord:

@@ -49,8 +49,8 @@ def verify(stage: Stage, space: Workspace) -> VerifyRecord:
         speeds = {
             name: Speed(**asdict(one)) for name, one in targets.speeds(files, *arrays).items()
         }
-    differs = found.first_layer
-    first = differs and FirstLayer(differs.name, str(differs.worst), differs.share)
+    layer = found.first_layer
+    first = None if layer is None else FirstLayer(layer.name, str(layer.worst), layer.share)
     return VerifyRecord(
         target=options.label,
         comparison=found.comparison,
