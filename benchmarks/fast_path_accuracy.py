@@ -45,7 +45,7 @@ def rungs(dataset: str, name: str, seed: int, steps: int) -> list[Accuracy]:
     quantized = simulation.SimulatedModel(
         folded,
         Precision(4, 4),
-        shape=loaded.shape,
+        shapes=[loaded.shape],
         options=Calibrate(images=500),
     )
     trained = quantized.module if os.environ.get("BITLADDER_KERNEL") == "0" else quantized

@@ -244,7 +244,7 @@ def _unset(name: str, device: str, method: str, resolution: int = 32, bits: int 
     return simulation.SimulatedModel(
         simulation.prepare(_network(name, device, resolution)),
         Precision(bits, bits),
-        shape=(1, resolution, resolution),
+        shapes=[(1, resolution, resolution)],
         options=Calibrate(method=method),  # type: ignore[arg-type]
     )
 

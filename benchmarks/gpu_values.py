@@ -261,7 +261,7 @@ def _simulated(name: str, device: str, method: str) -> simulation.SimulatedModel
     options = Calibrate(method=method)  # type: ignore[arg-type]
     model = fold_batch_norm(simulation.prepare(network(name)))[0].to(device)  # the same weights
     shape = (_SHAPE[1], _SHAPE[2], _SHAPE[3])
-    return simulation.SimulatedModel(model, Precision(8, 8), shape=shape, options=options).eval()
+    return simulation.SimulatedModel(model, Precision(8, 8), shapes=[shape], options=options).eval()
 
 
 def _biases(simulated: simulation.SimulatedModel) -> Tensor:

@@ -92,7 +92,7 @@ def simulated(
     quantized = simulation.SimulatedModel(
         simulation.prepare(model),
         parsed,
-        shape=shape,  # type: ignore[arg-type]
+        shapes=[shape],  # type: ignore[arg-type]
         options=options,
     )
     quantized.calibrate(images[:32].contiguous())

@@ -13,8 +13,8 @@ import bitladder
 from bitladder import models
 from bitladder.errors import ExportError, ModelError, QuantizationError, StudyError
 from bitladder.options import RECIPES, ModelOptions, TrainOptions
-from bitladder.simulation import outputs
 from bitladder.training import fit
+from small_network import only_output
 
 SHORT = {"epochs": 1, "lr": 5e-3}
 
@@ -57,7 +57,7 @@ def test_every_recipe_gives_a_network_and_its_rungs(trained, images, loaders, re
     techniques = [next(iter(step)) for step in steps]
     assert [rung.technique for rung in quantized.rungs] == [*techniques, "integer_biases"]
     last = quantized.rungs[-1]
-    logits = outputs(quantized.simulated, validation.dataset.tensors[0])
+    logits = only_output(quantized.simulated, validation.dataset.tensors[0])
     correct = int((logits.argmax(1) == validation.dataset.tensors[1]).sum())
     assert (last.accuracy.correct, last.accuracy.total) == (correct, 128)
     assert last.agreement > 0.8
@@ -73,8 +73,10 @@ def test_calibration_can_be_batches(trained, images, loaders):
     whole = bitladder.quantize(trained, loaders[0].dataset.tensors[0], 4, recipe)
     batches = bitladder.quantize(trained, loaders[0], 4, recipe)
     only_images = bitladder.quantize(trained, [b for b, _ in loaders[0]], 4, recipe)
-    assert torch.equal(outputs(whole.simulated, images), outputs(batches.simulated, images))
-    assert torch.equal(outputs(whole.simulated, images), outputs(only_images.simulated, images))
+    assert torch.equal(only_output(whole.simulated, images), only_output(batches.simulated, images))
+    assert torch.equal(
+        only_output(whole.simulated, images), only_output(only_images.simulated, images)
+    )
 
 
 def test_finetune_trains_what_is_measured(trained, images, loaders):
@@ -82,10 +84,10 @@ def test_finetune_trains_what_is_measured(trained, images, loaders):
         trained, images, "w2a3", ["fold_batch_norm", "calibrate"], validation=loaders[1]
     )
     simulated, start = quantized.simulated, quantized.rungs[-1].accuracy
-    before = outputs(simulated, images)
+    before = only_output(simulated, images)
     assert quantized.finetune(loaders[0], epochs=3, lr=5e-3, distill=0.5) is quantized
     assert quantized.simulated is simulated
-    assert not torch.equal(outputs(simulated, images), before)
+    assert not torch.equal(only_output(simulated, images), before)
     assert [rung.technique for rung in quantized.rungs[-2:]] == ["finetune", "integer_biases"]
     assert quantized.rungs[-1].accuracy.value > start.value
     with pytest.raises(StudyError, match="unknown option 'lrr'"):
@@ -152,10 +154,10 @@ def test_networks_of_torchvision_and_timm_go_the_whole_way(name, tmp_path):
     )
     assert not any(isinstance(module, nn.BatchNorm2d) for module in quantized.simulated.modules())
     assert not any("no quantizer" in note for rung in quantized.rungs for note in rung.notes)
-    logits = outputs(quantized.simulated, images)
+    logits = only_output(quantized.simulated, images)
     quantized.save(tmp_path / "q.safetensors")
     loaded = bitladder.QuantizedModel.load(tmp_path / "q.safetensors", model)
-    assert torch.equal(outputs(loaded.simulated, images), logits)
+    assert torch.equal(only_output(loaded.simulated, images), logits)
     path = quantized.export(tmp_path / "m.onnx")
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     [computed] = session.run(None, {"image": images.numpy()})

@@ -76,7 +76,7 @@ def traced(subject: Subject) -> Finding:
     """The traced network against the network itself, in float64 where it can."""
     images = subject.images[:8]
     with torch.no_grad():
-        found = simulation.prepare(subject.network, images.shape[1:])(images).double()
+        found = simulation.prepare(subject.network, (images,))(images).double()
         try:
             right = copy.deepcopy(subject.network).double()(images.double())
         except RuntimeError:  # it makes values of float32 itself

@@ -15,7 +15,7 @@ from bitladder.techniques.fold_batch_norm import fold_batch_norm
 def simulated(network, images):
     folded, _ = fold_batch_norm(network)
     options = Calibrate(method="min_max")
-    model = SimulatedModel(folded, Precision(3, 5), shape=(1, 12, 12), options=options)
+    model = SimulatedModel(folded, Precision(3, 5), shapes=[(1, 12, 12)], options=options)
     model.calibrate(images)
     return model.eval()
 

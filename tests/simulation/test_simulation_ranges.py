@@ -14,7 +14,7 @@ METHODS = ["sqnr", "mse", "entropy", "percentile", "min_max"]
 def _simulate(network, precision, images, **options):
     folded, _ = fold_batch_norm(network)
     model = SimulatedModel(
-        folded, Precision.parse(precision), shape=(1, 12, 12), options=Calibrate(**options)
+        folded, Precision.parse(precision), shapes=[(1, 12, 12)], options=Calibrate(**options)
     )
     model.calibrate(images)
     return model.eval()
@@ -137,7 +137,7 @@ def test_edges_are_set_by_the_recipe_as_by_the_precision(network, images):
 
 
 def test_batch_norms_that_stay_are_rounded_once_with_their_layer(network, images):
-    model = SimulatedModel(prepare(network), Precision(4, 4), shape=(1, 12, 12))
+    model = SimulatedModel(prepare(network), Precision(4, 4), shapes=[(1, 12, 12)])
     modules = dict(model.module.named_modules())
     for name in ("stem", "depthwise"):
         assert modules[f"{name}.0"].output_quantizers[0] is None

@@ -4,10 +4,10 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from bitladder.accuracy import Accuracy
 from onnx import TensorProto, helper
 from torch import nn
 
-from bitladder.accuracy import Accuracy
 from bitladder.data.splits import TensorSplit
 from bitladder.errors import TargetError
 from bitladder.targets import TARGETS, compare, open_target

@@ -94,7 +94,7 @@ def _file(network, images, precision, path):
     simulated = simulation.SimulatedModel(
         folded,
         Precision.parse(precision),
-        shape=tuple(images.shape[1:]),
+        shapes=[tuple(images.shape[1:])],
         options=Calibrate(method="min_max"),
     )
     simulated.calibrate(images)

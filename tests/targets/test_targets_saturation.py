@@ -11,12 +11,12 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from bitladder.accuracy import Accuracy
 from onnx import TensorProto, numpy_helper
 from torch.utils.data import DataLoader, TensorDataset
 
 import bitladder
 from bitladder import targets, verification
-from bitladder.accuracy import Accuracy
 from bitladder.deploy import saturating_layers
 from bitladder.report import verification_table
 from bitladder.targets import compare
