@@ -63,10 +63,10 @@ def _unused(kind):
     return {"onnxruntime_qnn"} if kind in ("quantize", "finetune") else set()
 
 
-def test_only_the_technique_that_asks_for_integer_logits_exports():
+def test_only_the_technique_that_asks_for_integer_outputs_exports():
     """The ONNX packages count in ``quantize`` and ``finetune`` for this one alone."""
     folder = Path(bitladder.__file__).parent / "techniques"
-    users = {path.stem for path in folder.glob("*.py") if "integer_logits" in path.read_text()}
+    users = {path.stem for path in folder.glob("*.py") if "integer_outputs" in path.read_text()}
     assert users == {"registry", "integer_finetune"}
     solving = {path.stem for path in folder.glob("*.py") if "scipy" in path.read_text()}
     assert solving == {"mixed_precision"}

@@ -13,7 +13,7 @@ RECIPE = [{"calibrate": {"method": "min_max"}}, "reestimate_batch_norm"]
 
 
 def _calibrated(network, images, precision="w4a8", **options):
-    context = techniques.Context(Precision.parse(precision), images, network)
+    context = techniques.Context(Precision.parse(precision), (images,), network)
     technique = parse_recipe([{"calibrate": {"method": "min_max", **options}}, RECIPE[1]])[0]
     return techniques.apply(technique, network, context).eval(), context
 

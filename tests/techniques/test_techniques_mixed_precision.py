@@ -12,6 +12,7 @@ from torch import nn
 from bitladder import techniques
 from bitladder.errors import QuantizationError, StudyError
 from bitladder.options import MixedPrecision, Precision, parse_recipe
+from bitladder.tasks import find
 from bitladder.techniques.mixed_precision import assign
 from small_network import agreement, only_output
 
@@ -19,7 +20,9 @@ BITS = (2, 3, 4, 8)
 
 
 def _calibrated(network, images, precision="w4a8"):
-    context = techniques.Context(Precision.parse(precision), images, network)
+    context = techniques.Context(
+        Precision.parse(precision), (images,), network, find("classification")
+    )
     model = network
     for technique in parse_recipe(["fold_batch_norm", {"calibrate": {"method": "min_max"}}]):
         model = techniques.apply(technique, model, context)

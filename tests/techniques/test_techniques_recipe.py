@@ -29,7 +29,7 @@ def context(network, images, splits, tmp_path):
     options = TrainOptions(epochs=5, batch_size=16, lr=1e-2, early_stopping=None)
     training.fit(network, train, validation, options, TASK, seed=1, log_dir=tmp_path, classes=4)
     data = techniques.TrainingData(train=train, validation=validation, classes=4, log_dir=tmp_path)
-    return techniques.Context(Precision(4, 4), images, network, data, seed=1)
+    return techniques.Context(Precision(4, 4), (images,), network, TASK, data, seed=1)
 
 
 @pytest.fixture

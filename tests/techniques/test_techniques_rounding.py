@@ -9,7 +9,7 @@ from small_network import only_output
 
 
 def _calibrated(network, images, precision="w3a16"):
-    context = techniques.Context(Precision.parse(precision), images, network, seed=3)
+    context = techniques.Context(Precision.parse(precision), (images,), network, seed=3)
     model = network
     for technique in parse_recipe(["fold_batch_norm", {"calibrate": {"method": "min_max"}}]):
         model = techniques.apply(technique, model, context)

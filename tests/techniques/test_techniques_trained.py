@@ -68,7 +68,7 @@ def test_every_parameter_is_trained_or_a_note_says_why_not(name, splits, tmp_pat
 
 def test_the_integer_arithmetic_leaves_every_parameter_to_training(splits, tmp_path, optimized):
     context = context_for(
-        lively(Branches()), splits, tmp_path, integer_logits=targets.integer_logits
+        lively(Branches()), splits, tmp_path, integer_outputs=targets.integer_outputs
     )
 
     def look(model, before, notes):
@@ -176,7 +176,7 @@ def test_what_layers_share_is_copied_and_the_network_keeps_its_function():
     equalized, _ = cross_layer_equalization(model)
     assert torch.allclose(equalized(images), model(images), atol=1e-6)
     assert equalized.second.weight is not equalized.third.weight
-    context = techniques.Context(Precision(8, 4), images, model)
+    context = techniques.Context(Precision(8, 4), (images,), model)
     simulated = model
     for step in parse_recipe(
         ["fold_batch_norm", "calibrate", {"adaround": SHORT["adaround"]}, "bias_correction"]
