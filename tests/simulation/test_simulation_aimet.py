@@ -26,7 +26,7 @@ def test_ranges_are_those_of_aimet_s_tf_enhanced(network, images, config):
         config_file=config,
     )
     theirs.compute_encodings(lambda model: model(images))
-    options = Calibrate(config=config, logits="method")
+    options = Calibrate(config=config, outputs="method")
     ours = SimulatedModel(_folded(network), Precision(8, 8), shapes=[(1, 12, 12)], options=options)
     ours.calibrate(images)
     expected = dict(theirs.named_quantizers())

@@ -5,9 +5,11 @@ import torch
 
 from bitladder.options import Calibrate, Precision
 from bitladder.simulation import SimulatedModel, prepare
-from bitladder.simulation.ranges import entropy_range, set_logits_range
+from bitladder.simulation.ranges import entropy_range, set_output_range
+from bitladder.tasks import find
 from bitladder.techniques.fold_batch_norm import fold_batch_norm
 
+TASK = find("classification")
 METHODS = ["sqnr", "mse", "entropy", "percentile", "min_max"]
 
 
@@ -16,7 +18,7 @@ def _simulate(network, precision, images, **options):
     model = SimulatedModel(
         folded, Precision.parse(precision), shapes=[(1, 12, 12)], options=Calibrate(**options)
     )
-    model.calibrate(images)
+    model.calibrate(images, TASK)
     return model.eval()
 
 
@@ -45,7 +47,7 @@ def test_min_max_ranges_contain_every_value_and_others_clip(network, images):
 
     widths = {}
     for method in METHODS:
-        model = _simulate(network, "w8a8", images, method=method, logits="method")
+        model = _simulate(network, "w8a8", images, method=method, outputs="method")
         for info, quantizer in model.quantizers():
             handle = quantizer.register_forward_hook(keep)
             model(images)
@@ -99,14 +101,14 @@ def test_logits_keep_their_classes_at_4_bit():
     quantizer.set_range(logits.min(), logits.max())
     before = (quantizer(logits).argmax(1) == logits.argmax(1)).float().mean()
     with torch.no_grad():
-        set_logits_range(quantizer, logits)
+        set_output_range(quantizer, {"output": logits}, ["output"], TASK)
     after = (quantizer(logits).argmax(1) == logits.argmax(1)).float().mean()
     assert after > before + 0.2
     assert after > 0.85
 
 
 def test_the_simulated_network_uses_it(network, images):
-    plain = _simulate(network, "w8a2", images, logits="method")
+    plain = _simulate(network, "w8a2", images, outputs="method")
     better = _simulate(network, "w8a2", images)
     with torch.no_grad():
         wanted = torch.softmax(network(images), 1)

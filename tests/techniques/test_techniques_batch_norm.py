@@ -6,6 +6,7 @@ from torch import nn
 
 from bitladder import deploy, targets, techniques
 from bitladder.options import Precision, ReestimateBatchNorm, parse_recipe
+from bitladder.tasks import find
 from bitladder.techniques.fold_batch_norm import fold_simulated
 from small_network import only_output
 
@@ -87,7 +88,7 @@ def test_the_folded_network_is_saved_rebuilt_and_exported(network, images, tmp_p
     session = targets.open_target("onnxruntime", tmp_path / "m.onnx")
     try:
         labels = torch.zeros(len(images), dtype=torch.long)
-        comparison = targets.compare(session, model, [(images, labels)])
+        comparison = targets.compare(session, model, [((images,), labels)], find("classification"))
     finally:
         session.close()
     assert comparison.agreement.value > 0.98

@@ -8,6 +8,7 @@ from torchvision.models import mobilenet_v2
 
 from bitladder import data, quantize
 from bitladder.options import DatasetOptions, LoaderOptions, TrainOptions
+from bitladder.tasks import find
 from bitladder.techniques.relu6_to_relu import relu6_to_relu
 from bitladder.training import evaluate, fit
 from small_network import only_output
@@ -40,6 +41,7 @@ def trained(images, tmp_path_factory):
         images.train,
         images.validation,
         options,
+        find("classification"),
         seed=1,
         log_dir=tmp_path_factory.mktemp("log"),
         classes=10,

@@ -79,7 +79,7 @@ def test_training_needs_labels(calibrated, context):
 
 
 def test_calibration_needs_images(network, context):
-    context.calibration = context.calibration[:0]
+    context.calibration = (context.calibration[0][:0],)
     with pytest.raises(QuantizationError, match="no calibration images"):
         techniques.apply(Calibrate(), network, context)
 

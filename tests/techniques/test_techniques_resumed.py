@@ -69,7 +69,13 @@ def test_a_file_that_names_its_network_has_no_teacher(splits, tmp_path):
     )  # fmt: skip
     path = tmp_path / "q.safetensors"
     save_quantized(
-        quantized.simulated, path, recipe=quantized.recipe, seed=1, model=options, classes=4
+        quantized.simulated,
+        path,
+        recipe=quantized.recipe,
+        seed=1,
+        task="classification",
+        model=options,
+        classes=4,
     )
     loaded = bitladder.QuantizedModel.load(path)
     with pytest.raises(QuantizationError, match=r"give the trained network to load\(path, model\)"):

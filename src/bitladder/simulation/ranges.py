@@ -20,6 +20,7 @@ from bitladder.simulation.aimet import (
     tf_enhanced_analyzer,
 )
 from bitladder.structures import Outputs
+from bitladder.tasks.classes import shares
 from bitladder.tasks.task import HasLogits, Task
 
 _BINS = 2048
@@ -132,7 +133,7 @@ def _estimates(
     if task.logits(without).any():  # other outputs have a part in them
         return None
     # The zero that stands beside a single logit is on every grid, so that it may be quantized too.
-    return cross_entropies(quantizer, logits, torch.softmax(logits, 1), low, high)
+    return cross_entropies(quantizer, logits, shares(logits), low, high)
 
 
 def _fewer(outputs: Outputs, names: Sequence[str]) -> Outputs:
