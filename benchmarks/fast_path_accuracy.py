@@ -13,11 +13,11 @@ import tempfile
 from pathlib import Path
 
 import torch
+from bitladder.accuracy import Accuracy
 from measure import alone, arguments, machine, print_row, print_table
 from scipy import stats
 
 from bitladder import data, models, simulation, training
-from bitladder.accuracy import Accuracy
 from bitladder.options import (
     Calibrate,
     DatasetOptions,

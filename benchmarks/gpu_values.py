@@ -243,7 +243,7 @@ def _whole(device: str, name: str, steps: int) -> Iterator[Check]:
             quantized.finetune(DataLoader(pairs, batch_size=32), steps=steps)
             path = quantized.export(Path(folder) / f"{place}.onnx")
             session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-            [logits] = session.run(None, {"image": held_out.numpy()})
+            [logits] = session.run(None, {"x": held_out.numpy()})
             files.append(torch.from_numpy(logits))
             simulated.append(simulation.outputs(quantized.simulated, held_out))
             correct.append(float((files[-1].argmax(1) == labels).double().mean()))

@@ -45,7 +45,7 @@ recipe:
   - relu6_to_relu
   - cross_layer_equalization
   - high_bias_fold
-  - calibrate: {{images: {images}, logits: method}}
+  - calibrate: {{images: {images}, outputs: method}}
   - finetune: {{steps: {tuning}, distill: 0.0}}
 verify: []
 """

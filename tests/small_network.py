@@ -51,3 +51,9 @@ def only_output(model, inputs):
 def agreement(reference, quantized):
     """Share of rows of logits with the same class, 0 to 1."""
     return float((reference.argmax(1) == quantized.argmax(1)).double().mean())
+
+
+def only(by_name):
+    """The value of the only output."""
+    [value] = by_name.values()
+    return value

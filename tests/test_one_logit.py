@@ -179,7 +179,7 @@ def test_targets_are_compared_by_signs(one, binary, tmp_path):
     path = quantized.export(tmp_path / "m.onnx")
     given, labels = next(iter(binary[1].batches(128)))
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    [logits] = session.run(None, {"image": given.numpy()})
+    [logits] = session.run(None, {"x": given.numpy()})
     found = verify(path, [(given, labels[:, None].float())], simulation=quantized).comparison
     assert found.accuracy.correct == int(((logits[:, 0] > 0) == labels.numpy()).sum())
     with torch.no_grad():

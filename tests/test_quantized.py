@@ -130,7 +130,7 @@ def test_the_artifact_runs(trained, images, tmp_path):
     quantized = bitladder.quantize(trained, images, 8, ["fold_batch_norm", "calibrate"])
     path = quantized.export(tmp_path / "m.onnx")
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    [logits] = session.run(None, {"image": images.numpy()})
+    [logits] = session.run(None, {"x": images.numpy()})
     agreed = (torch.from_numpy(logits).argmax(1) == quantized(images).argmax(1)).float().mean()
     assert agreed > 0.98
     quantized.export(tmp_path / "f.onnx", encodings=tmp_path / "f.encodings")
@@ -160,7 +160,7 @@ def test_networks_of_torchvision_and_timm_go_the_whole_way(name, tmp_path):
     assert torch.equal(only_output(loaded.simulated, images), logits)
     path = quantized.export(tmp_path / "m.onnx")
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    [computed] = session.run(None, {"image": images.numpy()})
+    [computed] = session.run(None, {"x": images.numpy()})
     together = torch.stack([torch.from_numpy(computed).flatten(), logits.flatten()])
     assert torch.corrcoef(together)[0, 1] > 0.9  # untrained, so that single steps matter
 

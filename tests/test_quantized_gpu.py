@@ -54,7 +54,7 @@ def test_a_network_on_a_gpu_stays_there_and_its_file_agrees(
         assert torch.allclose(quantized(images.cuda()).cpu(), simulated, atol=1e-3)
     path = quantized.export(tmp_path / "network.onnx")
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    [logits] = session.run(None, {"image": images.numpy()})
+    [logits] = session.run(None, {"x": images.numpy()})
     assert agreement(simulated, torch.from_numpy(logits)) > 0.95
     quantized.save(tmp_path / "network.safetensors")
     loaded = bitladder.QuantizedModel.load(tmp_path / "network.safetensors", network)

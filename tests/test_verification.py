@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import bitladder
 from bitladder.errors import TargetError
 from bitladder.targets import layer_differences
+from small_network import only
 
 RECIPE = ["fold_batch_norm", {"calibrate": {"method": "min_max"}}]
 HTP = pytest.param(
@@ -75,9 +76,9 @@ def test_the_first_layer_that_differs_is_named(exported, images, tmp_path, monke
         layers._expose(broken, grids, artifact)
         return usual(name, artifact)
 
-    sound = layer_differences(path, "onnxruntime", images[:4].numpy())
+    sound = layer_differences(path, "onnxruntime", (images[:4],))
     monkeypatch.setattr(layers, "open_unfused", lambda path: open_broken("onnxruntime", path))
-    broken = layer_differences(path, "onnxruntime", images[:4].numpy())
+    broken = layer_differences(path, "onnxruntime", (images[:4],))
     assert all(row.worst <= 1 for row in sound)
     assert broken[0].name == "pointwise_0"
     assert broken[0].worst >= 1
@@ -89,7 +90,7 @@ def test_integer_exact_is_what_the_runtime_computes(exported, images):
     integer = quantized.integer_exact()
 
     def exact(given):
-        return torch.from_numpy(integer.run(given.numpy()))
+        return torch.from_numpy(only(integer.run(given.numpy())))
 
     found = bitladder.verify(path, images, simulation=exact)
     assert found.comparison.worst_lsb == 0.0

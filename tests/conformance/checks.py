@@ -21,6 +21,7 @@ from bitladder import simulation
 from bitladder.errors import BitladderError
 from bitladder.targets.session import open_target, open_unfused
 from conformance.findings import EXACT, Finding, Verdict, difference, one_line
+from small_network import only
 
 BATCHES = (1, 3, 5)
 _TRACED_TOLERANCE = 1e-4  # of the range of the outputs
@@ -99,7 +100,7 @@ def unfused(subject: Subject) -> Finding:
     """The file, every operation by itself, against the simulation."""
     session = open_unfused(subject.artifact)
     return difference(
-        session.run(subject.images.numpy()), subject.expected, _step(session, subject)
+        only(session.run(subject.images.numpy())), subject.expected, _step(session, subject)
     )
 
 
@@ -107,7 +108,7 @@ def optimised(subject: Subject) -> Finding:
     """The file as ONNX Runtime runs it against the simulation."""
     session = open_target("onnxruntime", subject.artifact, threads=1)
     found = difference(
-        session.run(subject.images.numpy()), subject.expected, _step(session, subject)
+        only(session.run(subject.images.numpy())), subject.expected, _step(session, subject)
     )
     return _with_reason(found, "; ".join(session.fallbacks))
 
@@ -120,7 +121,7 @@ def integers(subject: Subject) -> Finding:
     except BitladderError as error:
         return Finding(Verdict.FLOAT, reason=one_line(error))
     images = subject.images.numpy()
-    return difference(session.run(images), exact.run(images), _step(session, subject))
+    return difference(only(session.run(images)), only(exact.run(images)), _step(session, subject))
 
 
 def batches(subject: Subject) -> Finding:
@@ -212,7 +213,7 @@ def htp(subject: Subject) -> Finding:
     except BitladderError as error:
         return Finding(Verdict.REFUSED, reason=one_line(error))
     try:
-        found = session.run(images)
+        found = only(session.run(images))
     except BitladderError as error:
         return Finding(Verdict.REFUSED, reason=one_line(error))
     finally:
@@ -226,7 +227,7 @@ def loader(subject: Subject) -> Finding:
     subject.quantized.export(path, encodings=encodings)
     session = open_unfused(path)
     for size in BATCHES:
-        rows = len(session.run(subject.images[:size].numpy()))
+        rows = len(only(session.run(subject.images[:size].numpy())))
         if rows != size:
             return Finding(Verdict.FAULT, reason=f"float file: {rows} rows of {size} images")
     from aimet_onnx import quantsim
@@ -284,7 +285,7 @@ def _simulate(subject: Subject, images: NDArray[np.float32]) -> NDArray[np.float
 
 
 def _step(session: Any, subject: Subject) -> float:
-    return session.lsb or subject.step
+    return only(session.steps) or subject.step
 
 
 def _with_reason(finding: Finding, reason: str) -> Finding:

@@ -16,6 +16,7 @@ from bitladder.options import (
 from bitladder.tasks import find
 from bitladder.techniques.integer_finetune import IntegerForward
 from bitladder.training import fit
+from small_network import only
 
 RECIPE = ["fold_batch_norm", {"calibrate": {"method": "min_max"}}]
 
@@ -35,7 +36,7 @@ def test_training_sees_the_logits_of_the_runtime(simulated, images, tmp_path):
     forward = IntegerForward(simulated, targets.integer_outputs).train()
     seen = forward(images)
     Traced(simulated).write_qdq(tmp_path / "m.onnx")
-    made = targets.open_target("onnxruntime", tmp_path / "m.onnx").run(images.numpy())
+    made = only(targets.open_target("onnxruntime", tmp_path / "m.onnx").run(images.numpy()))
     [runtime] = made.values()
     assert torch.allclose(seen, torch.from_numpy(runtime), rtol=0, atol=1e-6)
     with torch.no_grad():
