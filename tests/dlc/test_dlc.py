@@ -91,7 +91,7 @@ def test_an_activation_on_another_grid_is_found(written):
 def test_its_layers_are_counted_as_the_network_is(written, network):
     path, _, _ = written("w8a8")
     [summary] = dlc.describe(dlc.read(path))
-    expected = models.summarize("branches", network, (1, 12, 12))
+    expected = models.summarize("branches", network, [(1, 12, 12)])
     assert summary.macs == expected.macs
     norms = 3 * 2 * 8  # weights and biases of batch norms, folded
     assert summary.parameters == expected.parameters - norms + 3 * 8  # into biases
@@ -162,7 +162,7 @@ def test_what_is_no_file_is_refused_unread(tmp_path):
 
 
 def test_names_of_a_hostile_file_are_printed_as_they_are(content, tmp_path):
-    (tmp_path / "m.dlc").write_bytes(content.replace(b"logits", b"[/bad]"))
+    (tmp_path / "m.dlc").write_bytes(content.replace(b"output", b"[/bad]"))
     done = CliRunner().invoke(app, ["dlc", "info", str(tmp_path / "m.dlc")])
     assert done.exception is None
     assert "[/bad]" in done.output

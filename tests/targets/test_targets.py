@@ -4,14 +4,16 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from bitladder.accuracy import Accuracy
 from onnx import TensorProto, helper
 from torch import nn
 
 from bitladder.data.splits import TensorSplit
 from bitladder.errors import TargetError
 from bitladder.targets import TARGETS, compare, open_target
+from bitladder.tasks import find
 from small_network import only
+
+TASK = find("classification")
 
 
 def _file(path, kind="Identity"):
@@ -58,19 +60,20 @@ def test_a_float_layer_is_a_fallback(tmp_path):
     onnx.save(model, tmp_path / "m.onnx")
     session = open_target("onnxruntime", tmp_path / "m.onnx")
     assert session.fallbacks == ("1 Gemm computed in float",)
-    assert only(session.steps) is None
+    assert session.steps == {}
 
 
 class Given:
     """A target that answers what it was given."""
 
     def __init__(self, logits, lsb):
-        self.logits, self.lsb, self.fallbacks, self.at = logits, lsb, (), 0
+        self.logits, self.fallbacks, self.at = logits, (), 0
+        self.steps = {} if lsb is None else {"output": lsb}
 
     def run(self, images):
         part = self.logits[self.at : self.at + len(images)]
         self.at += len(images)
-        return part
+        return {"output": part}
 
     def close(self):
         pass
@@ -94,20 +97,21 @@ def _split():
 
 def test_the_comparison_counts_what_a_hand_would_count():
     target = np.array([[9, 1, 2], [8, 3, 2], [1, 2, 8.5], [4, 4, 9]], np.float32)
-    found = compare(Given(target, 0.5), Fixed(), _split().batches(3))
-    assert found.accuracy == Accuracy(2, 4)  # images 0 and 2
-    assert found.simulation == Accuracy(3, 4)  # images 0, 1 and 2
-    assert found.agreement == Accuracy(3, 4)  # all but image 1
+    found = compare(Given(target, 0.5), Fixed(), _split().batches(3), TASK)
+    assert found.quality.scores == (1, 0, 1, 0)
+    assert found.simulation.scores == (1, 1, 1, 0)
+    assert found.agreement.scores == (1, 0, 1, 1)
+    assert found.equal.scores == (1, 0, 0, 1)
     assert found.apart == (1,)
     assert found.worst_lsb == pytest.approx(14)  # 1 against 8, in steps of 0.5
     assert found.mean_lsb == pytest.approx((7 + 6 + 0.5) / 0.5 / 12)
 
 
 def test_logits_of_another_shape_are_an_error():
-    with pytest.raises(TargetError, match=r"logits are \(4, 2\), the simulation's \(4, 3\)"):
+    with pytest.raises(TargetError, match=r"'output' is \(4, 2\), the simulation's \(4, 3\)"):
         compare(Given(np.zeros((4, 2), np.float32), None), Fixed(), _split().batches(4))
 
 
 def test_the_last_batch_s_images_are_numbered_over_all():
     target = np.array([[9, 1, 2], [1, 9, 2], [1, 2, 9], [9, 4, 4]], np.float32)
-    assert compare(Given(target, None), Fixed(), _split().batches(3)).apart == (3,)
+    assert compare(Given(target, None), Fixed(), _split().batches(3), TASK).apart == (3,)

@@ -16,6 +16,7 @@ from bitladder.options import Precision
 from bitladder.targets import compare, containers, open_target
 from bitladder.targets import htp as htp_module
 from bitladder.targets.htp import HtpSession
+from bitladder.tasks import find
 from small_network import only
 
 RECIPE = ["fold_batch_norm", {"calibrate": {"method": "min_max"}}]
@@ -41,7 +42,9 @@ def test_it_agrees_with_the_simulation(artifact, images, precision, capfd):
     session = open_target("htp", path)
     labels = torch.zeros(40, dtype=torch.long)
     try:
-        found = compare(session, quantized.simulated, [(images[:40], labels)])
+        found = compare(
+            session, quantized.simulated, [(images[:40], labels)], find("classification")
+        )
     finally:
         session.close()
     assert found.agreement.value >= 0.9

@@ -68,8 +68,6 @@ def test_it_is_the_arithmetic_of_integers_not_the_simulation(network, images, tm
     with torch.no_grad():
         found = only(integer.run(images.numpy()))
         steps = np.abs(found - quantized(images).numpy()) / only(integer.steps)
-            integer.steps
-        )
     assert steps.max() <= 3.01
 
 

@@ -60,7 +60,7 @@ def test_raw_results_are_what_a_session_gives(exported, images, tmp_path):
     lines = []
     for index, image in enumerate(images[:3].numpy()):
         image.tofile(tmp_path / f"{index}.raw")
-        lines.append(f"image:={index}.raw")
+        lines.append(f"x:={index}.raw")
     (tmp_path / "list.txt").write_text("\n".join(lines))
     done = _invoke("run", exported, "--input-list", tmp_path / "list.txt", "-o", tmp_path / "out")
     assert "3 results" in done.output
@@ -129,8 +129,8 @@ def test_bad_lists_are_told(exported, listed, tmp_path):
     refused("# nothing\n", "lists no inputs")
     refused("short.raw", r"line 1: .*short.raw has 4 bytes; input 'x' .* takes 576")
     refused("missing.raw", "missing.raw: cannot read")
-    refused("other:=short.raw", "must name a file for each of image")
-    refused("short.raw short.raw", "must name a file for each of image")
+    refused("other:=short.raw", "must name a file for each of x")
+    refused("short.raw short.raw", "must name a file for each of x")
     with pytest.raises(TargetError, match="cannot read"):
         targets.run_raw(exported, tmp_path / "none.txt", tmp_path / "out")
     with pytest.raises(TargetError, match="a DLC runs on devices only"):

@@ -154,10 +154,10 @@ def test_a_bias_that_no_int32_holds_is_seen(tmp_path):
     [(layer, weight)] = [
         (node.output[0], node.input[1])
         for node in reference.graph.node
-        if node.op_type == "Conv" and node.input[0] == "x"
+        if node.op_type == "Conv" and node.input[0] == "input"
     ]
     reference.grids[weight].scale[1] = 1e-9
     reference.run(np.zeros((1, 1, 10, 10), np.float32))
     assert list(reference.overflows) == [layer]
-    scale = reference.grids["x"].scale * np.float32(1e-9)
+    scale = reference.grids["input"].scale * np.float32(1e-9)
     assert reference.overflows[layer] == pytest.approx(2.5 / scale, rel=1e-4)

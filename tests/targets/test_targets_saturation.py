@@ -77,8 +77,6 @@ def test_auto_is_exact_in_a_default_session_on_every_processor(
     np.testing.assert_array_equal(default, here.run(None, {"x": images[:32].numpy()})[0])
     exact = only(targets.integer_session(path).run(images[:32].numpy()))
     np.testing.assert_array_equal(default, exact)
-        default, only(targets.integer_session(path).run(images[:32].numpy()))
-    )
 
 
 @pytest.mark.parametrize("precision", ["w8a8", "w8a4"])
@@ -92,21 +90,22 @@ def test_int8_weights_saturate_there_and_the_reports_say_so(
     assert (default != precise).any()  # the kernels do saturate
     np.testing.assert_array_equal(precise, only(targets.integer_session(path).run(pixels.numpy())))
 
-    lsb = targets.open_target("onnxruntime", path).lsb
-    sessions = {"open_target": Recorded(default, lsb), "open_precise": Recorded(precise, lsb)}
+    steps = targets.open_target("onnxruntime", path).steps
+    sessions = {"open_target": Recorded(default, steps), "open_precise": Recorded(precise, steps)}
     for name, session in sessions.items():
         monkeypatch.setattr(verification.targets, name, lambda *_, s=session, **__: s)
     loader = DataLoader(TensorDataset(pixels, labels), batch_size=50)
-    found = bitladder.verify(path, loader)
+    found = bitladder.verify(path, loader, task="classification")
     right = [int((each.argmax(1) == labels.numpy()).sum()) for each in (default, precise)]
     compared = found.comparison
-    assert [compared.accuracy.correct, compared.precise.correct] == right
-    assert compared.precise_equal.correct == int((default == precise).all(1).sum())
-    steps = np.abs(default.astype(np.float64) - precise).max() / lsb
-    assert compared.precise_worst_lsb == pytest.approx(steps)
+    beside = compared.precise
+    assert [sum(compared.quality.scores), sum(beside.quality.scores)] == right
+    assert sum(beside.equal.scores) == int((default == precise).all(1).sum())
+    apart = np.abs(default.astype(np.float64) - precise).max() / only(steps)
+    assert beside.worst_lsb == pytest.approx(apart)
     told = found.saturation
     assert "saturates 16-bit sums" in told
-    for share in (compared.accuracy, compared.precise, compared.agreement):
+    for share in (compared.quality, beside.quality, compared.agreement):
         assert f"{100 * share.value:.2f} %" in told
     table = verification_table("m.onnx", [found])
     assert "precise" in [column.header for column in table.columns]
@@ -117,13 +116,13 @@ class Recorded:
 
     fallbacks: tuple[str, ...] = ()
 
-    def __init__(self, logits, lsb=None):
-        self.logits, self.lsb, self.at = logits, lsb, 0
+    def __init__(self, logits, steps=None):
+        self.logits, self.steps, self.at = logits, steps or {}, 0
 
     def run(self, images):
         part = self.logits[self.at : self.at + len(images)]
         self.at += len(images)
-        return part
+        return {"output": part}
 
     def close(self):
         pass
