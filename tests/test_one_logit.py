@@ -8,10 +8,10 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import bitladder
-from bitladder import models, simulation, targets, training
+from bitladder import models, targets, training
 from bitladder.errors import DataError, ModelError
 from bitladder.options import ModelOptions, TrainOptions
-from bitladder.simulation.ranges import set_logits_range
+from bitladder.simulation.ranges import set_output_range
 from bitladder.tasks import find
 from bitladder.verification import verify
 from small_network import Branches, split
@@ -73,7 +73,8 @@ def test_agreement_falls_where_signs_flip():
     torch.manual_seed(0)
     reference = torch.randn(1000, 1)
     flipped = torch.where(torch.arange(1000)[:, None] < 380, -reference, reference)
-    assert simulation.agreement(reference, flipped) == pytest.approx(0.62)
+    shares = TASK.agreement({"output": flipped}, {"output": reference})
+    assert float(shares.mean()) == pytest.approx(0.62)
 
 
 def test_rungs_sensitivity_and_mixed_precision_count_signs(one, binary):
@@ -86,9 +87,9 @@ def test_rungs_sensitivity_and_mixed_precision_count_signs(one, binary):
         reference, logits = model(images), quantized(images)
     same = float(((reference > 0) == (logits > 0)).float().mean())
     assert quantized.rungs[-1].agreement == pytest.approx(same)
-    assert quantized.rungs[1].agreement < 1  # at 2 bits some signs flip
+    assert quantized.rungs[2].agreement < 1  # at 2 bits some signs flip
     rows = quantized.sensitivity(images, labels)
-    assert len({row.accuracy.correct for row in rows}) > 1  # not the share of class 0 everywhere
+    assert len({row.quality.value for row in rows}) > 1  # not the share of class 0 everywhere
 
 
 def test_fine_tuning_follows_labels_and_teacher(one, binary):
@@ -106,7 +107,7 @@ def test_fine_tuning_follows_labels_and_teacher(one, binary):
     images, labels = next(iter(binary[1].batches(128)))
     with torch.no_grad():
         signs = _signs(quantized(images), labels)
-    assert quantized.rungs[-1].accuracy.correct == signs
+    assert quantized.rungs[-1].quality.value == signs / 128
     assert signs / 128 > 0.9
 
 
@@ -145,7 +146,7 @@ def test_the_range_of_one_logit_keeps_its_signs():
 
     with torch.no_grad():
         before = loss(), flipped()
-        set_logits_range(quantizer, logits)
+        set_output_range(quantizer, {"output": logits}, ["output"], TASK)
         after = loss(), flipped()
     assert before[1] > 0.2
     assert after[0] < before[0]
@@ -167,7 +168,7 @@ def test_the_accelerated_search_finds_the_same_range(bits):
         if fast:
             accelerate(quantizer)
         with torch.no_grad():
-            set_logits_range(quantizer, logits)
+            set_output_range(quantizer, {"output": logits}, ["output"], TASK)
         found.append((float(quantizer.get_min()), float(quantizer.get_max())))
     assert found[0] == pytest.approx(found[1])
 
@@ -180,21 +181,22 @@ def test_targets_are_compared_by_signs(one, binary, tmp_path):
     given, labels = next(iter(binary[1].batches(128)))
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     [logits] = session.run(None, {"x": given.numpy()})
-    found = verify(path, [(given, labels[:, None].float())], simulation=quantized).comparison
-    assert found.accuracy.correct == int(((logits[:, 0] > 0) == labels.numpy()).sum())
+    batches = [(given, labels[:, None].float())]
+    found = verify(path, batches, task=TASK, simulation=quantized).comparison
+    assert sum(found.quality.scores) == int(((logits[:, 0] > 0) == labels.numpy()).sum())
     with torch.no_grad():
-        assert found.simulation.correct == _signs(quantized(given), labels)
+        assert sum(found.simulation.scores) == _signs(quantized(given), labels)
 
     class Opposite:
         """A target that gives each image the other class."""
 
-        fallbacks, lsb = (), None
+        fallbacks, steps = (), {}
 
         def run(self, images):
-            return -np.where(logits == 0, 1, logits)
+            return {"output": -np.where(logits == 0, 1, logits)}
 
     with torch.no_grad():
-        parted = targets.compare(Opposite(), quantized, [(given, labels)])
+        parted = targets.compare(Opposite(), quantized, [(given, labels)], TASK)
     assert parted.agreement.value < 0.05
     assert len(parted.apart) == 4
 

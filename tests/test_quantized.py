@@ -13,6 +13,7 @@ import bitladder
 from bitladder import models
 from bitladder.errors import ExportError, ModelError, QuantizationError, StudyError
 from bitladder.options import RECIPES, ModelOptions, TrainOptions
+from bitladder.tasks import find
 from bitladder.training import fit
 from small_network import only_output
 
@@ -22,7 +23,8 @@ SHORT = {"epochs": 1, "lr": 5e-3}
 @pytest.fixture
 def trained(network, splits, tmp_path):
     options = TrainOptions(epochs=5, batch_size=16, lr=1e-2, early_stopping=None)
-    fit(network, *splits, options, seed=1, log_dir=tmp_path / "log", classes=4)
+    task = find("classification")
+    fit(network, *splits, options, task, seed=1, log_dir=tmp_path / "log", classes=4)
     return network
 
 
@@ -55,13 +57,13 @@ def test_every_recipe_gives_a_network_and_its_rungs(trained, images, loaders, re
         trained, images, "w8a8", steps, training=training, validation=validation, seed=1
     )
     techniques = [next(iter(step)) for step in steps]
-    assert [rung.technique for rung in quantized.rungs] == [*techniques, "integer_biases"]
+    assert [rung.technique for rung in quantized.rungs] == ["float", *techniques, "integer_biases"]
     last = quantized.rungs[-1]
     logits = only_output(quantized.simulated, validation.dataset.tensors[0])
     correct = int((logits.argmax(1) == validation.dataset.tensors[1]).sum())
-    assert (last.accuracy.correct, last.accuracy.total) == (correct, 128)
+    assert (last.quality.value, last.quality.count) == (correct / 128, 128)
     assert last.agreement > 0.8
-    assert math.isfinite(last.sqnr)
+    assert math.isfinite(last.sqnr["output"])
     assert all(torch.equal(before[name], value) for name, value in trained.state_dict().items())
     assert type(trained).__name__ == "Branches"
     with torch.no_grad():
@@ -83,13 +85,13 @@ def test_finetune_trains_what_is_measured(trained, images, loaders):
     quantized = bitladder.quantize(
         trained, images, "w2a3", ["fold_batch_norm", "calibrate"], validation=loaders[1]
     )
-    simulated, start = quantized.simulated, quantized.rungs[-1].accuracy
+    simulated, start = quantized.simulated, quantized.rungs[-1].quality
     before = only_output(simulated, images)
     assert quantized.finetune(loaders[0], epochs=3, lr=5e-3, distill=0.5) is quantized
     assert quantized.simulated is simulated
     assert not torch.equal(only_output(simulated, images), before)
     assert [rung.technique for rung in quantized.rungs[-2:]] == ["finetune", "integer_biases"]
-    assert quantized.rungs[-1].accuracy.value > start.value
+    assert quantized.rungs[-1].quality.value > start.value
     with pytest.raises(StudyError, match="unknown option 'lrr'"):
         quantized.finetune(loaders[0], lrr=1)
 
@@ -117,13 +119,13 @@ def test_layers_and_sensitivity_name_the_worst(trained, images):
         trained.depthwise[1].weight[0] *= 30  # one channel that the others drown in
     calibrate = {"calibrate": {"weights": "per_tensor", "method": "min_max"}}
     recipe = ["fold_batch_norm", calibrate]
-    quantized = bitladder.quantize(trained, images, "w4a16", recipe)
+    quantized = bitladder.quantize(trained, images, "w4a16", recipe, task="classification")
     weights = {row.name: row.sqnr for row in quantized.layers() if row.kind == "weight"}
     assert weights.keys() == {"stem.0", "depthwise.0", "pointwise.0", "head"}
     rows = quantized.sensitivity(images, torch.zeros(128, dtype=torch.long))
     assert {row.kind for row in rows} == {"weight", "input", "output"}
     assert (rows[0].name, rows[0].kind) == ("depthwise.0", "weight")
-    assert rows[0].accuracy.total == 128
+    assert rows[0].quality.count == 128
 
 
 def test_the_artifact_runs(trained, images, tmp_path):
@@ -189,7 +191,7 @@ def test_what_cannot_be_traced_is_named_by_its_line(images):
         ({"precision": "w1a8"}, StudyError, "precision: 1 bits is out of range"),
         ({"recipe": "ptqq"}, StudyError, "unknown recipe 'ptqq'; did you mean 'ptq'"),
         ({"calibration": torch.zeros(0, 1, 12, 12)}, QuantizationError, "there are no images"),
-        ({"calibration": torch.zeros(3, 12, 12)}, QuantizationError, "must be (N, C, H, W)"),
+        ({"calibration": torch.zeros(3, 12)}, ModelError, "Branches cannot take inputs of 12"),
         ({"calibration": ["a.png"]}, QuantizationError, "not the string 'a.png'"),
         ({"recipe": "qat"}, QuantizationError, "'finetune' trains: it needs labelled images"),
     ],

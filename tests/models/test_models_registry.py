@@ -34,7 +34,7 @@ def own_module(tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("shape", [GREY, (3, 40, 40)])
 def test_built_ins_train_on_grey_and_colour(name, shape):
-    model = make(name, classes=7, shapes=[shape])
+    model = make(name, classes=7, shape=shape)
     assert model.training
     model(torch.rand(4, *shape)).sum().backward()
     assert isinstance(model, WithShim) == (shape[0] == 1)

@@ -68,7 +68,7 @@ def test_raw_results_are_what_a_session_gives(exported, images, tmp_path):
     expected = only(session.run(images[:3].numpy()))
     session.close()
     for index in range(3):
-        found = np.fromfile(tmp_path / "out" / f"Result_{index}" / "logits.raw", "f4")
+        found = np.fromfile(tmp_path / "out" / f"Result_{index}" / "output.raw", "f4")
         np.testing.assert_array_equal(found, expected[index])
 
 

@@ -210,7 +210,7 @@ def test_the_one_call_joins_and_refuses_likewise():
     images = _split(9).float_images(torch.arange(9))
     recipe = [{"calibrate": {"method": "min_max"}}, "finetune", "reestimate_batch_norm"]
     quantized = bitladder.quantize(_network(), images, 8, recipe, training=_loader(9, 4))
-    assert "2 steps at learning rate" in quantized.rungs[1].notes[-1]
+    assert "2 steps at learning rate" in quantized.rungs[2].notes[-1]
     with pytest.raises(TrainingError, match="1 image at batch size 4"):
         bitladder.quantize(_network(), images, 8, recipe, training=_loader(1, 4))
     with pytest.raises(DataError, match="there are no images; give at least one batch"):
