@@ -19,7 +19,7 @@ from torch import Tensor, nn
 import bitladder
 from bitladder import simulation
 from bitladder.errors import BitladderError
-from bitladder.targets.session import open_target, open_unfused
+from bitladder.targets.session import Session, open_target, open_unfused
 from conformance.findings import EXACT, Finding, Verdict, difference, one_line
 from small_network import only
 
@@ -129,8 +129,8 @@ def batches(subject: Subject) -> Finding:
     images = subject.images.numpy()
     sessions = {
         "simulation": lambda given: _simulate(subject, given),
-        "unfused": open_unfused(subject.artifact).run,
-        "optimised": open_target("onnxruntime", subject.artifact, threads=1).run,
+        "unfused": _only_output(open_unfused(subject.artifact)),
+        "optimised": _only_output(open_target("onnxruntime", subject.artifact, threads=1)),
     }
     worst = EXACT
     if _answers_by_batch(subject):
@@ -154,6 +154,10 @@ def batches(subject: Subject) -> Finding:
         except BitladderError as error:
             return Finding(Verdict.FAULT, reason=f"{name}, batch {size}: {one_line(error)}")
     return worst
+
+
+def _only_output(session: Session) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda given: only(session.run(given))
 
 
 def _answers_by_batch(subject: Subject) -> bool:
@@ -285,7 +289,7 @@ def _simulate(subject: Subject, images: NDArray[np.float32]) -> NDArray[np.float
 
 
 def _step(session: Any, subject: Subject) -> float:
-    return only(session.steps) or subject.step
+    return next(iter(session.steps.values()), subject.step)
 
 
 def _with_reason(finding: Finding, reason: str) -> Finding:

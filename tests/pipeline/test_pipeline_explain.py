@@ -24,7 +24,7 @@ def found(small_run, here):
 
 def test_the_run_s_stages_serve_it(found):
     _, observer = found
-    made = [(outcome.stage.kind, outcome.produced) for outcome in observer.outcomes]
+    made = [(outcome.stage.kind.name, outcome.produced) for outcome in observer.outcomes]
     assert sorted(made) == [
         ("explain", True), ("explain", True), ("quantize", False), ("quantize", False),
         ("train", False),

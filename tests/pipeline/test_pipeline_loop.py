@@ -27,14 +27,14 @@ class Workers(InProcess):
         self.calls = Counter()
 
     def start(self, stage, *, priority):
-        self.calls[stage.kind] += 1
-        name = stage.label if stage.label in self.fails else stage.kind
+        self.calls[stage.kind.name] += 1
+        name = stage.label if stage.label in self.fails else stage.kind.name
         error, times, again = self.fails.get(name, ("", 0, False))
         if times:
             self.fails[name] = (error, times - 1, again)
             self._ended.append(Outcome(stage, None, error=error, again=again))
             return
-        about = {"kind": stage.kind, "label": stage.label, "network": stage.network}
+        about = {"kind": stage.kind.name, "label": stage.label, "network": stage.network}
         output = self.store.make(
             stage.key, lambda folder: (folder / "record.json").write_text("{}"), **about
         )
@@ -84,7 +84,7 @@ def test_a_fault_that_stays_fails_the_cells_that_need_it(attempt):
     outcomes, workers, _, _ = attempt({label: ("quantize: disk full", 3, True)})
     assert workers.calls["quantize"] == 4  # three for the first cell, one for the second
     failed = [outcome for outcome in outcomes.values() if outcome.error]
-    assert [outcome.stage.kind for outcome in failed] == ["quantize", "export", "verify"]
+    assert [outcome.stage.kind.name for outcome in failed] == ["quantize", "export", "verify"]
     assert {outcome.error for outcome in failed} == {"quantize: disk full"}
 
 
@@ -144,7 +144,7 @@ def test_results_that_cannot_be_saved_meanwhile_do_not_end_the_run(attempt, monk
 
 def test_an_interrupted_run_saves_what_it_has(attempt, monkeypatch):
     def interrupt(self, stage, *, priority):
-        if stage.kind == "export":
+        if stage.kind.name == "export":
             raise KeyboardInterrupt
         return real(self, stage, priority=priority)
 

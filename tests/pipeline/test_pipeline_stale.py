@@ -8,11 +8,13 @@ from distributed import LocalCluster
 
 from bitladder.errors import StudyError
 from bitladder.options import LoaderOptions
-from bitladder.pipeline import RunOptions, run, stages
+from bitladder.pipeline import RunOptions, run
 from bitladder.pipeline.execute import execute
 from bitladder.pipeline.graph import build
 from bitladder.pipeline.results import TIMES
 from bitladder.pipeline.rows import cell_row
+from bitladder.pipeline.stage_records import TrainRecord
+from bitladder.pipeline.stages import common, train
 from bitladder.store import Store
 from bitladder.study import Study
 from small_study import Recorder
@@ -84,7 +86,7 @@ def _run(folder, name, **options):
         observer=observer,
     )
     assert results.failed == ()
-    return results, [outcome.stage.kind for outcome in observer.outcomes if outcome.produced]
+    return results, [outcome.stage.kind.name for outcome in observer.outcomes if outcome.produced]
 
 
 def _rows(results):
@@ -114,7 +116,7 @@ def test_edited_code_and_data_are_computed_as_in_a_new_process(folder, address, 
         _write(folder / file, text)
         results, produced = _run(folder, name, store=folder / "store", **options)
         assert produced == ["train", "quantize", "export"]
-        stages._load.cache_clear()
+        common._load.cache_clear()
         fresh, _ = _run(folder, f"{name} fresh", store=folder / f"store {name}")
         assert _rows(results) == _rows(fresh)
         assert _rows(results) not in rows
@@ -141,14 +143,14 @@ def test_code_that_changes_while_a_stage_runs_is_not_stored(folder, monkeypatch)
     study = Study.model_validate(STUDY)
     [cell] = build(study, {"stale_data:quarters": "any"}, ())
 
-    def edit(stage, bench, output):
+    def edit(stage, space):
         from bitladder.user_code import import_function
 
         _write(folder / "stale_nets.py", NET.replace("04", " 8"))
         import_function("stale_nets:net")
-        return {}
+        return TrainRecord(quality=None, seconds=0)
 
-    monkeypatch.setattr(stages, "_STAGES", {"train": edit})
+    monkeypatch.setattr(train, "train", edit)
     outcome = execute(cell.stages[0], folder / "store", LoaderOptions())
     assert "stale_nets was changed while it was loaded; run again" in outcome.error
     assert not Store(folder / "store").has(cell.stages[0].key)
@@ -174,14 +176,14 @@ def test_the_kernel_is_turned_off_and_on_within_a_process(folder, monkeypatch):
 
     seen = []
 
-    def look(stage, bench, output):
+    def look(stage, space):
         try:
             seen.append(library() is not None)
         except KernelUnavailableError:
             seen.append(False)
-        return {}
+        return TrainRecord(quality=None, seconds=0)
 
-    monkeypatch.setattr(stages, "_STAGES", {"train": look})
+    monkeypatch.setattr(train, "train", look)
     for value in ("1", "0", "1"):
         monkeypatch.setenv("BITLADDER_KERNEL", value)
         [cell] = build(Study.model_validate(STUDY), {"stale_data:quarters": value + str(seen)}, ())
@@ -192,11 +194,11 @@ def test_the_kernel_is_turned_off_and_on_within_a_process(folder, monkeypatch):
 def test_a_stage_computes_in_pytorch_s_own_settings_and_leaves_others_alone(folder, monkeypatch):
     found = []
 
-    def look(stage, bench, output):
+    def look(stage, space):
         found.append((torch.ones(1).dtype, torch.is_grad_enabled()))
-        return {}
+        return TrainRecord(quality=None, seconds=0)
 
-    monkeypatch.setattr(stages, "_STAGES", {"train": look})
+    monkeypatch.setattr(train, "train", look)
     torch.set_default_dtype(torch.float64)
     try:
         with torch.no_grad():

@@ -11,7 +11,6 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from bitladder.accuracy import Accuracy
 from onnx import TensorProto, numpy_helper
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -20,10 +19,13 @@ from bitladder import targets, verification
 from bitladder.deploy import saturating_layers
 from bitladder.report import verification_table
 from bitladder.targets import compare
+from bitladder.tasks import find
 from small_network import only
 
 RECIPE = ["fold_batch_norm", {"calibrate": {"method": "min_max"}}]
 OLD = "Haswell"  # AVX2 without VNNI
+
+TASK = find("classification")
 
 
 @pytest.fixture(scope="session")
@@ -201,15 +203,30 @@ def test_the_comparison_counts_the_precise_session_too():
     exact = np.array([[9, 1], [2, 3], [1, 2]], np.float32)
     batches = [(torch.zeros(2, 1, 1, 1), labels[:2]), (torch.zeros(1, 1, 1, 1), labels[2:])]
     promised = iter(torch.from_numpy(exact).split(2))
-    found = compare(Recorded(here, 0.5), lambda _: next(promised), batches, precise=Recorded(exact))
-    assert (found.accuracy, found.precise) == (Accuracy(2, 3), Accuracy(3, 3))
-    assert (found.agreement, found.precise_agreement) == (Accuracy(2, 3), Accuracy(3, 3))
-    assert (found.precise_equal, found.precise_worst_lsb) == (Accuracy(2, 3), 12.0)
+    found = compare(
+        Recorded(here, {"output": 0.5}),
+        lambda _: next(promised),
+        batches,
+        TASK,
+        precise=Recorded(exact),
+    )
+    beside = found.precise
+    assert [sum(each.quality.scores) for each in (found, beside)] == [2, 3]
+    assert [sum(each.agreement.scores) for each in (found, beside)] == [2, 3]
+    assert (sum(beside.equal.scores), beside.worst_lsb) == (2, 12.0)
     assert found.saturates
     text = found.saturation()
     assert "accuracy 66.67 % where exact sums have 100.00 %" in text
-    assert "33.33 % of the images have other logits, by up to 12 LSB" in text
-    assert "accuracy" not in found.saturation(labelled=False)
+    assert "33.33 % of the images have other outputs, by up to 12 LSB" in text
+    promised = iter(torch.from_numpy(exact).split(2))
+    unlabelled = [(images, None) for images, _ in batches]
+    found = compare(
+        Recorded(here, {"output": 0.5}),
+        lambda _: next(promised),
+        unlabelled,
+        precise=Recorded(exact),
+    )
+    assert "accuracy" not in found.saturation()
     promised = iter(torch.from_numpy(exact).split(2))
     same = compare(Recorded(exact), lambda _: next(promised), batches, precise=Recorded(exact))
     assert same.saturation() is None

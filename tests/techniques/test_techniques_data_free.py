@@ -69,7 +69,7 @@ def test_scaled_apart_it_loses_everything_and_equalization_brings_it_back(images
     batches = list(images.validation.batches(250))
     parts = (torch.cat(part) for part in zip(*batches, strict=True))
     validation = DataLoader(TensorDataset(*parts), batch_size=250)
-    whole = evaluate(trained, validation).value
+    whole = evaluate(trained, validation, find("classification")).value
     before = only_output(trained, calibration)
     _scale_apart(trained)
     assert torch.allclose(only_output(trained, calibration), before, atol=1e-2)
@@ -78,9 +78,9 @@ def test_scaled_apart_it_loses_everything_and_equalization_brings_it_back(images
     plain = quantize(trained, calibration, 8, [SCALING[0], SCALING[3]], validation=validation)
     repaired = quantize(trained, calibration, 8, SCALING, validation=validation)
 
-    rungs = {rung.technique: rung.accuracy.value for rung in repaired.rungs}
-    print(f"float {whole}, plain {plain.rungs[-1].accuracy}", rungs)
-    assert plain.rungs[-1].accuracy.value < 0.5 * whole
+    rungs = {rung.technique: rung.quality.value for rung in repaired.rungs}
+    print(f"float {whole}, plain {plain.rungs[-1].quality}", rungs)
+    assert plain.rungs[-1].quality.value < 0.5 * whole
     assert rungs["fold_batch_norm"] == pytest.approx(whole, abs=0.003)
     assert rungs["cross_layer_equalization"] == pytest.approx(whole, abs=0.003)
     assert rungs["bias_correction"] > whole - 0.01

@@ -36,8 +36,7 @@ def test_training_sees_the_logits_of_the_runtime(simulated, images, tmp_path):
     forward = IntegerForward(simulated, targets.integer_outputs).train()
     seen = forward(images)
     Traced(simulated).write_qdq(tmp_path / "m.onnx")
-    made = only(targets.open_target("onnxruntime", tmp_path / "m.onnx").run(images.numpy()))
-    [runtime] = made.values()
+    runtime = only(targets.open_target("onnxruntime", tmp_path / "m.onnx").run(images.numpy()))
     assert torch.allclose(seen, torch.from_numpy(runtime), rtol=0, atol=1e-6)
     with torch.no_grad():
         assert not torch.equal(seen, simulated(images))  # which is what makes it worth while
