@@ -116,7 +116,10 @@ def _run_imports(body):
 def _targets(node, alias):
     if isinstance(node, ast.Import):
         return [alias.name]
-    return [f"{node.module}.{alias.name}", node.module]
+    own = f"{node.module}.{alias.name}"
+    if node.module.startswith("bitladder.") and _files(own):
+        return [own]  # a file of a room, not the room
+    return [own, node.module]
 
 
 def _add(names, outside, inside):

@@ -67,7 +67,7 @@ def test_the_artifact_gives_the_reported_accuracy_in_a_runtime_of_its_own(small_
         str(results.output / "cells" / cell.cell.name / "model.onnx")
     )
     pixels = images.validation.pixels.numpy().astype(np.float32) / 255
-    [logits] = session.run(None, {"image": pixels})
+    [logits] = session.run(None, {session.get_inputs()[0].name: pixels})
     right = int((logits.argmax(1) == images.validation.targets.numpy()).sum())
     reported = cell.verified["onnxruntime"].comparison.quality
     assert (reported.value, reported.count) == (right / 300, 300)

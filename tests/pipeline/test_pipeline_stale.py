@@ -7,6 +7,7 @@ import torch
 from distributed import LocalCluster
 
 from bitladder.errors import StudyError
+from bitladder.models.size import NetworkSize
 from bitladder.options import LoaderOptions
 from bitladder.pipeline import RunOptions, run
 from bitladder.pipeline.execute import execute
@@ -148,7 +149,7 @@ def test_code_that_changes_while_a_stage_runs_is_not_stored(folder, monkeypatch)
 
         _write(folder / "stale_nets.py", NET.replace("04", " 8"))
         import_function("stale_nets:net")
-        return TrainRecord(quality=None, seconds=0)
+        return TrainRecord((), NetworkSize("net", 0, 0.0, 0))
 
     monkeypatch.setattr(train, "train", edit)
     outcome = execute(cell.stages[0], folder / "store", LoaderOptions())
@@ -181,7 +182,7 @@ def test_the_kernel_is_turned_off_and_on_within_a_process(folder, monkeypatch):
             seen.append(library() is not None)
         except KernelUnavailableError:
             seen.append(False)
-        return TrainRecord(quality=None, seconds=0)
+        return TrainRecord((), NetworkSize("net", 0, 0.0, 0))
 
     monkeypatch.setattr(train, "train", look)
     for value in ("1", "0", "1"):
@@ -196,7 +197,7 @@ def test_a_stage_computes_in_pytorch_s_own_settings_and_leaves_others_alone(fold
 
     def look(stage, space):
         found.append((torch.ones(1).dtype, torch.is_grad_enabled()))
-        return TrainRecord(quality=None, seconds=0)
+        return TrainRecord((), NetworkSize("net", 0, 0.0, 0))
 
     monkeypatch.setattr(train, "train", look)
     torch.set_default_dtype(torch.float64)
