@@ -101,7 +101,7 @@ def write_run(folder, *, measured=accuracy, curves=True, failed=(), **changes):
             folders = {
                 stage.key: folder / "stages" / stage.key
                 for stage in cell.stages
-                if stage.kind.name.trains
+                if stage.kind.trains
             }
             tuned = cell.stage(kinds.FINETUNE)
             if tuned is not None:
@@ -155,7 +155,7 @@ def _records(cell, chance, measured):
         stage.key: (
             verified[stage.spec["target"]["name"]]
             if stage.kind is kinds.VERIFY
-            else made[stage.kind.name]
+            else made[stage.kind]
         )
         for stage in cell.stages
     }
