@@ -152,6 +152,7 @@ def test_charts_have_a_mark_for_every_figure(opened, by_pair):
 
 
 def test_a_network_opens_in_detail_down_to_its_layers(opened, by_pair):
+    opened.allow("5")
     opened.page.select_option("#pair", label="fashion_mnist, mobilenet_v2")
     opened.page.select_option("#precision", label="w6a6")
     opened.drawn()
