@@ -185,10 +185,10 @@ INPUTS = {
 """What files call their inputs; all others have ``x``."""
 
 
-def network(name):
+def network(name, seed=1):
     """A network in evaluation mode whose batch norms have seen images, and its inputs."""
     kind, inputs = NETWORKS[name]
-    torch.manual_seed(1)
+    torch.manual_seed(seed)
     model = kind().train()
     with torch.no_grad():
         model(*inputs(32))

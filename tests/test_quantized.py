@@ -1,11 +1,14 @@
 """The one call: any network that can be traced, rungs, training, files, and what it refuses."""
 
 import copy
+import json
 import math
 
 import onnxruntime
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -217,3 +220,30 @@ def test_files_that_are_not_ours_are_refused(network, images, tmp_path):
         bitladder.QuantizedModel.load(
             tmp_path / "ours", nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(200, 4))
         )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format": None}, r"saved by an older bitladder \(format 1; .*quantize the network again"),
+        ({"format": 3}, r"saved by a newer bitladder \(format 3; .*upgrade bitladder"),
+        ({"precision": None}, "what it says of its network is damaged"),
+        ("no JSON", "what it says of its network is damaged"),
+    ],
+)
+def test_files_of_other_formats_are_told_by_one_line(network, images, tmp_path, change, message):
+    path = tmp_path / "q.safetensors"
+    bitladder.quantize(network, images, 8, ["fold_batch_norm", "calibrate"]).save(path)
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    described = {
+        **json.loads(metadata["bitladder"]),
+        **(change if isinstance(change, dict) else {}),
+    }
+    kept = {name: value for name, value in described.items() if value is not None}
+    text = change if isinstance(change, str) else json.dumps(kept)
+    save_file(tensors, path, {**metadata, "bitladder": text})
+    with pytest.raises(QuantizationError, match=message) as raised:
+        bitladder.QuantizedModel.load(path, network)
+    assert "\n" not in str(raised.value)

@@ -5,41 +5,35 @@ The rooms below do the work; here a network, images and a recipe's name come tog
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from bitladder import deploy, models, records, simulation, targets, tasks, techniques
+from bitladder import deploy, simulation, targets, tasks, techniques
 from bitladder.data import LoaderSplit
 from bitladder.errors import DataError, ExportError, ModelError, QuantizationError, StudyError
 from bitladder.ladder import COMPARED_IMAGES, Ladder, gather
-from bitladder.measurement import Measurement
 from bitladder.options import (
     Finetune,
-    ModelOptions,
     Precision,
     Technique,
     WeightType,
     calibration_count,
-    dump_recipe,
     parse_recipe,
     parse_techniques,
 )
 from bitladder.rungs import Rung
+from bitladder.saved_network import read_saved, save_quantized
 from bitladder.simulation import device_of
-from bitladder.structures import Inputs, count, first, input_count, moved, named
+from bitladder.structures import Inputs, count, example, first, input_count, moved, named
 from bitladder.tasks import Task
 
 _CHECKED_IMAGES = 2  # on which the traced network is compared with the model
-_METADATA = "bitladder"
 
 
 def quantize(
@@ -174,31 +168,29 @@ class QuantizedModel:
                 file of a study names its own, without the trained float weights.
 
         Raises:
-            QuantizationError: the file is not one of ours, or of another network, or it names none.
+            QuantizationError: the file is not one of ours, of another format or of another network,
+                or it names none.
             ModelError: the network that it names is not there.
         """
-        described = _describe(Path(path))
-        shapes, given = tuple(map(tuple, described["shapes"])), model
-        model = _named(described, str(path)) if given is None else given
+        saved = read_saved(Path(path))
         context = techniques.Context(
-            precision=Precision.parse(described["precision"]),
-            calibration=tuple(torch.zeros(0, *shape) for shape in shapes),
-            reference=simulation.copy_of(model),
-            task=None if described["task"] is None else tasks.find(described["task"]),
+            precision=Precision.parse(saved.precision),
+            calibration=example(0, saved.shapes, saved.torch_dtypes),
+            reference=simulation.copy_of(saved.network(Path(path)) if model is None else model),
+            task=None if saved.task is None else tasks.find(saved.task),
             integer_outputs=targets.integer_outputs,
-            seed=described["seed"],
+            seed=saved.seed,
         )
-        recipe = parse_techniques(described["recipe"])
+        recipe = parse_techniques(saved.recipe)
         simulated = techniques.rebuild(recipe, context.reference, context)
         assert isinstance(simulated, simulation.SimulatedModel)
         simulated.restore(Path(path))
-        if "frozen" in described:  # files of earlier versions do not say
-            for name, parameter in simulated.module.named_parameters():
-                parameter.requires_grad_(name not in described["frozen"])
+        for name, parameter in simulated.module.named_parameters():
+            parameter.requires_grad_(name not in saved.frozen)
         ladder = Ladder(context, None)
-        ladder.rungs = records.read(list[Rung], described["rungs"])
+        ladder.rungs = list(saved.rungs)
         loaded = cls(simulated.eval(), recipe, ladder)
-        loaded._teacher_is_trained = given is not None
+        loaded._teacher_is_trained = model is not None
         return loaded
 
     def __call__(self, *inputs: Tensor) -> Any:
@@ -346,83 +338,10 @@ class QuantizedModel:
             Path(path),
             recipe=self.recipe,
             seed=self._ladder.context.seed,
-            task=_task_name(self._ladder.context.task),
+            task=self._ladder.context.task,
             rungs=self.rungs,
         )
 
     def __repr__(self) -> str:
         steps = ", ".join(technique.name for technique in self.recipe)
         return f"QuantizedModel({self.precision}: {steps})"
-
-
-def save_quantized(
-    simulated: simulation.SimulatedModel,
-    path: Path,
-    *,
-    recipe: Sequence[Technique],
-    seed: int,
-    task: str | None,
-    model: ModelOptions | None = None,
-    classes: int | None = None,
-    rungs: Sequence[Rung] = (),
-) -> None:
-    """Write a quantized network so that ``QuantizedModel.load`` can rebuild it.
-
-    Args:
-        simulated: the network.
-        path: the safetensors file.
-        recipe: techniques that were applied.
-        seed: seed of everything random.
-        task: name of what its outputs mean, or None.
-        model: which network it is, if it has a name.
-        classes: of that network.
-        rungs: what was measured on the way.
-    """
-    described = {
-        "precision": str(simulated.precision),
-        "shapes": simulated.shapes,
-        "seed": seed,
-        "task": task,
-        "recipe": dump_recipe(recipe),
-        "rungs": records.plain([replace(rung, quality=_bare(rung.quality)) for rung in rungs]),
-        "frozen": [n for n, p in simulated.module.named_parameters() if not p.requires_grad],
-    }
-    if model is not None:
-        described |= {"model": model.model_dump(mode="json"), "classes": classes}
-    simulated.save(path, {_METADATA: json.dumps(described)})
-
-
-def _task_name(task: Task | None) -> str | None:
-    """By which ``tasks.find`` makes it again, or None."""
-    if task is None or task.name in tasks.TASKS:
-        return None if task is None else task.name
-    return f"{type(task).__module__}:{type(task).__qualname__}"
-
-
-def _bare(quality: Measurement | None) -> Measurement | None:
-    """Without what belongs to single images, which a file of weights has no room for."""
-    return quality and replace(quality, scores=None, resamples=None)
-
-
-def _named(described: Mapping[str, Any], path: str) -> nn.Module:
-    if "model" not in described:
-        raise QuantizationError(f"{path}: does not name its network; give the model")
-    return models.build(
-        ModelOptions.model_validate(described["model"]),
-        classes=described["classes"],
-        shapes=[tuple(shape) for shape in described["shapes"]],
-        seed=described["seed"],
-        task=tasks.find(described["task"]),
-    )
-
-
-def _describe(path: Path) -> dict[str, Any]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(_METADATA)
-    except Exception as error:  # safetensors raises its own type, and OSError
-        raise QuantizationError(f"{path}: cannot read: {error}") from None
-    if text is None:
-        raise QuantizationError(f"{path}: was not written by QuantizedModel.save")
-    described: dict[str, Any] = json.loads(text)
-    return described

@@ -12,7 +12,7 @@ import bitladder
 from bitladder import techniques
 from bitladder.errors import QuantizationError
 from bitladder.options import ModelOptions, parse_recipe
-from bitladder.quantized import save_quantized
+from bitladder.saved_network import save_quantized
 from bitladder.training.module import TrainedModule
 from every_layer import CASES, Zoo, context_for, lively
 from small_network import Branches

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
+import itertools
 import logging
 import signal
 import tempfile
@@ -103,7 +104,7 @@ def fit(
     epochs = -(-options.steps // len(batches)) if options.steps else options.epochs
     steps = options.steps or epochs * len(batches)
     lightning.seed_everything(seed, workers=True, verbose=False)
-    model.to(memory_format=torch.channels_last)
+    _lay_out(model)
     lr = options.lr if options.lr != "auto" else _find_lr(model, train, options, task, seed)
     module = TrainedModule(
         model,
@@ -144,6 +145,13 @@ def fit(
         seconds=time.perf_counter() - started,
         history=module.history,
     )
+
+
+def _lay_out(model: nn.Module) -> None:
+    """Have the weights of two-dimensional convolutions in the memory format of their images."""
+    for value in itertools.chain(model.parameters(), model.buffers()):
+        if value.dim() == 4:
+            value.data = value.data.contiguous(memory_format=torch.channels_last)
 
 
 class _EpochCheckpoint(Callback):

@@ -141,6 +141,12 @@ class TrainedModule(lightning.LightningModule):
         if self.report and time.perf_counter() - self._reported > _REPORT_EVERY:
             self._tell()
 
+    def on_validation_model_zero_grad(self) -> None:
+        """Keep the gradients of the last step: what they reached is told when training has ended.
+
+        The optimizer clears them before the next one.
+        """
+
     def validation_step(self, batch: tuple[Any, Any], index: int) -> None:
         """Count one validation batch."""
         inputs, target = channels_last(as_inputs(batch[0])), batch[1]

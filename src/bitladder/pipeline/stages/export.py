@@ -16,8 +16,8 @@ from bitladder.pipeline.stages.common import (
     recipe_of,
     simulated_network,
 )
-from bitladder.quantized import save_quantized
 from bitladder.rungs import Rung
+from bitladder.saved_network import save_quantized
 
 
 def export(stage: Stage, space: Workspace) -> ExportRecord:
