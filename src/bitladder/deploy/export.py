@@ -16,9 +16,9 @@ from bitladder.deploy.biases import fit_scales, round_biases
 from bitladder.deploy.check import CHECKED, run_at_two_sizes
 from bitladder.deploy.encodings import dump_encodings
 from bitladder.deploy.limits import fit_grids
-from bitladder.deploy.observe import Observed
+from bitladder.deploy.observe import Observed, observed
 from bitladder.deploy.qdq import QdqWriter
-from bitladder.deploy.writer import FileWriter, observed
+from bitladder.deploy.writer import FileWriter
 from bitladder.errors import ExportError, unknown
 from bitladder.files import write_whole
 from bitladder.options import WeightType

@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 from torch import Tensor, fx
 
 from bitladder.deploy.graph import FEW
+from bitladder.errors import ExportError
 from bitladder.operators import CannotWriteError, Value, function_name
+from bitladder.simulation import SimulatedModel, device_of
 from bitladder.simulation.signature import makes_dataclass
-from bitladder.structures import Inputs
+from bitladder.structures import Inputs, moved, named
 
 MORE = FEW + 1
 """How many more are run, to tell which sizes grow with the batch."""
@@ -172,3 +175,29 @@ def _value(name: str, few: Any, more: Any) -> Value:
         return Value(name, few.shape, free, few, few.dtype.kind == "f")
     free = tuple(a != b for a, b in zip(few.shape, more.shape, strict=True))
     return Value(name, few.shape, free, few, few.dtype.kind == "f")
+
+
+def observed(simulated: SimulatedModel) -> dict[fx.Node, Observed]:
+    """What the nodes of a simulated network return.
+
+    Raises:
+        ExportError: its shapes do not follow from the number of images.
+    """
+    inputs = moved(simulated.example(MORE), device_of(simulated))
+    try:
+        return observe(simulated.module, inputs)
+    except CannotWriteError as fault:
+        raise ExportError(f"cannot write this network as ONNX: {fault}") from None
+
+
+def onnx_type(kind: torch.dtype) -> int:
+    """As ``TensorProto.DataType`` numbers it."""
+    found: int = onnx.helper.np_dtype_to_tensor_dtype(torch.zeros(0, dtype=kind).numpy().dtype)
+    return found
+
+
+@torch.no_grad()
+def output_types(simulated: SimulatedModel) -> dict[str, torch.dtype]:
+    """The type of each output's numbers."""
+    made = named(simulated(*moved(simulated.example(1), device_of(simulated))))
+    return {name: values.dtype for name, values in made.items()}

@@ -12,12 +12,18 @@ from typing import Any
 
 import numpy as np
 import onnx
-import torch
 from torch import fx, nn
 
 from bitladder.deploy.encodings import Encoding, encoding_of
 from bitladder.deploy.graph import Graph, described
-from bitladder.deploy.observe import MORE, Observed, leaves, observe, renamed, replaced
+from bitladder.deploy.observe import (
+    Observed,
+    leaves,
+    onnx_type,
+    output_types,
+    renamed,
+    replaced,
+)
 from bitladder.errors import ExportError
 from bitladder.operators import (
     Call,
@@ -30,10 +36,10 @@ from bitladder.operators import (
     of_node,
 )
 from bitladder.operators.writing import Input
-from bitladder.simulation import SimulatedModel, device_of
+from bitladder.simulation import SimulatedModel
 from bitladder.simulation.aimet import input_quantizers, output_quantizer, parameter_quantizers
 from bitladder.simulation.signature import input_nodes, makes_dataclass, returned
-from bitladder.structures import moved, named
+from bitladder.structures import named
 
 # Operators that take only the sizes of their results, so that sizes among their arguments may grow.
 _BY_RESULT = {"reshape", "expand", "repeat"}
@@ -54,7 +60,7 @@ class FileWriter:
         self.simulated, self.seen = simulated, seen
         self.module: fx.GraphModule = simulated.module
         self.inputs = simulated.inputs
-        self._types = _output_types(simulated)
+        self._types = output_types(simulated)
         self.graph = Graph([*self.inputs, *self._types])
         self.env: dict[fx.Node, Any] = {}
         self.grids: dict[str, Encoding] = {}  # of values and parameters, by name
@@ -85,7 +91,7 @@ class FileWriter:
         if faults:
             raise ExportError(f"cannot write this network as ONNX: {'; '.join(faults)}")
         given = [self.seen[node].values[0] for node in input_nodes(self.module.graph)]
-        types = map(_onnx_type, self.simulated.dtypes)
+        types = map(onnx_type, self.simulated.dtypes)
         inputs = [
             described(name, value.sizes, value.free, kind)
             for name, value, kind in zip(self.inputs, given, types, strict=True)
@@ -378,7 +384,7 @@ class FileWriter:
         made = named(self._value(returned(self.module.graph)), Value)
         self._call = Call("output", "output", None, (), {}, tuple(made.values()))
         for name, value in made.items():
-            kind = _onnx_type(self._types[name])
+            kind = onnx_type(self._types[name])
             own = name if name not in self.inputs else self.graph.new_name(name)
             read = self._read(value) if value.floating else self.one("Cast", [value], to=kind)
             self._finish(read, own)
@@ -398,19 +404,6 @@ class FileWriter:
             self.grids[name] = self.grids.pop(read)
 
 
-def _onnx_type(kind: torch.dtype) -> int:
-    """As ``TensorProto.DataType`` numbers it."""
-    found: int = onnx.helper.np_dtype_to_tensor_dtype(torch.zeros(0, dtype=kind).numpy().dtype)
-    return found
-
-
-@torch.no_grad()
-def _output_types(simulated: SimulatedModel) -> dict[str, torch.dtype]:
-    """The type of each output's numbers."""
-    made = named(simulated(*moved(simulated.example(1), device_of(simulated))))
-    return {name: values.dtype for name, values in made.items()}
-
-
 def _reaches_zero(encoding: Encoding, bounds: tuple[float, float]) -> bool:
     """Whether a grid that ends at the bounds still has a zero point among its integers."""
     narrow = encoding.within(*bounds)
@@ -427,16 +420,3 @@ def parameter_quantizer(module: Any, name: str) -> Any | None:
     """The quantizer of a module's parameter, where it has one with a range."""
     found = parameter_quantizers(module).get(name)
     return found if found is not None and found.is_initialized() else None
-
-
-def observed(simulated: SimulatedModel) -> dict[fx.Node, Observed]:
-    """What the nodes of a simulated network return.
-
-    Raises:
-        ExportError: its shapes do not follow from the number of images.
-    """
-    inputs = moved(simulated.example(MORE), device_of(simulated))
-    try:
-        return observe(simulated.module, inputs)
-    except CannotWriteError as fault:
-        raise ExportError(f"cannot write this network as ONNX: {fault}") from None
