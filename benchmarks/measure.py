@@ -20,7 +20,7 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
-from bitladder import models, simulation
+from bitladder import models, simulation, tasks
 from bitladder.options import Calibrate, ModelOptions, Precision
 from bitladder.pipeline.local_cluster import WORKER_ENVIRONMENT
 from bitladder.simulation.aimet import quiet
@@ -97,6 +97,9 @@ def simulated(
     )
     quantized.calibrate(images[:32].contiguous())
     return quantized
+
+
+TASK = tasks.find("classification")
 
 
 def aimet(module: str) -> Any:
