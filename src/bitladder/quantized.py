@@ -31,6 +31,7 @@ from bitladder.rungs import Rung
 from bitladder.saved_network import read_saved, save_quantized
 from bitladder.simulation import device_of
 from bitladder.structures import Inputs, count, example, first, input_count, moved, named
+from bitladder.target_specs import TargetSpec
 from bitladder.tasks import Task
 
 _CHECKED_IMAGES = 2  # on which the traced network is compared with the model
@@ -277,7 +278,7 @@ class QuantizedModel:
         self,
         path: str | Path,
         *,
-        target: str = "onnxruntime",
+        target: str | TargetSpec = "onnxruntime",
         encodings: str | Path | None = None,
         int4: bool | None = None,
         weights: WeightType = "int8",
@@ -287,7 +288,8 @@ class QuantizedModel:
         Args:
             path: an ``.onnx`` file: the QDQ graph, or, with ``encodings``, the float graph; or a
                 ``.dlc`` file, which is always for ``htp``.
-            target: that the QDQ graph is for, ``onnxruntime`` or ``htp``.
+            target: that the QDQ graph is for: ``onnxruntime``, ``htp``, ``package.module:NAME``, or
+                a ``TargetSpec``.
             encodings: AIMET's JSON to write beside the float graph.
             int4: store 4-bit weights of the QDQ graph as int4; by default for ``htp``.
             weights: how a QDQ graph for ``onnxruntime`` holds weights of up to 8 bit: ``int8``;

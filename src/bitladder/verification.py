@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bitladder import structures, targets, tasks
+from bitladder import structures, target_specs, targets, tasks
 from bitladder.errors import TargetError
 from bitladder.protocols import Quantized
 from bitladder.simulation import SimulatedModel
 from bitladder.structures import Inputs, Outputs, as_inputs, count, joined
 from bitladder.structures import first as first_of
+from bitladder.target_specs import TargetSpec
 from bitladder.tasks import Task
 
 _BATCH = 250  # images that run at a time
@@ -48,7 +49,7 @@ def verify(
     images: Tensor | Inputs | Iterable[Any],
     *,
     task: str | Task | None = None,
-    target: str = "onnxruntime",
+    target: str | TargetSpec = "onnxruntime",
     version: str | None = None,
     simulation: Callable[..., Any] | None = None,
     integer: str | Path | None = None,
@@ -63,8 +64,8 @@ def verify(
             of inputs and their target, which give qualities.
         task: what the outputs mean: a name, ``package.module:Class``, or a ``Task``. Without one,
             values alone are compared.
-        target: ``onnxruntime`` or ``htp``.
-        version: of the HTP, such as ``v75``; by default the emulator's own.
+        target: ``onnxruntime``, ``htp``, ``package.module:NAME``, or a ``TargetSpec``.
+        version: of the target, such as ``v75`` of the HTP; by default its own.
         simulation: maps inputs to what was promised, such as a ``QuantizedModel``; by default the
             graph itself, every operation by itself in float between its quantizers.
         integer: the ONNX file whose integer arithmetic the target is compared with, where that is
@@ -116,7 +117,7 @@ def verify(
         notes.append("the layers cannot be compared: the target refuses them as outputs")
         layers = []
     first = layers[0] if layers else None
-    return Verification(target, comparison, tuple(notes), saturation, first)
+    return Verification(target_specs.find(target).name, comparison, tuple(notes), saturation, first)
 
 
 def _looked_at(batches: list[Inputs], apart: Sequence[int]) -> Inputs:

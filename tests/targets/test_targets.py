@@ -9,7 +9,8 @@ from torch import nn
 
 from bitladder.data.splits import TensorSplit
 from bitladder.errors import TargetError
-from bitladder.targets import TARGETS, compare, open_target
+from bitladder.target_specs import known
+from bitladder.targets import compare, open_target
 from bitladder.tasks import find
 from small_network import only
 
@@ -33,7 +34,7 @@ def test_an_unknown_target_is_told_with_the_nearest(tmp_path):
         open_target("onnxruntim", tmp_path / "m.onnx")
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", known())
 def test_a_file_that_is_no_model_is_refused_in_one_line(tmp_path, name):
     (tmp_path / "m.onnx").write_bytes(b"no model")
     for path in (tmp_path / "m.onnx", tmp_path / "none.onnx"):

@@ -40,7 +40,7 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Run an ONNX file on targets and compare it with its simulation."""
-    from bitladder import data, tasks
+    from bitladder import data, target_specs, tasks
     from bitladder.options import DatasetOptions, LoaderOptions
     from bitladder.report import verification_table
 
@@ -57,7 +57,7 @@ def verify(
             loaded.validation.batches(250),
             task=task,
             target=name,
-            version=htp if name == "htp" else None,
+            version=htp if target_specs.find(name).versions else None,
             simulation=promised,
             limit=limit,
         )

@@ -9,6 +9,7 @@ from typing import Any
 
 from bitladder.models.names import MODELS
 from bitladder.pipeline import stage_records as records
+from bitladder.target_specs import known
 from bitladder.user_code import is_import_path
 
 Spec = Mapping[str, Any]
@@ -41,6 +42,15 @@ _SIMULATING: Mapping[str, Condition] = {
 }
 _ONNX: Mapping[str, Condition] = dict.fromkeys(("onnx", "onnxruntime"))
 _INTEGERS = dict.fromkeys(("onnx", "onnxruntime"), _has("integer_finetune"))
+
+
+def _of_targets() -> Mapping[str, Condition]:
+    """The packages of each target, where that is the one that runs."""
+
+    def runs(name: str) -> Condition:
+        return lambda spec: bool(spec["target"]["name"] == name)
+
+    return {package: runs(name) for name, spec in known().items() for package in spec.packages}
 
 
 @dataclass(frozen=True, eq=False)  # one of each: a kind is itself
@@ -140,8 +150,7 @@ EXPORT = StageKind(
     measured=True,
     files=(
         "quantized.safetensors",
-        "model.onnx",
-        "model.htp.onnx",
+        *dict.fromkeys(spec.dialect.file for spec in known().values()),
         "float.onnx",
         "encodings.json",
         "model.dlc",
@@ -157,8 +166,8 @@ VERIFY = StageKind(
     function="bitladder.pipeline.stages.verify:verify",
     packages={
         **_SIMULATING,
+        **_of_targets(),
         **_ONNX,
-        "onnxruntime-qnn": lambda spec: bool(spec["target"]["name"] == "htp"),
     },
     seconds=30.0,
 )

@@ -12,9 +12,9 @@ from bitladder.pipeline.kinds import KINDS
 from bitladder.report.quality import Estimate, Scale, Slider, estimate, number, scaled
 from bitladder.report.run_folder import RunFolder
 from bitladder.rungs import FLOAT
+from bitladder.target_specs import known
 
 SIMULATION = "simulation"
-_TITLES = {"onnxruntime": "ONNX Runtime", "htp": "HTP emulator"}
 _SMALL = 0.1  # megabytes
 _EXACT = 1e-9  # of a comparison of losses
 _WORST_LSB = "_worst_lsb"  # ends a column that every target has
@@ -283,7 +283,8 @@ def megabytes_text(size: float) -> str:
 def target_title(name: str) -> str:
     """What a reader calls a target, e.g. ``HTP emulator v75`` for ``htp_v75``."""
     kind, _, version = name.partition("_")
-    return " ".join(filter(None, (_TITLES.get(kind, kind), version)))
+    title = known()[kind].title if kind in known() else kind
+    return " ".join(filter(None, (title, version)))
 
 
 def _cell(index: int, row: Mapping[str, Any], targets: Sequence[str], scale: Scale) -> ReportedCell:

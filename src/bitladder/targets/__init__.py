@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from bitladder.targets.htp import QnnInput
     from bitladder.targets.latency import Speed, speeds
     from bitladder.targets.layers import LayerDifference, layer_differences
-    from bitladder.targets.names import TARGETS
     from bitladder.targets.raw import read_inputs, run_raw
     from bitladder.targets.session import (
         Session,
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "TARGETS",
     "Beside",
     "Comparison",
     "LayerDifference",
@@ -69,7 +67,6 @@ _HOMES = {
     "htp": ("QnnInput",),
     "latency": ("Speed", "speeds"),
     "layers": ("LayerDifference", "layer_differences"),
-    "names": ("TARGETS",),
     "raw": ("read_inputs", "run_raw"),
     "session": (
         "Session",
@@ -84,9 +81,10 @@ _HOMES = {
     ),
 }
 
+if not TYPE_CHECKING:  # which would let every name pass
 
-def __getattr__(name: str) -> Any:
-    for home, names in _HOMES.items():
-        if name in names:
-            return getattr(importlib.import_module(f"bitladder.targets.{home}"), name)
-    raise AttributeError(f"module 'bitladder.targets' has no attribute '{name}'")
+    def __getattr__(name: str) -> Any:
+        for home, names in _HOMES.items():
+            if name in names:
+                return getattr(importlib.import_module(f"bitladder.targets.{home}"), name)
+        raise AttributeError(f"module 'bitladder.targets' has no attribute '{name}'")

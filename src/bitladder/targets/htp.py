@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitladder.errors import TargetError, unknown
+from bitladder.target_specs.htp import TARGET
 from bitladder.targets.graph import output_steps
-from bitladder.targets.names import HTP_VERSIONS
 
 _SCRIPT = Path(__file__).with_name("htp_process.py")
 _MISSING = (
@@ -52,8 +52,8 @@ def htp_options(version: str | None) -> dict[str, str]:
     """
     if version is None:
         return dict(_FINALIZATION)
-    if version not in HTP_VERSIONS:
-        raise TargetError(unknown("HTP version", version, HTP_VERSIONS))
+    if version not in TARGET.versions:
+        raise TargetError(unknown("HTP version", version, TARGET.versions))
     return {**_FINALIZATION, "htp_arch": version.removeprefix("v")}
 
 
@@ -186,6 +186,11 @@ class QnnProcess:
         self.close()
         last = lines[-1] if lines else "no message"
         return TargetError(f"{self.artifact}: the HTP emulator ended with code {code}: {last}")
+
+
+def open_session(artifact: Path, *, threads: int, version: str | None) -> HtpSession:
+    """See ``TargetSpec.open``; the emulator takes the threads that it likes."""
+    return HtpSession(artifact, version)
 
 
 class HtpSession:

@@ -17,6 +17,7 @@ from bitladder.deploy.qdq import QUANTIZERS
 from bitladder.errors import TargetError
 from bitladder.simulation import Activation, SimulatedModel, activations
 from bitladder.structures import Inputs
+from bitladder.target_specs import TargetSpec
 from bitladder.targets.session import Session, as_arrays, open_target, open_unfused
 
 
@@ -37,7 +38,7 @@ class LayerDifference:
 
 def layer_differences(
     artifact: Path,
-    target: str,
+    target: str | TargetSpec,
     inputs: Inputs,
     *,
     version: str | None = None,
@@ -52,7 +53,7 @@ def layer_differences(
 
     Args:
         artifact: a QDQ ONNX file.
-        target: name of the target.
+        target: the target, or its name.
         inputs: one tensor an input.
         version: of the HTP.
         simulation: the network that the file was written from.

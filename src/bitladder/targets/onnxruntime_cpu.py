@@ -20,6 +20,16 @@ _FLOAT_LAYERS = {"Conv", "FusedConv", "ConvTranspose", "Gemm", "FusedGemm", "Mat
 _ERRORS_ONLY = 3
 
 
+def open_session(artifact: Path, *, threads: int, version: str | None) -> OnnxRuntimeSession:
+    """See ``TargetSpec.open``; there is one version."""
+    return OnnxRuntimeSession(artifact, threads=threads)
+
+
+def open_precise(artifact: Path, *, threads: int) -> OnnxRuntimeSession:
+    """See ``TargetSpec.open_precise``."""
+    return OnnxRuntimeSession(artifact, threads=threads, precise=True)
+
+
 class OnnxRuntimeSession:
     """See ``Session``: with default options, as everybody opens a file.
 

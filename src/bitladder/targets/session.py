@@ -10,12 +10,13 @@ from typing import Any, Protocol
 import torch
 from numpy.typing import NDArray
 
-from bitladder import deploy
-from bitladder.errors import TargetError, unknown
+from bitladder import deploy, target_specs
+from bitladder.errors import StudyError, TargetError, unknown
 from bitladder.options import Precision
 from bitladder.simulation import SimulatedModel
 from bitladder.structures import Inputs, Outputs
-from bitladder.targets.names import TARGETS
+from bitladder.target_specs import TargetSpec
+from bitladder.target_specs.record import loaded
 
 
 class Session(Protocol):
@@ -41,41 +42,44 @@ class Session(Protocol):
 
 
 def open_target(
-    name: str, artifact: Path, *, threads: int = 0, version: str | None = None
+    target: str | TargetSpec, artifact: Path, *, threads: int = 0, version: str | None = None
 ) -> Session:
     """Load an artifact on a target.
 
     Args:
-        name: one of ``TARGETS``.
+        target: its name, or ``package.module:NAME`` of a user's.
         artifact: an ONNX file.
         threads: threads to run with, 0 for as many as the target likes.
-        version: of the HTP, such as ``v75``; by default the emulator's own.
+        version: of the target, such as ``v75`` of the HTP; by default its own.
 
     Raises:
         TargetError: the target or the version is unknown or not installed, or refuses the artifact.
     """
-    if name == "onnxruntime":
-        from bitladder.targets.onnxruntime_cpu import OnnxRuntimeSession
-
-        return OnnxRuntimeSession(artifact, threads=threads)
-    if name == "htp":
-        from bitladder.targets.htp import HtpSession
-
-        return HtpSession(artifact, version)
-    raise TargetError(unknown("target", name, TARGETS))
+    spec = _find(target)
+    if version is not None and version not in spec.versions:
+        raise TargetError(unknown(f"version of {spec.name}", version, spec.versions))
+    session: Session = loaded(spec.open)(artifact, threads=threads, version=version)
+    return session
 
 
-def open_precise(name: str, artifact: Path, *, threads: int = 0) -> Session | None:
+def open_precise(target: str | TargetSpec, artifact: Path, *, threads: int = 0) -> Session | None:
     """The session of a target whose sums are exact, where its users' own may saturate; or None.
 
     Raises:
         TargetError: the target refuses the artifact.
     """
-    if name != "onnxruntime":
+    spec = _find(target)
+    if spec.open_precise is None:
         return None
-    from bitladder.targets.onnxruntime_cpu import OnnxRuntimeSession
+    session: Session = loaded(spec.open_precise)(artifact, threads=threads)
+    return session
 
-    return OnnxRuntimeSession(artifact, threads=threads, precise=True)
+
+def _find(target: str | TargetSpec) -> TargetSpec:
+    try:
+        return target_specs.find(target)
+    except StudyError as error:
+        raise TargetError(str(error)) from None
 
 
 def open_unfused(artifact: Path) -> Session:
@@ -131,11 +135,11 @@ def as_arrays(inputs: Inputs) -> list[NDArray[Any]]:
     return [one.cpu().contiguous().numpy() for one in inputs]
 
 
-def containers(name: str, precision: Precision) -> tuple[str, ...]:
+def containers(target: str | TargetSpec, precision: Precision) -> tuple[str, ...]:
     """What a target's hardware has no integers for, and which larger ones hold it, a line each."""
-    found = []
+    widths, found = _find(target).containers, []
     for kind, bits in (("weights", precision.weights), ("activations", precision.activations)):
-        container = 8 if bits <= 8 else 16
-        if name == "htp" and bits != container:
+        container = min((width for width in widths if width >= bits), default=bits)
+        if bits != container:
             found.append(f"{bits}-bit {kind} in a {container}-bit container")
     return tuple(found)

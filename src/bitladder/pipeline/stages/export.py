@@ -18,6 +18,7 @@ from bitladder.pipeline.stages.common import (
 )
 from bitladder.rungs import Rung
 from bitladder.saved_network import save_quantized
+from bitladder.target_specs import known
 
 
 def export(stage: Stage, space: Workspace) -> ExportRecord:
@@ -25,11 +26,12 @@ def export(stage: Stage, space: Workspace) -> ExportRecord:
     ladder, simulated = ladder_of(stage, space), simulated_network(stage, space)
     traced, output = ladder.round_biases(simulated), space.output
     options = ExportOptions.model_validate(stage.spec["export"])
-    artifact, own = output / "model.onnx", output / "model.htp.onnx"
+    artifact, own = output / "model.onnx", output / known()["htp"].dialect.file
     floats = output / "float.onnx"
     traced.write_float(floats, output / "encodings.json", version=options.encodings)
-    traced.write_qdq(artifact, weights=options.weights)
-    traced.write_qdq(own, target="htp")
+    for spec in {spec.dialect.file: spec for spec in reversed(known().values())}.values():
+        weights = options.weights if options.weights in spec.dialect.weights else "int8"
+        traced.write_qdq(output / spec.dialect.file, target=spec, weights=weights)
     save_quantized(
         simulated,
         output / QUANTIZED,

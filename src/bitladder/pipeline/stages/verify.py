@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import torch
 
-from bitladder import targets
+from bitladder import deploy, targets
 from bitladder.options import TargetOptions
 from bitladder.pipeline.graph import Stage
 from bitladder.pipeline.stage_records import FirstLayer, Speed, VerifyRecord
@@ -24,17 +24,20 @@ _TIMED_BATCH = 64
 
 
 def verify(stage: Stage, space: Workspace) -> VerifyRecord:
-    """Measure on the target's images; there are no files."""
+    """Measure on the target's images."""
     options, task = TargetOptions.model_validate(stage.spec["target"]), task_of(stage)
-    artifact = space.input(stage, "artifact") / "model.onnx"
-    own = artifact.with_name("model.htp.onnx") if options.name == "htp" else artifact
+    spec, artifact = options.spec, space.input(stage, "artifact") / "model.onnx"
     simulated = simulated_network(stage, space)
+    own = artifact.with_name(spec.dialect.file)
+    if not own.is_file():  # of a form that no known target reads
+        own = space.output / spec.dialect.file
+        deploy.Traced(simulated).write_qdq(own, target=spec)
     batches = images_of(stage, space).validation.batches(EVALUATION_BATCH)
     found = verify_file(
         own,
         batches,
         task=task,
-        target=options.name,
+        target=spec,
         version=options.version,
         simulation=simulated,
         integer=artifact,
@@ -42,7 +45,7 @@ def verify(stage: Stage, space: Workspace) -> VerifyRecord:
         threads=torch.get_num_threads(),
     )
     speeds = None
-    if options.name == "onnxruntime":
+    if spec.timed:
         files = {"quantized": artifact, "float": artifact.with_name("float.onnx")}
         inputs, _ = first_of(batches, _TIMED_BATCH, task)
         arrays = [one.contiguous().numpy() for one in inputs]
@@ -54,7 +57,7 @@ def verify(stage: Stage, space: Workspace) -> VerifyRecord:
     return VerifyRecord(
         target=options.label,
         comparison=found.comparison,
-        notes=(*found.notes, *targets.containers(options.name, simulated.precision)),
+        notes=(*found.notes, *targets.containers(spec, simulated.precision)),
         saturation=found.saturation,
         first_layer=first,
         speeds=speeds,
