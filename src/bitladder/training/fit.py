@@ -151,7 +151,7 @@ def _lay_out(model: nn.Module) -> None:
     """Have the weights of two-dimensional convolutions in the memory format of their images."""
     for value in itertools.chain(model.parameters(), model.buffers()):
         if value.dim() == 4:
-            value.data = value.data.contiguous(memory_format=torch.channels_last)
+            value.data = value.data.to(memory_format=torch.channels_last)
 
 
 class _EpochCheckpoint(Callback):
