@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from bitladder import target_specs
 from bitladder.cli import app
+from bitladder.options import TECHNIQUES
 from bitladder.pipeline.local_cluster import WORKER_ENVIRONMENT
+from bitladder.tasks import TASKS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -179,3 +182,30 @@ def test_links_between_documents_lead_somewhere():
     for document in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
         for link in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
             assert (document.parent / link).exists(), f"{document.name}: {link}"
+
+
+def _tables():
+    """By the heading of a table of files: the paths in it."""
+    found = {}
+    for section in (ROOT / "CONTRIBUTING.md").read_text().split("\n## ")[1:]:
+        heading, _, text = section.partition("\n")
+        paths = re.findall(r"^\| `([^`]+)` \|", text, re.M)
+        if paths:
+            found[heading] = paths
+    return found
+
+
+def test_the_files_to_touch_are_those_that_there_are():
+    names = {
+        "Add a technique": list(TECHNIQUES),
+        "Add a target": list(target_specs.known()),
+        "Add a task": list(TASKS),
+    }
+    tables = _tables()
+    assert tables.keys() == names.keys()
+    for heading, paths in tables.items():
+        for path in paths:
+            for name in names[heading]:
+                if path.startswith("examples/") and name == "classification":
+                    continue  # the quick study is its example
+                assert (ROOT / path.replace("NAME", name)).exists(), (path, name)
