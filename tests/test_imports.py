@@ -18,7 +18,7 @@ ORDER = [
         *("errors", "measurement", "structures", "console", "progress", "user_code"),
         "interruption",
     },
-    {"target_specs", "tasks", "operators", "files", "rungs", "records"},
+    {"target_specs", "tasks", "operators", "files", "rungs", "records", "isolation"},
     {"options"},
     {"data_names", "dlc"},
     {"data", "models"},

@@ -11,6 +11,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from bitladder.errors import BitladderError
+from bitladder.isolation import isolated
 
 if TYPE_CHECKING:
     from bitladder.measurement import Measurement
@@ -58,4 +59,5 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'bitladder' has no attribute '{name}'")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    with isolated():  # libraries set warnings and environment variables as they are loaded
+        return getattr(importlib.import_module(_HOMES[name]), name)

@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 from bitladder import deploy, simulation, targets, tasks, techniques
 from bitladder.data import LoaderSplit
 from bitladder.errors import DataError, ExportError, ModelError, QuantizationError, StudyError
+from bitladder.isolation import isolated
 from bitladder.ladder import COMPARED_IMAGES, Ladder, gather
 from bitladder.options import (
     Finetune,
@@ -37,6 +38,7 @@ from bitladder.tasks import Task
 _CHECKED_IMAGES = 2  # on which the traced network is compared with the model
 
 
+@isolated()
 def quantize(
     model: nn.Module,
     calibration: Tensor | Iterable[Any],
@@ -159,6 +161,7 @@ class QuantizedModel:
         self._teacher_is_trained = True
 
     @classmethod
+    @isolated()
     def load(cls, path: str | Path, model: nn.Module | None = None) -> QuantizedModel:
         """Read what ``save`` or a study wrote; outputs are bit-identical to the saved network's.
 
@@ -208,6 +211,7 @@ class QuantizedModel:
         """The network after each technique so far."""
         return tuple(self._ladder.rungs)
 
+    @isolated()
     def finetune(
         self,
         loader: DataLoader[Any],
@@ -247,6 +251,7 @@ class QuantizedModel:
         zeros = tuple(torch.zeros(2, *shape) for shape in self.simulated.shapes)
         return moved(zeros, device_of(self.simulated))
 
+    @isolated()
     def layers(self, images: Tensor | Inputs | None = None) -> list[simulation.QuantizerRange]:
         """Every quantizer with its bits, ranges and signal-to-noise ratio.
 
@@ -256,6 +261,7 @@ class QuantizedModel:
         images = self._ladder.compared if images is None else images
         return simulation.layers(self.simulated, images if count(images) else None)
 
+    @isolated()
     def sensitivity(
         self, images: Tensor | Inputs | None = None, target: Any | None = None
     ) -> list[simulation.Sensitivity]:
@@ -274,6 +280,7 @@ class QuantizedModel:
         task = self._ladder.context.task
         return simulation.sensitivity(self.simulated, images, target, task)
 
+    @isolated()
     def export(
         self,
         path: str | Path,
@@ -318,6 +325,7 @@ class QuantizedModel:
             deploy.Traced(self.simulated).write_float(path, Path(encodings))
         return path
 
+    @isolated()
     def integer_exact(self) -> targets.Session:
         """What ONNX Runtime's integer kernels compute, in PyTorch, equal in every bit.
 
@@ -333,6 +341,7 @@ class QuantizedModel:
         state: Mapping[str, Any] = self.simulated.module.state_dict()
         return {name: value for name, value in state.items() if isinstance(value, Tensor)}
 
+    @isolated()
     def save(self, path: str | Path) -> None:
         """Write weights, ranges, recipe and rungs as one safetensors file."""
         save_quantized(

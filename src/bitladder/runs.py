@@ -8,12 +8,14 @@ from pathlib import Path
 
 from bitladder import pipeline
 from bitladder.console import console
+from bitladder.isolation import isolated
 from bitladder.pipeline.execute import Observer
 from bitladder.report.stamp import is_current
 from bitladder.report.watch import watching
 from bitladder.study import Study
 
 
+@isolated()
 def run(
     study: Study | str | Path | None = None,
     overrides: Sequence[str] = (),
@@ -46,6 +48,7 @@ def run(
     return results
 
 
+@isolated()
 def write_report(folder: str | Path) -> Path:
     """Render the folder of a run, of this machine or another, from its files alone.
 

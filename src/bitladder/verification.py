@@ -12,6 +12,7 @@ from torch import Tensor
 
 from bitladder import structures, target_specs, targets, tasks
 from bitladder.errors import TargetError
+from bitladder.isolation import isolated
 from bitladder.protocols import Quantized
 from bitladder.simulation import SimulatedModel
 from bitladder.structures import Inputs, Outputs, as_inputs, count, joined
@@ -44,6 +45,7 @@ class Verification:
     first_layer: targets.LayerDifference | None
 
 
+@isolated()
 def verify(
     artifact: str | Path,
     images: Tensor | Inputs | Iterable[Any],

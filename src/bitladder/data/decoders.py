@@ -23,6 +23,7 @@ from typing import IO, Any
 
 from bitladder.data.decode import Decoded, Source, decode_all
 from bitladder.errors import DataError
+from bitladder.isolation import when_it_ends
 
 _LENGTH = struct.Struct(">Q")
 _AHEAD = 2  # requests a process that wait for their turn
@@ -73,7 +74,6 @@ class _Crew:
         self.threads = ThreadPoolExecutor(workers, thread_name_prefix="decoder")
         self.own = threading.local()
         self.processes: list[subprocess.Popen[bytes]] = []
-        atexit.register(self.close)
 
     def submit(self, sources: list[Source], size: int) -> Future[Decoded]:
         """Have a process decode these images."""
@@ -114,7 +114,16 @@ class _Crew:
 
 @functools.cache
 def _workers(workers: int) -> _Crew:
-    return _Crew(workers)
+    """The processes of this call, where a public call is running, or else of this program."""
+    crew = _Crew(workers)
+    if not when_it_ends(functools.partial(_dismiss, crew)):
+        atexit.register(crew.close)
+    return crew
+
+
+def _dismiss(crew: _Crew) -> None:
+    _workers.cache_clear()
+    crew.close()
 
 
 def serve() -> None:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from bitladder.errors import StudyError
 from bitladder.files import write_whole
+from bitladder.isolation import isolated
 from bitladder.options import ExplainOptions
 from bitladder.pipeline.execute import Observer, Outcome
 from bitladder.pipeline.layers import channel_rows
@@ -61,6 +62,7 @@ class Explanation:
         write_whole(self.output / "study.yaml", self.results.study.to_yaml())
 
 
+@isolated()
 def explain(
     study: Study | str | Path | None = None,
     overrides: Sequence[str] = (),

@@ -62,7 +62,9 @@ class InProcess:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        pass
+        from bitladder.pipeline.stages.common import forget_images
+
+        forget_images()
 
     def describe(self) -> Iterable[str]:
         """Nothing."""

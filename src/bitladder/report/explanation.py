@@ -64,7 +64,6 @@ def write_charts(explanation: Explanation) -> Path:
     import altair
 
     layers, ranges = explanation.layers(), explanation.ranges()
-    altair.data_transformers.disable_max_rows()
     charts = []
     for place, cell in layers.groupby(_CELL, sort=False) if len(layers) else ():
         title = " ".join(map(str, place))
@@ -77,7 +76,8 @@ def write_charts(explanation: Explanation) -> Path:
     path = explanation.output / "explain.html"
     page = altair.vconcat(*charts).resolve_scale(x="independent", color="independent")
     text = io.StringIO()
-    page.save(text, format="html", inline=True)
+    with altair.data_transformers.disable_max_rows():
+        page.save(text, format="html", inline=True)
     write_whole(path, text.getvalue())
     return path
 

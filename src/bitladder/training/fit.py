@@ -6,7 +6,6 @@ import contextlib
 import copy
 import io
 import itertools
-import logging
 import signal
 import tempfile
 import time
@@ -27,6 +26,7 @@ from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from bitladder.data import Batches, Split
 from bitladder.errors import TrainingError
 from bitladder.files import written_aside
+from bitladder.isolation import hush
 from bitladder.options import TrainOptions
 from bitladder.progress import Progress
 from bitladder.tasks import Task
@@ -60,6 +60,16 @@ class FitResult:
     history: list[dict[str, float]]
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Lightning's warnings and messages from the user."""
+    hush("lightning.pytorch", "lightning.fabric")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning.*")
+        yield
+
+
+@_quiet()
 def fit(
     model: nn.Module,
     train: Split,
@@ -96,7 +106,6 @@ def fit(
         TrainingError: the loss is not a number, training ends at chance level, there is nothing to
             train or to train on, or batch norms would see one image at a time.
     """
-    _quiet()
     started = time.perf_counter()
     batches = trainable(train.batches(options.batch_size, shuffle_seed=seed))
     model.train()
@@ -302,9 +311,3 @@ def _refuse_chance(
             f"training ended at chance level: {found.name} {found} with {classes} classes; train "
             f"longer or change the learning rate (it was {lr:g})"
         )
-
-
-def _quiet() -> None:
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning.*")

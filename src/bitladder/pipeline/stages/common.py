@@ -90,6 +90,11 @@ def _load(
     return load_known(options, loader, seed, tasks.find(task), known[0])
 
 
+def forget_images() -> None:
+    """Free the data sets that this process keeps from stage to stage, and their files."""
+    _load.cache_clear()
+
+
 def network_of(stage: Stage, space: Workspace) -> nn.Module:
     """The stage's network with its initial weights."""
     images = images_of(stage, space)

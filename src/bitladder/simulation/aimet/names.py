@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
-import logging
 import operator
 import warnings
 from collections.abc import Iterator, Mapping
@@ -20,6 +19,7 @@ from torch import nn
 
 from bitladder.aimet_names import DISTRIBUTION, PACKAGE, SUPPORTED
 from bitladder.errors import QuantizationError
+from bitladder.isolation import hush
 from bitladder.operators import operators
 
 NAMES: Mapping[str, tuple[str, ...]] = {
@@ -148,7 +148,7 @@ def aimet() -> SimpleNamespace:
                     _find(SimpleNamespace(), _FUNCTIONS, name, missing)
         if not missing:
             found.functions = importlib.import_module(f"aimet_torch.{_FUNCTIONS}")
-            found.AimetLogger.set_level_for_all_areas(logging.ERROR)
+            hush(*(area.value for area in found.AimetLogger.LogAreas))
             missing = _missing_of_objects(found)
     if missing:
         raise QuantizationError(_told(missing))
