@@ -45,7 +45,7 @@ class FileWriter:
         seen: what its nodes return (see ``observe``).
     """
 
-    whole = True
+    whole, htp = True, False
 
     def __init__(self, simulated: SimulatedModel, seen: Mapping[fx.Node, Observed]) -> None:
         self.simulated, self.seen = simulated, seen

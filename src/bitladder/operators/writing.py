@@ -85,9 +85,11 @@ class Writer(Protocol):
     Attributes:
         whole: write an operator as the one node that ONNX has for it, for readers that know its
             kernel, such as the HTP; otherwise as the operations that PyTorch rounds one by one.
+        htp: write what the HTP's kernels compute right, where they do not compute what ONNX says.
     """
 
     whole: bool
+    htp: bool
 
     def node(
         self,
