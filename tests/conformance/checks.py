@@ -20,7 +20,8 @@ import bitladder
 from bitladder import simulation
 from bitladder.errors import BitladderError
 from bitladder.targets.session import open_target, open_unfused
-from conformance.findings import EXACT, Finding, Verdict, difference, one_line
+from conformance import ties
+from conformance.findings import EXACT, Finding, Verdict, difference, least_decibels, one_line
 
 BATCHES = (1, 3, 5)
 _TRACED_TOLERANCE = 1e-4  # of the range of the outputs
@@ -40,6 +41,7 @@ class Subject:
         folder: for files.
         quantized: the quantized network.
         artifact: the file for ONNX Runtime.
+        spread: smallest and largest outputs that roundings of float32 can make.
     """
 
     network: nn.Module
@@ -50,6 +52,7 @@ class Subject:
     quantized: Any = None
     artifact: Path = Path()
     expected: NDArray[np.float32] | None = None
+    spread: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
     step: float = 1.0
 
     @property
@@ -98,9 +101,8 @@ def traced(subject: Subject) -> Finding:
 def unfused(subject: Subject) -> Finding:
     """The file, every operation by itself, against the simulation."""
     session = open_unfused(subject.artifact)
-    return difference(
-        session.run(subject.images.numpy()), subject.expected, _step(session, subject)
-    )
+    found, step = session.run(subject.images.numpy()), _step(session, subject)
+    return _of_ties(difference(found, subject.expected, step), subject, step, found)
 
 
 def optimised(subject: Subject) -> Finding:
@@ -147,6 +149,7 @@ def batches(subject: Subject) -> Finding:
                     return Finding(Verdict.FAULT, reason=f"{name}: {rows}")
                 shared = min(size, len(single))
                 apart = difference(found[:shared], single[:shared], subject.step)
+                apart = _of_ties(apart, subject, subject.step, found[:shared], single[:shared])
                 if apart.steps > worst.steps or apart.verdict is Verdict.FAULT:
                     reason = f"{name}, batch {size}: {apart.reason or 'others than alone'}"
                     worst = replace(apart, reason=reason)
@@ -217,7 +220,12 @@ def htp(subject: Subject) -> Finding:
         return Finding(Verdict.REFUSED, reason=one_line(error))
     finally:
         session.close()
-    return difference(found, subject.expected[:_HTP_IMAGES], _step(session, subject))
+    step = _step(session, subject)
+    apart = difference(found, subject.expected[:_HTP_IMAGES], step)
+    if apart.verdict is not Verdict.STEPS or apart.decibels >= least_decibels(subject.bits):
+        return apart
+    spread = ties.step_spread(subject.quantized, subject.images[:_HTP_IMAGES])
+    return replace(apart, explained=ties.within(found, *spread, 2 * step))
 
 
 def loader(subject: Subject) -> Finding:
@@ -281,6 +289,20 @@ def run_checks(subject: Subject, names: tuple[str, ...]) -> Iterator[tuple[str, 
 def _simulate(subject: Subject, images: NDArray[np.float32]) -> NDArray[np.float32]:
     with torch.no_grad():
         return subject.quantized(torch.from_numpy(images)).numpy()
+
+
+def _of_ties(
+    apart: Finding, subject: Subject, step: float, *found: NDArray[np.float32]
+) -> Finding:
+    """A difference from the simulation, and whether roundings of float32 explain all of it."""
+    if apart.verdict is not Verdict.STEPS:
+        return apart
+    if subject.spread is None:
+        subject.spread = ties.float_spread(subject.quantized, subject.images)
+    low, high = subject.spread
+    rows = len(found[0])
+    explained = all(ties.within(one, low[:rows], high[:rows], 0.05 * step) for one in found)
+    return replace(apart, explained=explained)
 
 
 def _step(session: Any, subject: Subject) -> float:

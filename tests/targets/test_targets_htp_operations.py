@@ -71,9 +71,7 @@ def test_averages_of_every_window(operation, precision, images, tmp_path):
 
 @pytest.mark.parametrize("precision", ["w8a8", "w8a16"])
 @pytest.mark.parametrize("value", [-9.0, -1.0, 1.5, 10.0])
-def test_values_around_an_image_that_its_grid_does_not_reach(
-    clamp, value, precision, images, tmp_path
-):
+def test_values_around_an_image_that_its_grid_does_not_reach(value, precision, images, tmp_path):
     network = Padded(value)
     found, step = on_the_htp(network, precision, images, tmp_path)
     right = network(images[:4].double()).flatten(1).numpy()
