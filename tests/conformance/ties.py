@@ -4,11 +4,12 @@ Two float32 sums of the same numbers differ by their roundings. Where a sum is a
 the middle between two integers, both integers are right, and all that is computed from it follows.
 So the simulation is run again and again with each value moved by what float32 can be off before it
 is rounded, and an output can differ where it moved, and nowhere else. A target that rounds
-elsewhere than the simulation is a step off; then every value moves by a step.
+elsewhere than the simulation is some steps off; then every value moves by steps.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -34,9 +35,9 @@ def float_spread(quantized: Any, images: Tensor) -> tuple[Values, Values]:
     return _spread(quantized, images, _by_roundings)
 
 
-def step_spread(quantized: Any, images: Tensor) -> tuple[Values, Values]:
-    """Smallest and largest outputs (N, K) where every activation can be a step off."""
-    return _spread(quantized, images, _by_steps)
+def step_spread(quantized: Any, images: Tensor, steps: int) -> tuple[Values, Values]:
+    """Smallest and largest outputs (N, K) where every activation can be some steps off."""
+    return _spread(quantized, images, functools.partial(_by_steps, steps=steps))
 
 
 def within(found: Values, low: Values, high: Values, slack: float) -> bool:
@@ -123,14 +124,14 @@ def _bound(layer: Any, given: list[Tensor]) -> Any:
 
 
 @contextmanager
-def _by_steps(module: nn.Module) -> Iterator[None]:
-    """Each activation is a step lower or higher than it was rounded, or neither."""
+def _by_steps(module: nn.Module, steps: int) -> Iterator[None]:
+    """Each activation is up to some steps lower or higher than it was rounded."""
 
     def moved(quantizer: Any, args: Any, made: Tensor) -> Tensor:
         step = quantizer.get_scale().detach()
         low, high = quantizer.get_min().detach(), quantizer.get_max().detach()
         made = torch.Tensor(made) if type(made) is not Tensor else made
-        off = made + step * torch.randint(-1, 2, made.shape).to(made)
+        off = made + step * torch.randint(-steps, steps + 1, made.shape).to(made)
         return torch.minimum(torch.maximum(off, low), high)
 
     handles = [

@@ -138,6 +138,11 @@ class FileWriter:
         """A Python number beside a tensor."""
         return self.constant(value)
 
+    def htp_bits(self, call: Call) -> int:
+        """Bits of the integers of a call's result, for the HTP; 0 for all else."""
+        quantizer = _output_quantizer(call.module)
+        return self._encoding(quantizer).container_bits if self.htp and quantizer is not None else 0
+
     def batch(self) -> str:
         """The number of images as an int64 of shape (1,)."""
         return self.one("Shape", [INPUT], start=0, end=1)

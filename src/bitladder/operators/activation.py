@@ -116,10 +116,17 @@ def _mish(w: Writer, c: Call) -> str:
 def _hard_sigmoid(w: Writer, c: Call) -> str:
     """``clamp(x + 3, 0, 6) / 6``, in PyTorch's order, which rounds as it does."""
     if w.whole:
-        return w.one("HardSigmoid", [c.x], alpha=1 / 6, beta=0.5)
+        made = w.one("HardSigmoid", [c.x], alpha=1 / 6, beta=0.5)
+        return _on_zero_to_one(w, made) if w.htp_bits(c) == 16 else made
     moved = w.one("Add", [c.x, w.constant(3.0)])
     clipped = w.one("Clip", [moved, w.constant(0.0), w.constant(6.0)])
     return w.one("Div", [clipped, w.constant(6.0)])
+
+
+def _on_zero_to_one(w: Writer, made: str) -> str:
+    """The grid that the HTP's kernel of 16 bit gives results for, whatever grid is asked for."""
+    grid = [w.constant(1 / (2**16 - 1)), w.constant(0, "uint16")]
+    return w.one("DequantizeLinear", [w.one("QuantizeLinear", [made, *grid]), *grid])
 
 
 def _hard_swish(w: Writer, c: Call) -> str:

@@ -117,6 +117,9 @@ class Writer(Protocol):
     def number(self, call: Call, value: float) -> str:
         """A Python number beside a tensor: exactly one step of a grid, or float."""
 
+    def htp_bits(self, call: Call) -> int:
+        """Bits of the integers of a call's result, for the HTP; 0 for all else."""
+
     def batch(self) -> str:
         """The number of images as an int64 of shape (1,)."""
 
