@@ -82,3 +82,24 @@ def test_values_around_an_image_that_its_grid_does_not_reach(value, precision, i
 def test_a_value_that_is_clamped_before_it_is_rounded_is_refused(images, tmp_path):
     with pytest.raises(ExportError, match="a value around an image that is clamped"):
         on_the_htp(nn.Sequential(Padded(8.0), nn.ReLU6()), "w8a8", images, tmp_path)
+
+
+@pytest.mark.parametrize("operation", [nn.Sigmoid(), nn.Hardsigmoid()])
+def test_results_that_do_not_reach_one(operation, images, tmp_path):
+    network = nn.Sequential(nn.Hardtanh(-3.0, -0.5), operation)
+    found, step = on_the_htp(network, "w8a16", images, tmp_path)
+    right = network(images[:4].double()).flatten(1).numpy()
+    assert np.abs(found - right).max() <= 64 * step  # a quarter of a step of 8 bit
+
+
+@pytest.mark.parametrize(
+    ("function", "precision"),
+    [(lambda x: torch.log(x.abs() + 0.1), "w8a16"), (lambda x: 2**x, "w8a8")],
+)
+def test_what_its_kernels_compute_wrong_is_refused(function, precision, images, tmp_path):
+    class Computed(nn.Module):
+        def forward(self, x):
+            return function(x)
+
+    with pytest.raises(ExportError, match="which the HTP computes wrong"):
+        on_the_htp(Computed(), precision, images, tmp_path)

@@ -113,6 +113,11 @@ def _mish(w: Writer, c: Call) -> str:
     return w.one("Mul", [c.x, w.one("Tanh", [_softplus(w, c.x, 1.0, 20.0)])])
 
 
+def _sigmoid(w: Writer, c: Call) -> str:
+    made = w.one("Sigmoid", [c.x])
+    return _on_zero_to_one(w, made) if w.htp_bits(c) == 16 else made
+
+
 def _hard_sigmoid(w: Writer, c: Call) -> str:
     """``clamp(x + 3, 0, 6) / 6``, in PyTorch's order, which rounds as it does."""
     if w.whole:
@@ -124,7 +129,7 @@ def _hard_sigmoid(w: Writer, c: Call) -> str:
 
 
 def _on_zero_to_one(w: Writer, made: str) -> str:
-    """The grid that the HTP's kernel of 16 bit gives results for, whatever grid is asked for."""
+    """The grid that the HTP's kernels of 16 bit give results for, whatever grid is asked for."""
     grid = [w.constant(1 / (2**16 - 1)), w.constant(0, "uint16")]
     return w.one("DequantizeLinear", [w.one("QuantizeLinear", [made, *grid]), *grid])
 
@@ -221,7 +226,7 @@ register(
     _of("Mish", _mish, "mish"),
     _of("Hardswish", _hard_swish, "hardswish"),
     _of("Hardsigmoid", _hard_sigmoid, "hardsigmoid"),
-    _of("Sigmoid", "Sigmoid", "sigmoid"),
+    _of("Sigmoid", _sigmoid, "sigmoid"),
     _of("Tanh", "Tanh", "tanh"),
     _of("Softplus", _softplus_of, "softplus"),
     _of("Softsign", "Softsign", "softsign"),
