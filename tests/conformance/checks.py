@@ -22,6 +22,7 @@ from bitladder.errors import BitladderError
 from bitladder.targets.session import open_target, open_unfused
 from conformance import ties
 from conformance.findings import EXACT, Finding, Verdict, difference, least_decibels, one_line
+from conformance.poles import pole
 
 BATCHES = (1, 3, 5)
 _TRACED_TOLERANCE = 1e-4  # of the range of the outputs
@@ -284,11 +285,21 @@ def run_checks(subject: Subject, names: tuple[str, ...]) -> Iterator[tuple[str, 
             yield name, finding
             return
     if not np.isfinite(subject.expected).all():
-        yield "quantize", Finding(Verdict.FAULT, reason="the simulation's outputs are not finite")
+        yield "quantize", _without_answer(subject)
         return
     for name in names:
         if name != "traced":
             yield name, _guarded(CHECKS[name], subject)
+
+
+def _without_answer(subject: Subject) -> Finding:
+    """Why outputs are not finite: no fault where the network divides by what is rounded to zero."""
+    with torch.no_grad():
+        right = bool(torch.isfinite(subject.network(subject.images)).all())
+    name = pole(subject.quantized.simulated.module, subject.images)
+    if right and name is not None:
+        return Finding(Verdict.FLOAT, reason=f"no answer: {name} of what is rounded to zero")
+    return Finding(Verdict.FAULT, reason="the simulation's outputs are not finite")
 
 
 def _simulate(subject: Subject, images: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -66,7 +66,7 @@ def _by_roundings(module: nn.Module) -> Iterator[None]:
     """Each operation's result is off by as much as float32 can be."""
     handles = []
     for layer in [layer for layer in module.modules() if is_quantized(layer)]:
-        bound: list[Any] = [None]
+        bound: list[Any] = [0.0]
 
         def before(layer: Any, args: Any, bound: list[Any] = bound) -> None:
             bound[0] = _bound(layer, [a for a in args if isinstance(a, Tensor)])
