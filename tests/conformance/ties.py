@@ -25,7 +25,7 @@ from bitladder.simulation.aimet import input_quantizers, is_quantized, output_qu
 _ROUNDOFF = 2.0**-24
 _DEVIATIONS = 4  # of the sum of n independent roundings: sqrt(n) u (Higham and Mary 2019, eq. 2.6)
 _ROUNDINGS = 8  # of an operation that is no sum: what its steps and float functions come to
-_RUNS = 16
+_RUNS = 48
 Values = NDArray[np.float32]
 _Move = Callable[[Tensor, Tensor], Tensor]
 

@@ -92,6 +92,17 @@ def test_results_that_do_not_reach_one(operation, images, tmp_path):
     assert np.abs(found - right).max() <= 64 * step  # a quarter of a step of 8 bit
 
 
+@pytest.mark.parametrize("precision", ["w8a8", "w8a16"])
+def test_a_sum_of_products_with_constants(precision, images, tmp_path):
+    class Centre(nn.Module):
+        def forward(self, x):
+            return (x.flatten(2).softmax(-1) * torch.linspace(0, 1, 256).to(x)).sum(-1)
+
+    found, _ = on_the_htp(Centre(), precision, images, tmp_path)
+    right = Centre()(images[:4].double()).numpy()
+    assert np.abs(found - right).max() <= (0.1 if precision == "w8a8" else 1e-2)
+
+
 @pytest.mark.parametrize(
     ("function", "precision"),
     [(lambda x: torch.log(x.abs() + 0.1), "w8a16"), (lambda x: 2**x, "w8a8")],
