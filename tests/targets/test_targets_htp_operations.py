@@ -60,6 +60,8 @@ def images():
         nn.AdaptiveAvgPool2d(2),
         nn.AvgPool2d(16),
         nn.AvgPool2d(3, 2, 1, ceil_mode=True),
+        nn.Sequential(nn.ZeroPad2d(1), nn.AvgPool2d(3)),
+        nn.Sequential(nn.ZeroPad2d(1), nn.AvgPool2d(3, 2)),
     ],
 )
 def test_averages_of_every_window(operation, precision, images, tmp_path):

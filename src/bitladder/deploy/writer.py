@@ -143,6 +143,11 @@ class FileWriter:
         quantizer = _output_quantizer(call.module)
         return self._encoding(quantizer).container_bits if self.htp and quantizer is not None else 0
 
+    def made_by(self, value: Value) -> str:
+        """The ONNX operator that makes a value, or nothing where none does."""
+        makers = (node for node in reversed(self.graph.nodes) if value.name in node.output)
+        return next((node.op_type for node in makers), "")
+
     def batch(self) -> str:
         """The number of images as an int64 of shape (1,)."""
         return self.one("Shape", [INPUT], start=0, end=1)

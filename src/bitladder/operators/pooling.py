@@ -76,8 +76,10 @@ def _average(w: Writer, c: Call) -> str:
     ends = _ends(c, window, strides, pads)
     partial = any(end > pad for end, pad in zip(ends, pads, strict=True))
     divisor, counted = given["divisor_override"], given["count_include_pad"] and any(pads)
-    if w.htp and divisor is None and not any(pads) and not partial and _is_wide(window, strides):
-        return _averaged_by_convolution(w, c, window)
+    # The HTP takes zeros that stand around an image for padding, which it does not count.
+    otherwise = w.htp and (_is_wide(window, strides) or w.made_by(c.x) == "Pad")
+    if otherwise and count == 2 and divisor is None and not any(pads) and not partial:
+        return _averaged_by_convolution(w, c, window, strides)
     if divisor is None and not (counted and partial):
         # What ceil_mode adds is padding that is not counted, which every runtime reads alike.
         return w.one(
@@ -134,7 +136,7 @@ def _even(w: Writer, c: Call, kind: str) -> str | None:
         return None
     window = [size // length for size, length in sizes]
     if w.htp and kind == "AveragePool" and _is_wide(window, window):
-        return _averaged_by_convolution(w, c, window)
+        return _averaged_by_convolution(w, c, window, window)
     return w.one(kind, [c.x], kernel_shape=window, strides=window)
 
 
@@ -147,15 +149,15 @@ def _is_wide(window: list[int], strides: list[int]) -> bool:
     return len(window) == 2 and window == strides and max(window) >= _WIDE
 
 
-def _averaged_by_convolution(w: Writer, c: Call, window: list[int]) -> str:
-    """Means of windows that share an image out, as weights that are all 1 on a grid of means."""
+def _averaged_by_convolution(w: Writer, c: Call, window: list[int], strides: list[int]) -> str:
+    """Means of whole windows, as weights that are all 1 on a grid of means."""
     if window == list(c.x.sizes[2:]):
         return w.one("GlobalAveragePool", [c.x])
     channels = c.x.sizes[1]
     grid = [w.constant(1 / np.prod(window)), w.constant(0, "int8")]
     ones = w.constant(np.ones((channels, 1, *window)), "int8")
     kernel = w.one("DequantizeLinear", [ones, *grid])
-    return w.one("Conv", [c.x, kernel], group=channels, kernel_shape=window, strides=window)
+    return w.one("Conv", [c.x, kernel], group=channels, kernel_shape=window, strides=strides)
 
 
 def _spans(size: int, length: int) -> list[tuple[int, int]]:

@@ -120,6 +120,9 @@ class Writer(Protocol):
     def htp_bits(self, call: Call) -> int:
         """Bits of the integers of a call's result, for the HTP; 0 for all else."""
 
+    def made_by(self, value: Value) -> str:
+        """The ONNX operator that makes a value, or nothing where none does."""
+
     def batch(self) -> str:
         """The number of images as an int64 of shape (1,)."""
 
