@@ -46,7 +46,7 @@ def bitladder_seconds(name: str, images: Tensor, method: str, rounds: int) -> fl
         quantized = simulation.SimulatedModel(
             simulation.prepare(network(name)),
             Precision(8, 8),
-            shape=(1, 32, 32),
+            shapes=[(1, 32, 32)],
             options=Calibrate(method=method),  # type: ignore[arg-type]
         )
         started = time.thread_time()

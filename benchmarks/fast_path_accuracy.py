@@ -13,11 +13,11 @@ import tempfile
 from pathlib import Path
 
 import torch
-from measure import alone, arguments, machine, print_row, print_table
+from measure import TASK, alone, arguments, machine, print_row, print_table
 from scipy import stats
 
 from bitladder import data, models, simulation, training
-from bitladder.accuracy import Accuracy
+from bitladder.measurement import Measurement
 from bitladder.options import (
     Calibrate,
     DatasetOptions,
@@ -32,12 +32,12 @@ _FLOAT_STEPS = 100
 _PATHS: tuple[dict[str, str], ...] = ({}, {"BITLADDER_KERNEL": "0"})  # whether there is a kernel
 
 
-def rungs(dataset: str, name: str, seed: int, steps: int) -> list[Accuracy]:
+def rungs(dataset: str, name: str, seed: int, steps: int) -> list[Measurement]:
     """Accuracy of the float network, calibrated at w4a4, and trained at w4a4."""
     torch.set_num_threads(1)
     loaded = data.load(DatasetOptions(name=dataset), LoaderOptions(), seed=seed)
     model = models.build(
-        ModelOptions(name=name), classes=loaded.classes, shape=loaded.shape, seed=seed
+        ModelOptions(name=name), classes=loaded.classes, shapes=loaded.shapes, seed=seed
     )
     fit(model, loaded, seed, _FLOAT_STEPS, 2e-3)
     found = [accuracy(model, loaded)]
@@ -45,11 +45,11 @@ def rungs(dataset: str, name: str, seed: int, steps: int) -> list[Accuracy]:
     quantized = simulation.SimulatedModel(
         folded,
         Precision(4, 4),
-        shape=loaded.shape,
+        shapes=loaded.shapes,
         options=Calibrate(images=500),
     )
     trained = quantized.module if os.environ.get("BITLADDER_KERNEL") == "0" else quantized
-    quantized.calibrate(data.calibration_images(loaded, 500))
+    quantized.calibrate(data.calibration_images(loaded, 500), TASK)
     found.append(accuracy(trained, loaded))
     fit(trained, loaded, seed, steps, 1e-3)
     return [*found, accuracy(trained, loaded)]
@@ -62,14 +62,15 @@ def fit(model: torch.nn.Module, loaded: data.ImageData, seed: int, steps: int, l
             loaded.train,
             None,
             TrainOptions(steps=steps, lr=lr, early_stopping=None),
+            TASK,
             seed=seed,
             log_dir=Path(folder),
             classes=loaded.classes,
         )
 
 
-def accuracy(model: torch.nn.Module, loaded: data.ImageData) -> Accuracy:
-    return training.evaluate(model, loaded.validation.batches(250))
+def accuracy(model: torch.nn.Module, loaded: data.ImageData) -> Measurement:
+    return training.evaluate(model, loaded.validation.batches(250), TASK)
 
 
 def main() -> None:

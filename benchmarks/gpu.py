@@ -26,6 +26,7 @@ import torch
 from gpu_values import Check, checks
 from measure import (
     CLASSES,
+    TASK,
     aimet,
     arguments,
     batch,
@@ -146,7 +147,7 @@ def _evaluation(device: str, name: str, sizes: Sizes, rounds: int) -> Iterator[T
     runs = {}
     for key, model in networks.items():
         model.to(memory_format=torch.channels_last)
-        runs[key] = lambda model=model: training.evaluate(model, batches)
+        runs[key] = lambda model=model: training.evaluate(model, batches, TASK)
     best = _fastest(runs, rounds, device)
     case = f"{sizes.images} images of 32x32, w8a8"
     ratios = (best[key] / best["float"] for key in ("bitladder", "AIMET"))
@@ -185,7 +186,7 @@ def _adaround(device: str, name: str, sizes: Sizes) -> Iterator[Time]:
     for iterations in (sizes.iterations, 2 * sizes.iterations):
         simulated = _simulated(name, device, 32, 8, images.to(device))
         layers = sum(info.kind == "weight" for info, _ in simulated.quantizers())
-        context = techniques.Context(Precision(8, 8), images, simulated)
+        context = techniques.Context(Precision(8, 8), (images,), simulated)
         options = Adaround(iterations=iterations, images=64)
         started = clock()
         techniques.apply(options, simulated, context)
@@ -228,7 +229,8 @@ def _fit(device: str, name: str, sizes: Sizes) -> Iterator[Time]:
 def _fit_seconds(model: nn.Module, split: TensorSplit, options: TrainOptions) -> float:
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        training.fit(model, split, None, options, seed=0, log_dir=Path(folder), classes=CLASSES)
+        log = Path(folder)
+        training.fit(model, split, None, options, TASK, seed=0, log_dir=log, classes=CLASSES)
         return time.perf_counter() - started
 
 
@@ -244,7 +246,7 @@ def _unset(name: str, device: str, method: str, resolution: int = 32, bits: int 
     return simulation.SimulatedModel(
         simulation.prepare(_network(name, device, resolution)),
         Precision(bits, bits),
-        shape=(1, resolution, resolution),
+        shapes=[(1, resolution, resolution)],
         options=Calibrate(method=method),  # type: ignore[arg-type]
     )
 

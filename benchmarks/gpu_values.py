@@ -18,7 +18,7 @@ from typing import Any
 
 import onnxruntime
 import torch
-from measure import aimet, network
+from measure import TASK, aimet, network
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -189,7 +189,7 @@ def _one_network(device: str, name: str) -> Iterator[Check]:
     images = _images(250)
     reference = network(name)
     float_logits = [
-        simulation.outputs(copy.deepcopy(reference).to(place), images) for place in ("cpu", device)
+        logits_of(copy.deepcopy(reference).to(place), images) for place in ("cpu", device)
     ]
     yield _logits("float logits", name, *float_logits, within=1e-3)
     ours, theirs = (_simulated(name, place, "sqnr") for place in ("cpu", device))
@@ -198,10 +198,10 @@ def _one_network(device: str, name: str) -> Iterator[Check]:
         path = Path(folder)
         ours.save(path / "state.safetensors")
         theirs.restore(path / "state.safetensors")
-        wanted = simulation.outputs(ours, images)
-        yield _logits("simulated logits, w8a8", name, wanted, simulation.outputs(theirs, images))
+        wanted = logits_of(ours, images)
+        yield _logits("simulated logits, w8a8", name, wanted, logits_of(theirs, images))
         with _without_tf32(wanted=True):
-            found = simulation.outputs(theirs, images)
+            found = logits_of(theirs, images)
         yield _logits("simulated logits, w8a8, TF32 on", name, wanted, found)
         traced = [deploy.Traced(simulated) for simulated in (ours, theirs)]
         notes = [one.quantize_biases() for one in traced]
@@ -220,14 +220,15 @@ def _one_network(device: str, name: str) -> Iterator[Check]:
 def _whole(device: str, name: str, steps: int) -> Iterator[Check]:
     """From float to file with AdaRound and fine-tuning, by the same call in both places."""
     loaded = data.load(DatasetOptions(name="embedded"), LoaderOptions(), seed=0)
-    shape = loaded.shape
-    model = models.build(ModelOptions(name=name), classes=loaded.classes, shape=shape, seed=0)
+    model = models.build(
+        ModelOptions(name=name), classes=loaded.classes, shapes=loaded.shapes, seed=0
+    )
     options = TrainOptions(steps=2 * steps, batch_size=64, lr=2e-3, early_stopping=None)
     images = data.calibration_images(loaded, 256)
     with tempfile.TemporaryDirectory() as folder:
         training.fit(
             model, loaded.train, None, options.model_copy(update={"accelerator": "cpu"}),
-            seed=0, log_dir=Path(folder), classes=loaded.classes,
+            TASK, seed=0, log_dir=Path(folder), classes=loaded.classes,
         )  # fmt: skip
         held_out, labels = next(iter(loaded.validation.batches(500)))
         pairs = TensorDataset(*next(iter(loaded.train.batches(32 * steps))))
@@ -239,18 +240,31 @@ def _whole(device: str, name: str, steps: int) -> Iterator[Check]:
                 {"adaround": {"iterations": steps, "images": 64}},
                 {"bias_correction": {"method": "empirical", "images": 256}},
             ]
-            quantized = bitladder.quantize(copy.deepcopy(model).to(place), images, "w4a8", recipe)
+            quantized = bitladder.quantize(
+                copy.deepcopy(model).to(place), images, "w4a8", recipe, task=TASK
+            )
             quantized.finetune(DataLoader(pairs, batch_size=32), steps=steps)
             path = quantized.export(Path(folder) / f"{place}.onnx")
             session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-            [logits] = session.run(None, {"image": held_out.numpy()})
+            [logits] = session.run(None, {"x": held_out.numpy()})
             files.append(torch.from_numpy(logits))
-            simulated.append(simulation.outputs(quantized.simulated, held_out))
+            simulated.append(logits_of(quantized.simulated, held_out))
             correct.append(float((files[-1].argmax(1) == labels).double().mean()))
         words = f"right: {correct[0]:.3f} from the CPU, {correct[1]:.3f} from the device"
         case = f"{name}, w4a8, {steps} iterations of AdaRound and steps of finetune; {words}"
         yield _logits("simulation on the device and its file", case, simulated[1], files[1], 0.05)
         yield _logits("files made on the CPU and on the device", case, *files, 0.35)
+
+
+def logits_of(model: nn.Module, images: Tensor) -> Tensor:
+    """What a classifier gives for images, on the CPU."""
+    [logits] = simulation.outputs(model, images).values()
+    return logits
+
+
+def agreement(first: Tensor, other: Tensor) -> float:
+    """Share of images, 0 to 1, to which both give the same class."""
+    return float(TASK.agreement({"output": other}, {"output": first}).double().mean())
 
 
 def _images(count: int) -> Tensor:
@@ -261,7 +275,7 @@ def _simulated(name: str, device: str, method: str) -> simulation.SimulatedModel
     options = Calibrate(method=method)  # type: ignore[arg-type]
     model = fold_batch_norm(simulation.prepare(network(name)))[0].to(device)  # the same weights
     shape = (_SHAPE[1], _SHAPE[2], _SHAPE[3])
-    return simulation.SimulatedModel(model, Precision(8, 8), shape=shape, options=options).eval()
+    return simulation.SimulatedModel(model, Precision(8, 8), shapes=[shape], options=options).eval()
 
 
 def _biases(simulated: simulation.SimulatedModel) -> Tensor:
@@ -299,7 +313,7 @@ def _near(what: str, case: str, wanted: list[Tensor], found: list[Tensor]) -> Ch
 def _logits(what: str, case: str, wanted: Tensor, found: Tensor, within: float = 0.05) -> Check:
     """Logits of the same images: noise over signal as amplitudes, and the classes that stay."""
     ratio = float((wanted.double() - found.double()).norm() / wanted.double().norm())
-    stay = simulation.agreement(wanted, found)
+    stay = agreement(wanted, found)
     most = f"{ratio:.2g} of the signal; {stay:.4f} of the classes stay"
     differing = int((wanted != found).sum())
     rule = f"within {within:g} of the signal"

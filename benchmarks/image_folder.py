@@ -74,7 +74,7 @@ def _measure(root: str, size: int, workers: int, rounds: int) -> Mapping[str, fl
     read(1000, workers)
     found = {"first": kept.images / first, "opened": time.perf_counter() - started}
     assert isinstance(kept, TensorSplit)
-    memory = TensorSplit(kept.pixels[kept.rows].clone(), kept.labels)
+    memory = TensorSplit(kept.pixels[kept.rows].clone(), kept.targets)
     arrays = {"memory": memory, "later": kept}
     for _ in range(_ARRAY_ROUNDS * rounds):
         for name, split in arrays.items():

@@ -20,7 +20,7 @@ from unittest import mock
 import torch
 from torch import Tensor, nn
 
-from bitladder import models, simulation
+from bitladder import models, simulation, tasks
 from bitladder.options import Calibrate, ModelOptions, Precision
 from bitladder.pipeline.local_cluster import WORKER_ENVIRONMENT
 from bitladder.simulation.aimet import quiet
@@ -74,7 +74,7 @@ def batch(size: int, resolution: int = 32) -> tuple[Tensor, Tensor]:
 def network(name: str, resolution: int = 32) -> nn.Module:
     """A float network with seeded weights and settled batch norms, in evaluation mode."""
     shape = (1, resolution, resolution)
-    model = models.build(ModelOptions(name=name), classes=CLASSES, shape=shape, seed=0)
+    model = models.build(ModelOptions(name=name), classes=CLASSES, shapes=[shape], seed=0)
     model.train()
     with torch.no_grad():
         for _ in range(3):
@@ -92,11 +92,14 @@ def simulated(
     quantized = simulation.SimulatedModel(
         simulation.prepare(model),
         parsed,
-        shape=shape,  # type: ignore[arg-type]
+        shapes=[shape],  # type: ignore[arg-type]
         options=options,
     )
     quantized.calibrate(images[:32].contiguous())
     return quantized
+
+
+TASK = tasks.find("classification")
 
 
 def aimet(module: str) -> Any:

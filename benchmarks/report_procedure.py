@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from measure import CLASSES, aimet, arguments, machine, print_table
+from measure import CLASSES, TASK, aimet, arguments, machine, print_table
 from torch import nn
 
 from bitladder import data, models, training
@@ -45,7 +45,7 @@ recipe:
   - relu6_to_relu
   - cross_layer_equalization
   - high_bias_fold
-  - calibrate: {{images: {images}, logits: method}}
+  - calibrate: {{images: {images}, outputs: method}}
   - finetune: {{steps: {tuning}, distill: 0.0}}
 verify: []
 """
@@ -67,11 +67,11 @@ def train(model: nn.Module, split: data.Split, steps: int, lr: float) -> None:
 
 def cell(name: str, bits: int, loaded: data.ImageData, steps: int, images: int) -> None:
     """One cell of the report: train, fold, swap, equalize, calibrate, fine-tune, evaluate."""
-    model = models.build(ModelOptions(name=name), classes=CLASSES, shape=loaded.shape, seed=0)
+    model = models.build(ModelOptions(name=name), classes=CLASSES, shapes=loaded.shapes, seed=0)
     train(model, loaded.train, steps, 2e-3)
-    training.evaluate(model, loaded.validation.batches(250))
+    training.evaluate(model, loaded.validation.batches(250), TASK)
     model = aimet("model_preparer").prepare_model(model)
-    example = torch.zeros(1, *loaded.shape)
+    example = torch.zeros(1, *loaded.shapes[0])
     aimet("batch_norm_fold").fold_all_batch_norms(model, None, example)
     for path, module in list(model.named_modules()):
         if isinstance(module, nn.ReLU6):
@@ -86,11 +86,11 @@ def cell(name: str, bits: int, loaded: data.ImageData, steps: int, images: int) 
         default_output_bw=bits,
         in_place=True,
     )
-    seen = data.calibration_images(loaded, images)
+    [seen] = data.calibration_images(loaded, images)
     sim.compute_encodings(lambda module: [module(batch) for batch in torch.split(seen, 250)])
-    training.evaluate(sim.model, loaded.validation.batches(250))
+    training.evaluate(sim.model, loaded.validation.batches(250), TASK)
     train(sim.model, loaded.train, steps // 2, 5e-4)
-    training.evaluate(sim.model, loaded.validation.batches(250))
+    training.evaluate(sim.model, loaded.validation.batches(250), TASK)
 
 
 def procedure(given: dict[str, object]) -> None:

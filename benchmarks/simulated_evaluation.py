@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import torch
 from measure import (
+    TASK,
     arguments,
     as_in_a_worker,
     batch,
@@ -29,7 +30,7 @@ def evaluation(model: nn.Module, images: Tensor, labels: Tensor) -> Callable[[],
     """Count what the network has right of all images, channels last."""
     model.to(memory_format=torch.channels_last)
     batches = list(zip(images.split(BATCH), labels.split(BATCH), strict=True))
-    return lambda: training.evaluate(model, batches)
+    return lambda: training.evaluate(model, batches, TASK)
 
 
 def main() -> None:

@@ -10,8 +10,8 @@ import pandas as pd
 
 from bitladder import data, models, quantize
 from bitladder.options import ModelOptions
+from bitladder.pipeline.rows import interval
 from bitladder.study import Study, load
-from bitladder.training import evaluate
 
 BATCH = 250
 
@@ -28,19 +28,16 @@ def repeated(study: Study, options: ModelOptions, run: Path) -> list[dict[str, o
     """The rungs of one network of the study."""
     [dataset], [precision] = study.datasets, study.precisions
     images = data.load(dataset, study.data, seed=study.seed)
-    network = models.build(options, classes=images.classes, shape=images.shape, seed=study.seed)
+    network = models.build(options, classes=images.classes, shapes=images.shapes, seed=study.seed)
     folder = run / "cells" / dataset.name / options.name / str(precision)
     models.load_weights(network, folder / "weights.safetensors")
     validation = images.validation.batches(BATCH)
     quantized = quantize(
         network, validation, precision, study.recipe, validation=validation, seed=study.seed
     )
-    steps = [("float", evaluate(network, validation))]
-    steps += [(rung.technique, rung.accuracy) for rung in quantized.rungs]
-    columns = ("model", "technique", "acc", "acc_low", "acc_high")
     return [
-        dict(zip(columns, (options.name, name, found.value, *found.interval), strict=True))
-        for name, found in steps
+        {"model": options.name, "technique": rung.technique, **interval("value", rung.quality)}
+        for rung in quantized.rungs
     ]
 
 

@@ -47,14 +47,14 @@ def tables() -> Iterator[str]:
     for name, meaning in STUDIES.items():
         rows = found[found["study"] == name].set_index("model")
         figures = [
-            f"{percent(row['acc'])} ({interval(row['low'], row['high'])}), {points(row['loss'])}"
+            f"{percent(row['value'])} ({interval(row['low'], row['high'])}), {points(row['loss'])}"
             for row in (rows.loc[network] for network in NETWORKS)
         ]
         yield f"| {meaning} | {' | '.join(figures)} |"
     yield "\nThe ten quantizers that cost most alone, in dB of the logits' signal to noise:\n"
     yield from header("network", "layer", "kind", "dB", "accuracy alone")
     for _, row in worst().iterrows():
-        figures = f"{row['sqnr_db']:.1f} | {percent(row['acc'])}"
+        figures = f"{row['sqnr_db']:.1f} | {percent(row['value'])}"
         yield f"| {NETWORKS[row['model']]} | `{row['layer']}` | {row['kind']} | {figures} |"
     yield ""
 
@@ -66,9 +66,9 @@ def ablation() -> pd.DataFrame:
         rungs = pd.read_csv(RESULTS / name / "rungs.csv")
         for model, cell in rungs.groupby("model"):
             last = cell.iloc[-1]
-            loss = cell.iloc[0]["acc"] - last["acc"]
-            rows.append([name, model, last["acc"], last["acc_low"], last["acc_high"], loss])
-    return pd.DataFrame(rows, columns=["study", "model", "acc", "low", "high", "loss"])
+            loss = cell.iloc[0]["value"] - last["value"]
+            rows.append([name, model, last["value"], last["value_low"], last["value_high"], loss])
+    return pd.DataFrame(rows, columns=["study", "model", "value", "low", "high", "loss"])
 
 
 def worst() -> pd.DataFrame:
@@ -83,7 +83,7 @@ def repairs() -> alt.FacetChart:
     found = ablation().assign(
         meaning=lambda rows: rows["study"].map(STUDIES).str.replace("`", ""),
         network=lambda rows: rows["model"].map(NETWORKS),
-        float_acc=lambda rows: rows["acc"] + rows["loss"],
+        float_network=lambda rows: rows["value"] + rows["loss"],
     )
     order = [text.replace("`", "") for text in STUDIES.values()]
     y = alt.Y("meaning", sort=order, title=None).axis(labelLimit=320)
@@ -92,13 +92,13 @@ def repairs() -> alt.FacetChart:
     base = alt.Chart(found)
     layered = alt.layer(
         base.mark_rule(color="#767676", strokeDash=[4, 3]).encode(
-            x=alt.X("float_acc", scale=scale, title=title).axis(format="%")
+            x=alt.X("float_network", scale=scale, title=title).axis(format="%")
         ),
         base.mark_bar(color="#0b62a4", height=6).encode(
             y=y, x=alt.X("low", scale=scale), x2="high"
         ),
         base.mark_tick(color="#0b62a4", height=14, thickness=2).encode(
-            y=y, x=alt.X("acc", scale=scale)
+            y=y, x=alt.X("value", scale=scale)
         ),
     )
     return layered.properties(width=300).facet(column=alt.Column("network", title=None))

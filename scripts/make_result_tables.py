@@ -66,10 +66,10 @@ def beside_the_report() -> Iterator[str]:
             percent(row.trained_acc),
             percent(row.finetuned_acc),
             points(row.trained_acc - row.finetuned_acc),
-            percent(mine["trained_acc"]),
-            percent(mine["quantized_acc"]),
-            interval(mine["quantized_acc_low"], mine["quantized_acc_high"]),
-            points(mine["quantized_loss"]),
+            percent(mine["float"]),
+            percent(mine["quantized"]),
+            interval(mine["quantized_low"], mine["quantized_high"]),
+            points(mine["loss"]),
             percent(mine["onnxruntime_agreement"]),
             percent(mine["htp_agreement"]),
             "; ".join(shortfalls(row, mine, dataset, model)) or "-",
@@ -80,12 +80,12 @@ def beside_the_report() -> Iterator[str]:
 def shortfalls(theirs: object, mine: pd.Series, dataset: str, model: str) -> Iterator[str]:
     """What a row misses of its aims; the report's KMNIST is another split, so only the loss is."""
     if dataset != "kmnist":
-        if mine["trained_acc"] < theirs.trained_acc:
-            yield f"trained {points(mine['trained_acc'] - theirs.trained_acc)}"
-        if mine["quantized_acc"] <= theirs.finetuned_acc:
-            yield f"fine-tuned {points(mine['quantized_acc'] - theirs.finetuned_acc)}"
+        if mine["float"] < theirs.trained_acc:
+            yield f"trained {points(mine['float'] - theirs.trained_acc)}"
+        if mine["quantized"] <= theirs.finetuned_acc:
+            yield f"fine-tuned {points(mine['quantized'] - theirs.finetuned_acc)}"
     allowed = ALLOWED.get(theirs.bits) or ALLOWED_AT_4.get(model, 0.015)
-    if mine["quantized_loss"] > allowed:
+    if mine["loss"] > allowed:
         yield f"loss over {100 * allowed:.1f}"
 
 
@@ -103,10 +103,10 @@ def shipped() -> Iterator[str]:
             for name in ("float", "packed", "file", "dlc")
         ]
         accuracies = [
-            percent(cell["trained_acc"]),
-            percent(cell["quantized_acc"]),
-            interval(cell["quantized_acc_low"], cell["quantized_acc_high"]),
-            points(cell["quantized_loss"]),
+            percent(cell["float"]),
+            percent(cell["quantized"]),
+            interval(cell["quantized_low"], cell["quantized_high"]),
+            points(cell["loss"]),
         ]
         verdicts = [
             percent(cell["onnxruntime_agreement"]),
@@ -126,13 +126,13 @@ def seeds() -> Iterator[str]:
     yield from header("model", "seed", "float", "fine-tuned", "loss")
     for model, cells in rows.groupby("model", sort=False):
         for _, cell in cells.iterrows():
-            figures = percent(cell["trained_acc"]), percent(cell["quantized_acc"])
-            loss = points(cell["quantized_loss"])
+            figures = percent(cell["float"]), percent(cell["quantized"])
+            loss = points(cell["loss"])
             yield f"| {model} | {cell['seed']} | {' | '.join(figures)} | {loss} |"
-        losses = cells["quantized_loss"]
+        losses = cells["loss"]
         yield (
-            f"| {model} | mean, deviation | {percent(cells['trained_acc'].mean())} | "
-            f"{percent(cells['quantized_acc'].mean())} | {points(losses.mean())}, "
+            f"| {model} | mean, deviation | {percent(cells['float'].mean())} | "
+            f"{percent(cells['quantized'].mean())} | {points(losses.mean())}, "
             f"{percent(losses.std())} |"
         )
 

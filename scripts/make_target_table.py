@@ -36,11 +36,11 @@ def lines(results: Path) -> Iterator[str]:
         "float MB", "packed MB", "file MB", "DLC MB",
     )  # fmt: skip
     for _, cell in found.iterrows():
-        figures = [cell["model"], f"`{cell['precision']}`", percent(cell["trained_acc"])]
-        figures += [percent(cell["quantized_acc"])]
-        figures += [interval(cell["quantized_acc_low"], cell["quantized_acc_high"])]
+        figures = [cell["model"], f"`{cell['precision']}`", percent(cell["float"])]
+        figures += [percent(cell["quantized"])]
+        figures += [interval(cell["quantized_low"], cell["quantized_high"])]
         for target in TARGETS:
-            figures += [_percent(cell, f"{target}_acc"), _percent(cell, f"{target}_agreement")]
+            figures += [_percent(cell, target), _percent(cell, f"{target}_agreement")]
             figures += [_number(cell, f"{target}_worst_lsb", 0)]
             figures += [_percent(cell, f"{target}_integer_equal")]
         figures += [_number(cell, size, 2) for size in SIZES]

@@ -35,7 +35,7 @@ def losses() -> Iterator[str]:
     yield from header("what there is", "recipe", *PRECISIONS)
     for given, recipe in WHEN.items():
         results = pd.read_csv(RESULTS / recipe / "results.csv")
-        worst = results.groupby("precision")["quantized_loss"].max()
+        worst = results.groupby("precision")["loss"].max()
         cells = " | ".join(percent(worst[precision]) for precision in PRECISIONS)
         yield f"| {given} | `{recipe}` | {cells} |"
     yield ""
@@ -51,11 +51,11 @@ def tables() -> Iterator[str]:
         steps = list(dict.fromkeys(rungs["technique"]))
         yield from header("model", "precision", *steps, "95 %", "loss")
         for (model, precision), cell in rungs.groupby(["model", "precision"], sort=False):
-            reached = cell.set_index("technique")["acc"].reindex(steps)
-            accuracies = " | ".join("" if pd.isna(acc) else percent(acc) for acc in reached)
+            reached = cell.set_index("technique")["value"].reindex(steps)
+            accuracies = " | ".join("" if pd.isna(value) else percent(value) for value in reached)
             last = cell.iloc[-1]
-            within = interval(last["acc_low"], last["acc_high"])
-            loss = points(cell["acc"].iloc[0] - last["acc"])
+            within = interval(last["value_low"], last["value_high"])
+            loss = points(cell["value"].iloc[0] - last["value"])
             yield f"| {model} | {precision} | {accuracies} | {within} | {loss} |"
         yield ""
 

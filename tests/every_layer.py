@@ -7,6 +7,8 @@ from torch.nn import functional
 from bitladder import techniques
 from bitladder.errors import StudyError
 from bitladder.options import RECIPES, TECHNIQUES, Precision, parse_recipe
+from bitladder.structures import named
+from bitladder.tasks import find
 
 FINETUNE = {"finetune": {"steps": 2, "batch_size": 32, "distill": 0.5}}
 SHORT = {
@@ -125,8 +127,13 @@ def context_for(model, splits, folder, **settings):
     train, _ = splits
     data = techniques.TrainingData(train, None, classes=4, log_dir=folder)
     images = train.float_images(torch.arange(64))
-    given = {"integer_logits": lambda network, batch: network(batch), "seed": 1, **settings}
-    return techniques.Context(Precision(8, 8), images, model, data, **given)
+    given = {
+        "task": find("classification"),
+        "integer_outputs": lambda network, inputs: named(network(*inputs)),
+        "seed": 1,
+        **settings,
+    }
+    return techniques.Context(Precision(8, 8), (images,), model, training=data, **given)
 
 
 def climb(recipe, model, context, look=None):

@@ -1,6 +1,6 @@
 """Which third-party modules the code of a stage can reach, read from the package's own source.
 
-Function by function in ``pipeline/stages.py``, file by file elsewhere: imports in functions count,
+Function by function in ``pipeline/stages``, file by file elsewhere: imports in functions count,
 and a module that is named in a text counts as far as the text tells.
 """
 
@@ -13,23 +13,15 @@ from pathlib import Path
 import bitladder
 
 PACKAGE = Path(bitladder.__file__).parent
-STAGES = PACKAGE / "pipeline" / "stages.py"
+STAGES = PACKAGE / "pipeline" / "stages"
 _DYNAMIC = re.compile(r"[a-z_]\w*(\.\w+)*\.?")
 
 
-def stage_functions():
-    """By kind of stage, the name of its function."""
-    [table] = [
-        node.value
-        for node in ast.parse(STAGES.read_text()).body
-        if isinstance(node, ast.AnnAssign) and getattr(node.target, "id", "") == "_STAGES"
-    ]
-    return {key.value: value.id for key, value in zip(table.keys, table.values, strict=True)}
-
-
-def third_party(function):
-    """Top names of the third-party modules that a function of ``stages.py`` can reach."""
-    own, rooms = _of_function(function)
+def third_party(kind):
+    """Top names of the third-party modules that a kind of stage can reach."""
+    module, _, name = kind.function.partition(":")
+    [file] = _files(module)
+    own, rooms = _of_functions({(file, name), (STAGES / "perform.py", "perform")})
     seen = set()
     waiting = set(rooms)
     while waiting:
@@ -43,31 +35,46 @@ def third_party(function):
     return own
 
 
-def _of_function(function):
-    """Modules and files that a function uses, through the functions of its file that it calls."""
-    tree = ast.parse(STAGES.read_text())
+def _of_functions(waiting):
+    """Modules and files that functions of stages use, through those of stages that they call."""
+    seen = set()
+    outside, inside = set(), set()
+    while waiting:
+        file, name = found = waiting.pop()
+        seen.add(found)
+        defined, bound = _of_stage_file(file)
+        body = defined[name]
+        names = {node.id for node in ast.walk(body) if isinstance(node, ast.Name)}
+        called = {(file, one) for one in names & defined.keys()}
+        imports = [(node, alias) for node in _run_imports([body]) for alias in node.names]
+        for node, alias in [*imports, *(bound[one] for one in names & bound.keys())]:
+            other = _stage_file(node)
+            if other is None:
+                _add(_targets(node, alias), outside, inside)
+            elif alias.name in _of_stage_file(other)[0]:  # the rest are constants
+                called.add((other, alias.name))
+        waiting |= called - seen
+    return outside, inside
+
+
+@functools.cache
+def _of_stage_file(file):
+    """What a file of stages defines, and the imports that bind its other names."""
+    tree = ast.parse(file.read_text())
     defined = {
         node.name: node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)
     }
     bound = {}
     for node in _run_imports(tree.body):
         for alias in node.names:
-            name = (alias.asname or alias.name).partition(".")[0]
-            bound[name] = _targets(node, alias)
-    waiting, seen = {function, "perform"}, set()
-    outside, inside = set(), set()
-    while waiting:
-        name = waiting.pop()
-        seen.add(name)
-        body = defined[name]
-        names = {node.id for node in ast.walk(body) if isinstance(node, ast.Name)}
-        waiting |= (names & defined.keys()) - seen
-        for node in _run_imports([body]):
-            for alias in node.names:
-                _add(_targets(node, alias), outside, inside)
-        for used in names & bound.keys():
-            _add(bound[used], outside, inside)
-    return outside, inside
+            bound[(alias.asname or alias.name).partition(".")[0]] = node, alias
+    return defined, bound
+
+
+def _stage_file(node):
+    module = getattr(node, "module", None) or ""
+    before = "bitladder.pipeline.stages."
+    return STAGES / f"{module.removeprefix(before)}.py" if module.startswith(before) else None
 
 
 @functools.cache
@@ -109,7 +116,10 @@ def _run_imports(body):
 def _targets(node, alias):
     if isinstance(node, ast.Import):
         return [alias.name]
-    return [f"{node.module}.{alias.name}", node.module]
+    own = f"{node.module}.{alias.name}"
+    if node.module.startswith("bitladder.") and _files(own):
+        return [own]  # a file of a room, not the room
+    return [own, node.module]
 
 
 def _add(names, outside, inside):

@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from bitladder import simulation
 from bitladder.data.splits import TensorSplit
 
 CLASSES = 4
@@ -39,3 +40,20 @@ def split(images, seed):
         row, column = divmod(label, 2)
         pixels[index, 0, 6 * row : 6 * row + 6, 6 * column : 6 * column + 6] += 40 * (label + 1)
     return TensorSplit(pixels.clamp(0, 255).byte(), labels)
+
+
+def only_output(model, inputs):
+    """What a network with one output gives for its inputs."""
+    [values] = simulation.outputs(model, inputs).values()
+    return values
+
+
+def agreement(reference, quantized):
+    """Share of rows of logits with the same class, 0 to 1."""
+    return float((reference.argmax(1) == quantized.argmax(1)).double().mean())
+
+
+def only(by_name):
+    """The value of the only output."""
+    [value] = by_name.values()
+    return value

@@ -61,11 +61,13 @@ def test_a_run_prints_the_table_and_where_the_files_are(ran, folder):
 def test_a_cell_is_verified_against_its_own_simulation(ran, folder):
     cell = "out/cells/embedded/small_nets.net/w8a8"
     files = [f"{cell}/model.onnx", "--simulation", f"{cell}/quantized.safetensors"]
-    done = _bitladder(folder, "verify", *files, "--limit", "250", "--json")
+    done = _bitladder(
+        folder, "verify", *files, "--limit", "250", "--task", "classification", "--json"
+    )
     assert done.returncode == 0, done.stderr
     [found] = json.loads(done.stdout)
-    assert found["comparison"]["agreement"]["correct"] >= 247
-    assert found["comparison"]["integer_worst_lsb"] == 0
+    assert sum(found["comparison"]["agreement"]["scores"]) >= 247
+    assert found["comparison"]["integer"]["worst_lsb"] == 0
     done = _bitladder(folder, "verify", files[0], "--simulation", f"{cell}/weights.safetensors")
     assert done.returncode == 2
     assert "was not written by" in done.stderr
@@ -170,10 +172,10 @@ def test_verify_compares_a_file_with_itself_and_refuses_what_it_cannot_run(ran, 
     assert "onnxruntime" in done.stdout
     as_json = _bitladder(folder, "verify", str(cell / "model.onnx"), "--limit", "100", "--json")
     [found] = json.loads(as_json.stdout)
-    assert found["comparison"]["agreement"]["total"] == 100
-    assert found["comparison"]["integer_worst_lsb"] == 0
+    assert found["comparison"]["equal"]["count"] == 100
+    assert found["comparison"]["integer"]["worst_lsb"] == 0
     for arguments, message in (
-        (["small.yaml"], "refuses it"),
+        (["small.yaml"], "not an ONNX file"),
         ([str(cell / "model.onnx"), "--target", "npu"], "unknown target 'npu'"),
         ([str(cell / "model.onnx"), "--images", "nowhere"], "nowhere"),
         ([str(cell / "model.onnx"), "--size", "48"], "ONNX Runtime"),

@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from bitladder import target_specs
 from bitladder.cli import app
+from bitladder.options import TECHNIQUES
 from bitladder.pipeline.local_cluster import WORKER_ENVIRONMENT
+from bitladder.tasks import TASKS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -61,13 +64,13 @@ def test_the_table_of_the_readme_is_that_of_the_results():
         def percent(name, row=row):
             return f"{100 * float(row[name]):.2f}"
 
-        low, high = (100 * float(row[f"quantized_acc_{end}"]) for end in ("low", "high"))
+        low, high = (100 * float(row[f"quantized_{end}"]) for end in ("low", "high"))
         assert figures == [
-            percent("trained_acc"),
-            percent("calibrate_acc"),
-            percent("quantized_acc"),
+            percent("float"),
+            percent("calibrate"),
+            percent("quantized"),
             f"{low:.1f}-{high:.1f}",
-            percent("onnxruntime_acc"),
+            percent("onnxruntime"),
             percent("onnxruntime_agreement"),
             percent("onnxruntime_integer_equal"),
             percent("htp_agreement"),
@@ -78,9 +81,9 @@ def test_the_table_of_the_readme_is_that_of_the_results():
 def test_the_budget_of_the_report_is_kept_and_its_accuracies_are_reached():
     rows = {row["precision"]: row for row in _rows("fashion_mnist")}
     assert all(row["status"] == "complete" for row in rows.values())
-    assert float(rows["w8a8"]["trained_acc"]) >= 0.8798
-    trained = float(rows["w4a4"]["trained_acc"])
-    assert float(rows["w4a4"]["quantized_acc"]) >= trained - 0.005
+    assert float(rows["w8a8"]["float"]) >= 0.8798
+    trained = float(rows["w4a4"]["float"])
+    assert float(rows["w4a4"]["quantized"]) >= trained - 0.005
 
 
 def test_the_tables_of_the_techniques_are_those_of_the_results():
@@ -93,7 +96,7 @@ def test_the_tables_of_the_techniques_take_a_rung_more_and_a_cell_that_lacks_it(
 ):
     script = importlib.import_module("make_technique_tables")
     rungs = [
-        "dataset,model,precision,rung,technique,acc,acc_low,acc_high",
+        "dataset,model,precision,rung,technique,value,value_low,value_high",
         "d,net,w8a8,0,float,0.9,0.89,0.91",
         "d,net,w8a8,1,calibrate,0.8,0.79,0.81",
         "d,net,w8a8,2,integer_biases,0.85,0.84,0.86",
@@ -119,7 +122,7 @@ def test_the_table_of_the_targets_is_that_of_the_results():
     title, _, first, *_ = script.lines(_results("fashion_mnist"))
     row = _rows("fashion_mnist")[0]
     cells = dict(zip(title.split(" | ")[:7], first.split(" | ")[:7], strict=True))
-    assert cells["ONNX Runtime"] == f"{100 * float(row['onnxruntime_acc']):.2f}"
+    assert cells["ONNX Runtime"] == f"{100 * float(row['onnxruntime']):.2f}"
     assert cells["agrees"] == f"{100 * float(row['onnxruntime_agreement']):.2f}"
 
 
@@ -161,7 +164,7 @@ def test_at_4_bit_the_loss_is_what_the_documents_claim():
         in (ROOT / "docs" / "techniques.md").read_text()
     )
     for model in ("resnet18", "mobilenet_v2", "shufflenet_v2_x0_5"):
-        assert float(rows[model, "w4a4"]["quantized_loss"]) <= 0.008
+        assert float(rows[model, "w4a4"]["loss"]) <= 0.008
 
 
 def test_the_study_reference_is_what_the_options_say():
@@ -179,3 +182,30 @@ def test_links_between_documents_lead_somewhere():
     for document in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]:
         for link in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
             assert (document.parent / link).exists(), f"{document.name}: {link}"
+
+
+def _tables():
+    """By the heading of a table of files: the paths in it."""
+    found = {}
+    for section in (ROOT / "CONTRIBUTING.md").read_text().split("\n## ")[1:]:
+        heading, _, text = section.partition("\n")
+        paths = re.findall(r"^\| `([^`]+)` \|", text, re.M)
+        if paths:
+            found[heading] = paths
+    return found
+
+
+def test_the_files_to_touch_are_those_that_there_are():
+    names = {
+        "Add a technique": list(TECHNIQUES),
+        "Add a target": list(target_specs.known()),
+        "Add a task": list(TASKS),
+    }
+    tables = _tables()
+    assert tables.keys() == names.keys()
+    for heading, paths in tables.items():
+        for path in paths:
+            for name in names[heading]:
+                if path.startswith("examples/") and name == "classification":
+                    continue  # the quick study is its example
+                assert (ROOT / path.replace("NAME", name)).exists(), (path, name)

@@ -48,7 +48,7 @@ def test_impossible_counts_are_refused(counts):
 
 def test_it_reads_as_value_and_interval():
     assert str(proportion("accuracy", [True, False] * 50)) == "50.00 % [40.38, 59.62]"
-    assert str(Measurement("PSNR", 31.256, 30.9, 31.5, 8, "dB")) == "31.26 dB [30.9, 31.5]"
+    assert str(Measurement("PSNR", 31.256, 30.9, 31.5, 8, "dB")) == "31.26 dB [30.90, 31.50]"
 
 
 def _pairs(both, lost, gained, neither):

@@ -8,13 +8,15 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import bitladder
-from bitladder import models, simulation, targets, training
+from bitladder import models, targets, training
 from bitladder.errors import DataError, ModelError
 from bitladder.options import ModelOptions, TrainOptions
-from bitladder.simulation.ranges import set_logits_range
+from bitladder.simulation.ranges import set_output_range
+from bitladder.tasks import find
 from bitladder.verification import verify
 from small_network import Branches, split
 
+TASK = find("classification")
 PLAIN = ["fold_batch_norm", {"calibrate": {"method": "min_max"}}]
 SHORT = {"finetune": {"epochs": 2, "batch_size": 32, "lr": 5e-3, "distill": 0.5}}
 
@@ -22,7 +24,7 @@ SHORT = {"finetune": {"epochs": 2, "batch_size": 32, "lr": 5e-3, "distill": 0.5}
 def _binary(images, seed):
     """Images whose bright quarter lies in the lower half for class 1, as ``TensorSplit``."""
     whole = split(images, seed)
-    return type(whole)(whole.pixels, (whole.labels >= 2).long())
+    return type(whole)(whole.pixels, (whole.targets >= 2).long())
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +39,13 @@ def one(binary, tmp_path_factory):
     model = Branches(1)
     options = TrainOptions(epochs=5, batch_size=16, lr=1e-2, early_stopping=None)
     log = tmp_path_factory.mktemp("log")
-    result = training.fit(model, *binary, options, seed=1, log_dir=log, classes=2)
+    result = training.fit(model, *binary, options, TASK, seed=1, log_dir=log, classes=2)
     return model, result
 
 
 def _loader(split, *, labels=None):
     images = split.float_images(torch.arange(split.images))
-    labels = split.labels if labels is None else labels
+    labels = split.targets if labels is None else labels
     return DataLoader(TensorDataset(images, labels), batch_size=32)
 
 
@@ -56,37 +58,38 @@ def test_training_learns_it_and_evaluation_counts_signs(one, binary):
     [(images, labels)] = list(binary[1].batches(1000))
     with torch.no_grad():
         logits = model(images)
-    found = training.evaluate(model, binary[1].batches(50))
-    assert (found.correct, found.total) == (_signs(logits, labels), 128)
+    found = training.evaluate(model, binary[1].batches(50), TASK)
+    assert (found.value, found.count) == (_signs(logits, labels) / 128, 128)
     assert found.value > 0.9
     last = [row for row in result.history if "val_loss" in row][-1]
     expected = nn.functional.binary_cross_entropy_with_logits(
         logits[:, 0].double(), labels.double()
     )
     assert last["val_loss"] == pytest.approx(float(expected), rel=1e-4)
-    assert last["val_acc"] == pytest.approx(found.value)
+    assert last["val_quality"] == pytest.approx(found.value)
 
 
 def test_agreement_falls_where_signs_flip():
     torch.manual_seed(0)
     reference = torch.randn(1000, 1)
     flipped = torch.where(torch.arange(1000)[:, None] < 380, -reference, reference)
-    assert simulation.agreement(reference, flipped) == pytest.approx(0.62)
+    shares = TASK.agreement({"output": flipped}, {"output": reference})
+    assert float(shares.mean()) == pytest.approx(0.62)
 
 
 def test_rungs_sensitivity_and_mixed_precision_count_signs(one, binary):
     model, _ = one
     images = binary[0].float_images(torch.arange(128))
-    labels = binary[0].labels[:128]
+    labels = binary[0].targets[:128]
     recipe = [*PLAIN, {"mixed_precision": {"bits": [2, 8], "min_agreement": 0.5, "images": 64}}]
     quantized = bitladder.quantize(model, images, "w2a2", recipe, validation=_loader(binary[1]))
     with torch.no_grad():
         reference, logits = model(images), quantized(images)
     same = float(((reference > 0) == (logits > 0)).float().mean())
     assert quantized.rungs[-1].agreement == pytest.approx(same)
-    assert quantized.rungs[1].agreement < 1  # at 2 bits some signs flip
+    assert quantized.rungs[2].agreement < 1  # at 2 bits some signs flip
     rows = quantized.sensitivity(images, labels)
-    assert len({row.accuracy.correct for row in rows}) > 1  # not the share of class 0 everywhere
+    assert len({row.quality.value for row in rows}) > 1  # not the share of class 0 everywhere
 
 
 def test_fine_tuning_follows_labels_and_teacher(one, binary):
@@ -104,7 +107,7 @@ def test_fine_tuning_follows_labels_and_teacher(one, binary):
     images, labels = next(iter(binary[1].batches(128)))
     with torch.no_grad():
         signs = _signs(quantized(images), labels)
-    assert quantized.rungs[-1].accuracy.correct == signs
+    assert quantized.rungs[-1].quality.value == signs / 128
     assert signs / 128 > 0.9
 
 
@@ -112,8 +115,8 @@ def test_labels_of_other_classes_are_refused(one, binary):
     images = binary[0].float_images(torch.arange(64))
     for labels, reason in (
         (torch.arange(256) % 4, "the label 3 is none of the network's 2 classes"),
-        (binary[0].labels.float(), r"give labels\.long\(\)"),
-        (binary[0].labels[:, None], r"take labels\[:, 0\]"),
+        (binary[0].targets.float(), r"give labels\.long\(\)"),
+        (binary[0].targets[:, None], r"take labels\[:, 0\]"),
     ):
         loader = _loader(binary[0], labels=labels)
         with pytest.raises(DataError, match=reason):
@@ -143,7 +146,7 @@ def test_the_range_of_one_logit_keeps_its_signs():
 
     with torch.no_grad():
         before = loss(), flipped()
-        set_logits_range(quantizer, logits)
+        set_output_range(quantizer, {"output": logits}, ["output"], TASK)
         after = loss(), flipped()
     assert before[1] > 0.2
     assert after[0] < before[0]
@@ -165,7 +168,7 @@ def test_the_accelerated_search_finds_the_same_range(bits):
         if fast:
             accelerate(quantizer)
         with torch.no_grad():
-            set_logits_range(quantizer, logits)
+            set_output_range(quantizer, {"output": logits}, ["output"], TASK)
         found.append((float(quantizer.get_min()), float(quantizer.get_max())))
     assert found[0] == pytest.approx(found[1])
 
@@ -177,22 +180,23 @@ def test_targets_are_compared_by_signs(one, binary, tmp_path):
     path = quantized.export(tmp_path / "m.onnx")
     given, labels = next(iter(binary[1].batches(128)))
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    [logits] = session.run(None, {"image": given.numpy()})
-    found = verify(path, [(given, labels[:, None].float())], simulation=quantized).comparison
-    assert found.accuracy.correct == int(((logits[:, 0] > 0) == labels.numpy()).sum())
+    [logits] = session.run(None, {"x": given.numpy()})
+    batches = [(given, labels[:, None].float())]
+    found = verify(path, batches, task=TASK, simulation=quantized).comparison
+    assert sum(found.quality.scores) == int(((logits[:, 0] > 0) == labels.numpy()).sum())
     with torch.no_grad():
-        assert found.simulation.correct == _signs(quantized(given), labels)
+        assert sum(found.simulation.scores) == _signs(quantized(given), labels)
 
     class Opposite:
         """A target that gives each image the other class."""
 
-        fallbacks, lsb = (), None
+        fallbacks, steps = (), {}
 
         def run(self, images):
-            return -np.where(logits == 0, 1, logits)
+            return {"output": -np.where(logits == 0, 1, logits)}
 
     with torch.no_grad():
-        parted = targets.compare(Opposite(), quantized, [(given, labels)])
+        parted = targets.compare(Opposite(), quantized, [(given, labels)], TASK)
     assert parted.agreement.value < 0.05
     assert len(parted.apart) == 4
 
@@ -205,7 +209,7 @@ def test_a_study_s_network_may_have_one_logit_for_two_classes(tmp_path, monkeypa
     )
     monkeypatch.syspath_prepend(tmp_path)
     options = ModelOptions(name="one_logit:net")
-    model = models.build(options, classes=2, shape=(1, 32, 32), seed=1)
+    model = models.build(options, classes=2, shapes=[(1, 32, 32)], seed=1)
     assert model(torch.rand(5, 1, 32, 32)).shape == (5, 1)
     with pytest.raises(ModelError, match=r"\(2, 1\); 3 classes need \(2, 3\)"):
-        models.build(options, classes=3, shape=(1, 32, 32), seed=1)
+        models.build(options, classes=3, shapes=[(1, 32, 32)], seed=1)

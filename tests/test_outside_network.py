@@ -45,7 +45,7 @@ def trained(images):
 
 def test_it_is_quantized_written_and_verified(trained, images, tmp_path):
     recipe = ["fold_batch_norm", {"calibrate": {"method": "min_max", "images": 40}}]
-    quantized = bitladder.quantize(trained, images[0], "w8a8", recipe)
+    quantized = bitladder.quantize(trained, images[0], "w8a8", recipe, task="classification")
     assert quantized.rungs[-1].agreement >= 0.9
     quantized.export(tmp_path / "net.onnx")
     quantized.export(tmp_path / "net.htp.onnx", target="htp")
@@ -55,6 +55,8 @@ def test_it_is_quantized_written_and_verified(trained, images, tmp_path):
     assert summary.macs > 10e6
     few = images[0][:3]
     for target, path in (("onnxruntime", "net.onnx"), ("htp", "net.htp.onnx")):
-        found = bitladder.verify(tmp_path / path, few, target=target, simulation=quantized)
+        found = bitladder.verify(
+            tmp_path / path, few, target=target, simulation=quantized, task="classification"
+        )
         assert found.comparison.agreement.value == 1.0
         assert found.comparison.mean_lsb < 3

@@ -12,7 +12,9 @@ from torch.utils.data import DataLoader, TensorDataset
 import bitladder
 from bitladder.errors import TargetError
 from bitladder.targets import layer_differences
+from small_network import only
 
+TASK = "classification"
 RECIPE = ["fold_batch_norm", {"calibrate": {"method": "min_max"}}]
 HTP = pytest.param(
     "htp",
@@ -32,30 +34,29 @@ def exported(network, images, tmp_path):
 @pytest.fixture
 def loader(splits):
     images = splits[1].float_images(torch.arange(128))
-    return DataLoader(TensorDataset(images, splits[1].labels), batch_size=50)
+    return DataLoader(TensorDataset(images, splits[1].targets), batch_size=50)
 
 
 @pytest.mark.parametrize("target", ["onnxruntime", HTP])
 def test_a_target_is_compared_with_the_simulation(exported, loader, target):
     path, quantized = exported
     quantized.export(path, target=target)
-    found = bitladder.verify(path, loader, target=target, simulation=quantized, limit=60)
-    assert found.labelled
-    assert found.comparison.agreement.total == 60
+    found = bitladder.verify(path, loader, target=target, simulation=quantized, limit=60, task=TASK)
+    assert found.comparison.agreement.count == 60
     assert found.comparison.agreement.value >= 0.95
     images, labels = (part[:60] for part in loader.dataset.tensors)
     right = int((quantized(images).argmax(1) == labels).sum())
-    assert found.comparison.simulation.correct == right
+    assert sum(found.comparison.simulation.scores) == right
     assert found.comparison.worst_lsb <= 3.01
 
 
 def test_without_a_simulation_the_graph_itself_is_the_measure(exported, images):
     path, _ = exported
     found = bitladder.verify(path, images)
-    assert not found.labelled
-    assert found.comparison.agreement.total == 128
-    assert found.comparison.integer_equal.value == 1.0
-    assert found.comparison.integer_worst_lsb == 0.0
+    assert found.comparison.quality is found.comparison.agreement is None
+    assert found.comparison.equal.count == 128
+    assert found.comparison.integer.equal.value == 1.0
+    assert found.comparison.integer.worst_lsb == 0.0
 
 
 def test_the_first_layer_that_differs_is_named(exported, images, tmp_path, monkeypatch):
@@ -75,9 +76,9 @@ def test_the_first_layer_that_differs_is_named(exported, images, tmp_path, monke
         layers._expose(broken, grids, artifact)
         return usual(name, artifact)
 
-    sound = layer_differences(path, "onnxruntime", images[:4].numpy())
+    sound = layer_differences(path, "onnxruntime", (images[:4],))
     monkeypatch.setattr(layers, "open_unfused", lambda path: open_broken("onnxruntime", path))
-    broken = layer_differences(path, "onnxruntime", images[:4].numpy())
+    broken = layer_differences(path, "onnxruntime", (images[:4],))
     assert all(row.worst <= 1 for row in sound)
     assert broken[0].name == "pointwise_0"
     assert broken[0].worst >= 1
@@ -89,9 +90,9 @@ def test_integer_exact_is_what_the_runtime_computes(exported, images):
     integer = quantized.integer_exact()
 
     def exact(given):
-        return torch.from_numpy(integer.run(given.numpy()))
+        return torch.from_numpy(only(integer.run(given.numpy())))
 
-    found = bitladder.verify(path, images, simulation=exact)
+    found = bitladder.verify(path, images, simulation=exact, task=TASK)
     assert found.comparison.worst_lsb == 0.0
     assert found.comparison.agreement.value == 1.0
 

@@ -13,18 +13,23 @@ from typing import TYPE_CHECKING, Any
 from bitladder.errors import BitladderError
 
 if TYPE_CHECKING:
+    from bitladder.measurement import Measurement
     from bitladder.pipeline import RunOptions, plan
     from bitladder.pipeline.results import Results
     from bitladder.quantized import QuantizedModel, quantize
     from bitladder.runs import run, write_report
+    from bitladder.tasks import ScoreMeter, Task
     from bitladder.verification import Verification, verify
 
 __version__ = version("bitladder")
 __all__ = [
     "BitladderError",
+    "Measurement",
     "QuantizedModel",
     "Results",
     "RunOptions",
+    "ScoreMeter",
+    "Task",
     "Verification",
     "__version__",
     "plan",
@@ -35,6 +40,9 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Measurement": "bitladder.measurement",
+    "ScoreMeter": "bitladder.tasks",
+    "Task": "bitladder.tasks",
     "QuantizedModel": "bitladder.quantized",
     "Results": "bitladder.pipeline.results",
     "RunOptions": "bitladder.pipeline",

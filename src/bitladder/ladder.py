@@ -1,143 +1,156 @@
-"""A recipe applied step by step, and the rung that each technique reaches."""
+"""The one place where techniques are applied and rungs are measured.
+
+Notebooks climb it through ``quantize``, studies through their stages.
+"""
 
 from __future__ import annotations
 
-import tempfile
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 from bitladder import deploy, simulation, techniques, training
-from bitladder.accuracy import Accuracy
-from bitladder.data import LoaderSplit, check
+from bitladder.data import Split, check
 from bitladder.errors import DataError, QuantizationError
 from bitladder.options import Technique
-from bitladder.tasks.classes import number
+from bitladder.rungs import FLOAT, INTEGER_BIASES, Rung
+from bitladder.structures import Inputs, Outputs, as_inputs, count, first, joined, shapes
 
 COMPARED_IMAGES = 500
 """Calibration images a rung is compared on."""
-
-
-@dataclass(frozen=True)
-class Rung:
-    """The network after one technique.
-
-    Attributes:
-        technique: its name, or ``integer_biases``: the biases that integer kernels add.
-        sqnr: of the logits against the float network's on calibration images, in dB.
-        agreement: share of these images whose class stays, 0 to 1.
-        accuracy: on the validation images, or None without any.
-        seconds: what the technique took.
-        notes: what it said of its work.
-    """
-
-    technique: str
-    sqnr: float
-    agreement: float
-    accuracy: Accuracy | None
-    seconds: float
-    notes: tuple[str, ...]
+_EVALUATION_BATCH = 250  # images; qualities do not depend on it
 
 
 class Ladder:
-    """Applies techniques and measures the rung that each one reaches."""
+    """Applies techniques and measures the rung that each one reaches.
 
-    def __init__(self, context: techniques.Context, validation: DataLoader[Any] | None) -> None:
-        self.context, self.validation = context, validation
-        self.compared = context.calibration[:COMPARED_IMAGES]
-        self.rungs: list[Rung] = []
+    Args:
+        context: what techniques know; its task measures.
+        validation: images with targets that every rung is measured on, or None.
+        checkpoint: gives the file that the training technique of that number goes on from, or None
+            to begin each anew.
+    """
 
-    def climb(
+    def __init__(
         self,
-        steps: Sequence[Technique],
-        model: nn.Module,
-        loader: DataLoader[Any] | None,
-        log_dir: str | Path | None,
-    ) -> simulation.SimulatedModel:
-        """Apply the techniques in order, and give the network the int32 biases of its file.
+        context: techniques.Context,
+        validation: Split | None,
+        checkpoint: Callable[[int], Path] | None = None,
+    ) -> None:
+        self.context, self.validation, self.checkpoint = context, validation, checkpoint
+        self.compared = first(context.calibration, COMPARED_IMAGES)
+        self.rungs: list[Rung] = []
+        self._reference: Outputs | None = None
+
+    def begin(self, seconds: float = 0.0) -> Rung:
+        """Measure the float network, the rung that all others are compared with."""
+        rung = Rung(FLOAT, self._quality(self.context.reference), seconds=round(seconds, 3))
+        self.rungs.append(rung)
+        return rung
+
+    def climb(self, steps: Sequence[Technique], model: nn.Module) -> nn.Module:
+        """Apply techniques in order and measure after each.
 
         Args:
             steps: the techniques.
             model: float or simulated; it may be changed.
-            loader: labelled training images, or None.
-            log_dir: folder of TensorBoard logs, or None to keep none.
-        """
-        with tempfile.TemporaryDirectory() as folder:
-            self.context.training = self._training(loader, Path(log_dir or folder))
-            for step in steps:
-                self.context.notes = []
-                started = time.perf_counter()
-                model = techniques.apply(step, model, self.context)
-                self._measure(step.name, model, time.perf_counter() - started)
-        self.context.training = None
-        assert isinstance(model, simulation.SimulatedModel)
-        started = time.perf_counter()
-        self.context.notes = [deploy.Traced(model).quantize_biases()]
-        self._measure(deploy.INTEGER_BIASES, model, time.perf_counter() - started)
-        return model.eval()
 
-    def _training(
-        self, loader: DataLoader[Any] | None, log_dir: Path
-    ) -> techniques.TrainingData | None:
-        if loader is None:
-            return None
-        first = next(iter(LoaderSplit(loader, "training").batches(1)), None)
-        if first is None:
-            raise DataError("training: the loader gives no batch; give at least one")
-        with torch.no_grad():
-            device = simulation.device_of(self.context.reference)
-            classes = number(self.context.reference(first[0][:1].to(device)))
-        validation = None
-        if self.validation is not None:
-            validation = LoaderSplit(self.validation, "validation", classes)
-        train = LoaderSplit(loader, "training", classes)
-        return techniques.TrainingData(train, validation, classes, log_dir)
+        Raises:
+            QuantizationError: a technique cannot be applied, or trains and there is no training
+                data.
+            TrainingError: training fails.
+        """
+        for number, step in enumerate(steps):
+            self.context.notes = []
+            if self.context.training is not None and self.checkpoint is not None:
+                self.context.training = replace(
+                    self.context.training, checkpoint=self.checkpoint(number)
+                )
+            started = time.perf_counter()
+            model = techniques.apply(step, model, self.context)
+            self._measure(step.name, model, time.perf_counter() - started)
+        return model
+
+    def round_biases(self, simulated: simulation.SimulatedModel) -> deploy.Traced:
+        """Give a simulated network the int32 biases of its files, the last rung.
+
+        Returns:
+            The network, ready to be written.
+        """
+        started = time.perf_counter()
+        traced = deploy.Traced(simulated)
+        self.context.notes = [traced.quantize_biases()]
+        self._measure(INTEGER_BIASES, simulated, time.perf_counter() - started)
+        return traced
 
     def _measure(self, name: str, model: nn.Module, seconds: float) -> None:
         model.eval()
-        quality = float("nan"), float("nan")
-        classes = None
-        if len(self.compared):
-            reference = simulation.outputs(self.context.reference, self.compared)
-            classes = number(reference)
-            logits = simulation.outputs(model, self.compared)
-            quality = simulation.sqnr(reference, logits), simulation.agreement(reference, logits)
-        accuracy = None
-        if self.validation is not None:
-            images = LoaderSplit(self.validation, "validation", classes)
-            accuracy = training.evaluate(model, images.batches(1))
+        task, sqnr, agreement = self.context.task, {}, None
+        if count(self.compared):
+            if self._reference is None:
+                self._reference = simulation.outputs(self.context.reference, self.compared)
+            found = simulation.outputs(model, self.compared)
+            sqnr = simulation.sqnr_by_output(self._reference, found)
+            shares = None if task is None else task.agreement(found, self._reference)
+            agreement = None if shares is None else float(shares.double().mean())
+        quality = self._quality(model)
         notes = tuple(self.context.notes)
-        self.rungs.append(Rung(name, *quality, accuracy, round(seconds, 3), notes))
+        self.rungs.append(Rung(name, quality, sqnr, agreement, round(seconds, 3), notes))
+
+    def _quality(self, model: nn.Module) -> Any:
+        if self.validation is None or self.context.task is None:
+            return None
+        batches = self.validation.batches(_EVALUATION_BATCH)
+        return training.evaluate(model, batches, self.context.task)
 
 
-def gather(calibration: Tensor | Iterable[Any], wanted: int) -> Tensor:
-    """The first images of a tensor or of batches, each batch checked.
+def gather(calibration: Tensor | Iterable[Any], wanted: int, inputs: int | None = 1) -> Inputs:
+    """The first images of tensors or of batches, each batch checked.
+
+    Args:
+        calibration: a tensor (N, ...), for several inputs a tuple of them, or an iterable of
+            batches: a tensor, a tuple of one tensor an input, or a pair of inputs and targets.
+        wanted: how many images at most.
+        inputs: that the network takes, or None where it takes any number.
 
     Raises:
-        QuantizationError: there are none, or they are no float images (N, C, H, W) of one size.
+        QuantizationError: there are none, or they are no tensors of one size.
     """
     where = "calibration"
     try:
         whole = isinstance(calibration, Tensor) or hasattr(calibration, "dtype")
+        whole = whole or (isinstance(calibration, tuple) and _are_inputs(calibration, inputs))
         batches = [calibration] if whole else check.each(calibration, where)
-        gathered: list[Tensor] = []
-        first: tuple[int, ...] | None = None
+        gathered: list[Inputs] = []
+        size: tuple[tuple[int, ...], ...] | None = None
         for place, batch in enumerate(batches):
             here = where if whole else f"{where}, batch {place}"
-            images = batch[0] if isinstance(batch, list | tuple) and batch else batch
-            found = check.images(images, here).cpu()
-            first = check.same_size(found.shape[1:], first, here)
+            given = batch if whole or _are_inputs(batch, inputs) else _without_target(batch)
+            found = tuple(one.cpu() for one in as_inputs(check.inputs(given, here)))
+            size = check.same_sizes(shapes(found), size, here)
             gathered.append(found)
-            if sum(map(len, gathered)) >= wanted:
+            if sum(map(count, gathered)) >= wanted:
                 break
     except DataError as error:
         raise QuantizationError(str(error)) from error
-    if not sum(map(len, gathered)):
+    if not sum(map(count, gathered)):
         raise QuantizationError("calibration: there are no images; give at least one")
-    return torch.cat(gathered)[:wanted]
+    return first(joined(gathered), wanted)
+
+
+def _are_inputs(batch: Any, inputs: int | None) -> bool:
+    """Whether a batch is one tensor an input, without a target beside them."""
+    if inputs == 1:
+        return isinstance(batch, Tensor)
+    several = isinstance(batch, list | tuple) and all(isinstance(one, Tensor) for one in batch)
+    if inputs is None:  # integers of one number an image are targets
+        return several and all(one.is_floating_point() or one.dim() > 1 for one in batch)
+    return several and len(batch) == inputs
+
+
+def _without_target(batch: Any) -> Any:
+    return batch[0] if isinstance(batch, list | tuple) and batch else batch

@@ -56,7 +56,8 @@ class Measurement:
         return self.unit == "share" and scores is not None and set(scores) <= {0.0, 1.0}
 
     def __str__(self) -> str:
-        return f"{told(self.value, self.unit)} [{_bare(self.low, self)}, {_bare(self.high, self)}]"
+        ends = f"[{bare(self.low, self.unit)}, {bare(self.high, self.unit)}]"
+        return f"{told(self.value, self.unit)} {ends}"
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,8 @@ class Loss:
     gained: tuple[int, ...] = field(default=(), repr=False)
 
     def __str__(self) -> str:
-        ends = f"[{_bare(self.low, self)}, {_bare(self.high, self)}]"
-        return f"{_bare(self.value, self)} {'points' if self.unit == 'share' else self.unit} {ends}"
+        ends = f"[{bare(self.low, self.unit)}, {bare(self.high, self.unit)}]"
+        return f"{bare(self.value, self.unit)} {difference_unit(self.unit)} {ends}"
 
 
 def proportion(name: str, right: Sequence[bool] | NDArray[Any]) -> Measurement:
@@ -235,11 +236,22 @@ def wilson(right: float, count: int) -> tuple[float, float]:
 
 def told(value: float, unit: Unit) -> str:
     """A value with its unit, as tables show it: shares in percent."""
-    return f"{100 * value:.2f} %" if unit == "share" else f"{value:.4g} {unit}".strip()
+    return f"{bare(value, unit)} {value_unit(unit)}".strip()
 
 
-def _bare(value: float, like: Measurement | Loss) -> str:
-    return f"{100 * value:.2f}" if like.unit == "share" else f"{value:.4g}"
+def bare(value: float, unit: Unit) -> str:
+    """A value or a difference of two, without its unit."""
+    return {"share": f"{100 * value:.2f}", "dB": f"{value:.2f}"}.get(unit, f"{value:.4g}")
+
+
+def value_unit(unit: Unit) -> str:
+    """What stands behind a value."""
+    return "%" if unit == "share" else unit
+
+
+def difference_unit(unit: Unit) -> str:
+    """What stands behind a difference of two values."""
+    return "points" if unit == "share" else unit
 
 
 def _newcombe(both: int, lost: int, gained: int, count: int) -> tuple[float, float]:

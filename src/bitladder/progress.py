@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Progress:
-    """How far training is: accuracies are fractions, ``seconds_left`` an estimate."""
+    """How far training is: qualities in the task's unit, ``seconds_left`` an estimate."""
 
     epoch: int
     epochs: int
     step: int
     steps: int
     images_per_second: float
-    train_acc: float | None
-    val_acc: float | None
+    train_quality: float | None
+    val_quality: float | None
     seconds_left: float

@@ -5,36 +5,36 @@ The rooms below do the work; here a network, images and a recipe's name come tog
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from bitladder import deploy, models, simulation, targets, techniques
-from bitladder.accuracy import Accuracy
-from bitladder.errors import ExportError, QuantizationError, StudyError
-from bitladder.ladder import COMPARED_IMAGES, Ladder, Rung, gather
+from bitladder import deploy, simulation, targets, tasks, techniques
+from bitladder.data import LoaderSplit
+from bitladder.errors import DataError, ExportError, ModelError, QuantizationError, StudyError
+from bitladder.ladder import COMPARED_IMAGES, Ladder, gather
 from bitladder.options import (
     Finetune,
-    ModelOptions,
     Precision,
     Technique,
     WeightType,
     calibration_count,
-    dump_recipe,
     parse_recipe,
     parse_techniques,
 )
+from bitladder.rungs import Rung
+from bitladder.saved_network import read_saved, save_quantized
+from bitladder.simulation import device_of
+from bitladder.structures import Inputs, count, example, first, input_count, moved, named
+from bitladder.target_specs import TargetSpec
+from bitladder.tasks import Task
 
 _CHECKED_IMAGES = 2  # on which the traced network is compared with the model
-_METADATA = "bitladder"
 
 
 def quantize(
@@ -43,6 +43,7 @@ def quantize(
     precision: str | int | Precision = "w8a8",
     recipe: str | Sequence[Any] = "ptq",
     *,
+    task: str | Task | None = None,
     training: DataLoader[Any] | None = None,
     validation: DataLoader[Any] | None = None,
     seed: int = 0,
@@ -51,21 +52,27 @@ def quantize(
     """Quantize a convolutional network by a recipe.
 
     Args:
-        model: float network from images (N, C, H, W) to logits (N, classes), on any device; it is
-            not changed.
-        calibration: images (N, C, H, W), or an iterable of batches, of images or (images, labels).
+        model: float network of one or more tensors, such as images (N, C, H, W), to a tensor or to
+            tensors in tuples, lists, dictionaries and dataclasses; on any device. It is not
+            changed.
+        calibration: images (N, C, H, W), for several inputs a tuple of one tensor each, or an
+            iterable of batches of these, with or without targets beside them.
         precision: bits of weights and activations: ``8``, ``"w4a8"``, ``"w4a4-edges8"``.
         recipe: name of a recipe (``ptq``, ``qat``, ``data_free``, ``report``), or a list of
             techniques as in a study.
-        training: batches (images, labels), for recipes that train.
-        validation: batches (images, labels) on which every rung's accuracy is measured.
+        task: what the outputs mean: a name (``classification``, ``segmentation``, ``detection``,
+            ``restoration``), ``package.module:Class``, or a ``Task``. Without one every output's
+            signal-to-noise ratio is measured and nothing else, unless there are ``training`` or
+            ``validation`` images: then it is ``classification``.
+        training: batches (images, targets), for recipes that train.
+        validation: batches (images, targets) on which every rung's quality is measured.
         seed: seed of everything random.
         log_dir: folder of TensorBoard logs of training; by default none are kept.
 
     Raises:
-        StudyError: the precision or the recipe is not valid.
-        ModelError: the model does not map these images to logits, or torch.fx cannot trace it; the
-            message names the line that stops it.
+        StudyError: the precision, the recipe or the task is not valid.
+        ModelError: the model does not take these images, its outputs are not such as the task
+            reads, or it cannot be traced; the message names the line that stops it.
         QuantizationError: there are no calibration images, the recipe trains and there are no
             training images, or a technique cannot be applied.
         TrainingError: training ends at chance level or with a loss that is not a number.
@@ -76,24 +83,71 @@ def quantize(
         raise StudyError(f"precision: {error}") from None
     steps = parse_recipe(recipe)
     wanted = max(COMPARED_IMAGES, calibration_count(steps))
+    if task is None and (training is not None or validation is not None):
+        task = "classification"
     context = techniques.Context(
         precision=width,
-        calibration=gather(calibration, wanted),
+        calibration=gather(calibration, wanted, input_count(model.forward)),
         reference=simulation.copy_of(model),
-        integer_logits=targets.integer_logits,
+        task=None if task is None else tasks.find(task),
+        integer_outputs=targets.integer_outputs,
         seed=seed,
     )
-    device = simulation.device_of(context.reference)
-    simulation.check(context.reference, context.calibration[:_CHECKED_IMAGES].to(device))
-    ladder = Ladder(context, validation)
-    quantized = ladder.climb(steps, context.reference, training, log_dir)
-    return QuantizedModel(quantized, steps, ladder)
+    checked = moved(first(context.calibration, _CHECKED_IMAGES), device_of(context.reference))
+    simulation.check(context.reference, checked)
+    classes = _check_outputs(context, checked)
+    split = None
+    if validation is not None:
+        assert context.task is not None
+        split = LoaderSplit(validation, context.task, "validation", classes)
+    ladder = Ladder(context, split)
+    ladder.begin()
+    simulated = _climb(ladder, steps, context.reference, training, classes, log_dir)
+    return QuantizedModel(simulated, steps, ladder)
+
+
+@torch.no_grad()
+def _check_outputs(context: techniques.Context, inputs: Inputs) -> int | None:
+    """See that the task reads the network's outputs, and say how many classes they tell apart."""
+    if context.task is None:
+        return None
+    outputs = named(context.reference(*inputs))
+    try:
+        context.task.check(outputs)
+    except ModelError as error:
+        raise ModelError(f"{type(context.reference).__name__} {error}") from None
+    return context.task.outputs_classes(outputs)
+
+
+def _climb(
+    ladder: Ladder,
+    steps: Sequence[Technique],
+    model: nn.Module,
+    training: DataLoader[Any] | None,
+    classes: int | None,
+    log_dir: str | Path | None,
+) -> simulation.SimulatedModel:
+    """Climb the ladder to its last rung, training on a loader of the caller's."""
+    with tempfile.TemporaryDirectory() as folder:
+        if training is not None:
+            assert ladder.context.task is not None
+            train = LoaderSplit(training, ladder.context.task, "training", classes)
+            if next(iter(train.batches(1)), None) is None:
+                raise DataError("training: the loader gives no batch; give at least one")
+            ladder.context.training = techniques.TrainingData(
+                train, ladder.validation, classes, Path(log_dir or folder)
+            )
+        simulated = ladder.climb(steps, model)
+    ladder.context.training = None
+    assert isinstance(simulated, simulation.SimulatedModel)
+    ladder.round_biases(simulated)
+    return simulated.eval()
 
 
 class QuantizedModel:
     """A quantized network as ``quantize`` and ``QuantizedModel.load`` return it.
 
-    Calling it with images (N, C, H, W) gives the logits (N, classes) that integers would give.
+    Calling it with the network's inputs gives what the network returns, as integers would give it.
     """
 
     def __init__(
@@ -115,36 +169,34 @@ class QuantizedModel:
                 file of a study names its own, without the trained float weights.
 
         Raises:
-            QuantizationError: the file is not one of ours, or of another network, or it names none.
+            QuantizationError: the file is not one of ours, of another format or of another network,
+                or it names none.
             ModelError: the network that it names is not there.
         """
-        described = _describe(Path(path))
-        shape, given = tuple(described["shape"]), model
-        model = _named(described, str(path)) if given is None else given
+        saved = read_saved(Path(path))
         context = techniques.Context(
-            precision=Precision.parse(described["precision"]),
-            calibration=torch.zeros(0, *shape),
-            reference=simulation.copy_of(model),
-            integer_logits=targets.integer_logits,
-            seed=described["seed"],
+            precision=Precision.parse(saved.precision),
+            calibration=example(0, saved.shapes, saved.torch_dtypes),
+            reference=simulation.copy_of(saved.network(Path(path)) if model is None else model),
+            task=None if saved.task is None else tasks.find(saved.task),
+            integer_outputs=targets.integer_outputs,
+            seed=saved.seed,
         )
-        recipe = parse_techniques(described["recipe"])
+        recipe = parse_techniques(saved.recipe)
         simulated = techniques.rebuild(recipe, context.reference, context)
         assert isinstance(simulated, simulation.SimulatedModel)
         simulated.restore(Path(path))
-        if "frozen" in described:  # files of earlier versions do not say
-            for name, parameter in simulated.module.named_parameters():
-                parameter.requires_grad_(name not in described["frozen"])
+        for name, parameter in simulated.module.named_parameters():
+            parameter.requires_grad_(name not in saved.frozen)
         ladder = Ladder(context, None)
-        ladder.rungs = [_rung(row) for row in described.get("rungs", ())]
+        ladder.rungs = list(saved.rungs)
         loaded = cls(simulated.eval(), recipe, ladder)
-        loaded._teacher_is_trained = given is not None
+        loaded._teacher_is_trained = model is not None
         return loaded
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """Logits (N, classes) of images (N, C, H, W)."""
-        logits: Tensor = self.simulated(images)
-        return logits
+    def __call__(self, *inputs: Tensor) -> Any:
+        """What the network returns for its inputs, such as images (N, C, H, W)."""
+        return self.simulated(*inputs)
 
     @property
     def precision(self) -> Precision:
@@ -183,41 +235,50 @@ class QuantizedModel:
                 "finetune: distill follows the float network, whose weights are not in the file; "
                 "give the trained network to load(path, model), or distill=0"
             )
-        self.simulated = self._ladder.climb(steps, self.simulated, loader, log_dir)
+        context = self._ladder.context
+        context.task = context.task or tasks.find("classification")
+        classes = _check_outputs(context, self._example())
+        self.simulated = _climb(self._ladder, steps, self.simulated, loader, classes, log_dir)
         self.recipe = (*self.recipe, *steps)
         return self
 
-    def layers(self, images: Tensor | None = None) -> list[simulation.QuantizerRange]:
+    def _example(self) -> Inputs:
+        """Two items of each input, of zeros."""
+        zeros = tuple(torch.zeros(2, *shape) for shape in self.simulated.shapes)
+        return moved(zeros, device_of(self.simulated))
+
+    def layers(self, images: Tensor | Inputs | None = None) -> list[simulation.QuantizerRange]:
         """Every quantizer with its bits, ranges and signal-to-noise ratio.
 
         Args:
             images: what activations' noise is measured on; by default calibration images.
         """
         images = self._ladder.compared if images is None else images
-        return simulation.layers(self.simulated, images if len(images) else None)
+        return simulation.layers(self.simulated, images if count(images) else None)
 
     def sensitivity(
-        self, images: Tensor | None = None, labels: Tensor | None = None
+        self, images: Tensor | Inputs | None = None, target: Any | None = None
     ) -> list[simulation.Sensitivity]:
         """What each quantizer costs when it alone is on, the costliest first.
 
         Args:
-            images: (N, C, H, W); by default calibration images.
-            labels: of the images, for accuracies.
+            images: (N, C, H, W), or a tuple of one tensor an input; by default calibration images.
+            target: of the images, for the task's quality.
 
         Raises:
             QuantizationError: there are no images.
         """
         images = self._ladder.compared if images is None else images
-        if not len(images):
+        if not count(images):
             raise QuantizationError("sensitivity: there are no images; give some")
-        return simulation.sensitivity(self.simulated, images, labels)
+        task = self._ladder.context.task
+        return simulation.sensitivity(self.simulated, images, target, task)
 
     def export(
         self,
         path: str | Path,
         *,
-        target: str = "onnxruntime",
+        target: str | TargetSpec = "onnxruntime",
         encodings: str | Path | None = None,
         int4: bool | None = None,
         weights: WeightType = "int8",
@@ -227,7 +288,8 @@ class QuantizedModel:
         Args:
             path: an ``.onnx`` file: the QDQ graph, or, with ``encodings``, the float graph; or a
                 ``.dlc`` file, which is always for ``htp``.
-            target: that the QDQ graph is for, ``onnxruntime`` or ``htp``.
+            target: that the QDQ graph is for: ``onnxruntime``, ``htp``, ``package.module:NAME``, or
+                a ``TargetSpec``.
             encodings: AIMET's JSON to write beside the float graph.
             int4: store 4-bit weights of the QDQ graph as int4; by default for ``htp``.
             weights: how a QDQ graph for ``onnxruntime`` holds weights of up to 8 bit: ``int8``;
@@ -259,7 +321,7 @@ class QuantizedModel:
     def integer_exact(self) -> targets.Session:
         """What ONNX Runtime's integer kernels compute, in PyTorch, equal in every bit.
 
-        Its ``run`` maps a float32 array (N, C, H, W) to logits (N, classes).
+        Its ``run`` maps an array an input to the outputs by name.
 
         Raises:
             TargetError: it holds an operation on integers whose arithmetic is not known.
@@ -278,68 +340,10 @@ class QuantizedModel:
             Path(path),
             recipe=self.recipe,
             seed=self._ladder.context.seed,
-            rungs=[asdict(rung) for rung in self.rungs],
+            task=self._ladder.context.task,
+            rungs=self.rungs,
         )
 
     def __repr__(self) -> str:
         steps = ", ".join(technique.name for technique in self.recipe)
         return f"QuantizedModel({self.precision}: {steps})"
-
-
-def save_quantized(
-    simulated: simulation.SimulatedModel,
-    path: Path,
-    *,
-    recipe: Sequence[Technique],
-    seed: int,
-    model: ModelOptions | None = None,
-    classes: int | None = None,
-    rungs: Sequence[Mapping[str, Any]] = (),
-) -> None:
-    """Write a quantized network so that ``QuantizedModel.load`` can rebuild it.
-
-    Args:
-        simulated: the network.
-        path: the safetensors file.
-        recipe: techniques that were applied.
-        seed: seed of everything random.
-        model: which network it is, if it has a name.
-        classes: of that network.
-        rungs: what was measured on the way.
-    """
-    described = {
-        "precision": str(simulated.precision),
-        "shape": simulated.shape,
-        "seed": seed,
-        "recipe": dump_recipe(recipe),
-        "rungs": list(rungs),
-        "frozen": [n for n, p in simulated.module.named_parameters() if not p.requires_grad],
-    }
-    if model is not None:
-        described |= {"model": model.model_dump(mode="json"), "classes": classes}
-    simulated.save(path, {_METADATA: json.dumps(described)})
-
-
-def _named(described: Mapping[str, Any], path: str) -> nn.Module:
-    if "model" not in described:
-        raise QuantizationError(f"{path}: does not name its network; give the model")
-    options = ModelOptions.model_validate(described["model"])
-    shape = tuple(described["shape"])
-    return models.build(options, classes=described["classes"], shape=shape, seed=described["seed"])
-
-
-def _describe(path: Path) -> dict[str, Any]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(_METADATA)
-    except Exception as error:  # safetensors raises its own type, and OSError
-        raise QuantizationError(f"{path}: cannot read: {error}") from None
-    if text is None:
-        raise QuantizationError(f"{path}: was not written by QuantizedModel.save")
-    described: dict[str, Any] = json.loads(text)
-    return described
-
-
-def _rung(row: dict[str, Any]) -> Rung:
-    accuracy = row["accuracy"] and Accuracy(**row["accuracy"])
-    return Rung(**{**row, "accuracy": accuracy, "notes": tuple(row["notes"])})

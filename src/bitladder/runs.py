@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from bitladder import pipeline
+from bitladder.console import console
 from bitladder.pipeline.execute import Observer
 from bitladder.report.stamp import is_current
+from bitladder.report.watch import watching
 from bitladder.study import Study
 
 
@@ -17,6 +20,7 @@ def run(
     *,
     options: pipeline.RunOptions | None = None,
     observer: Observer | None = None,
+    progress: bool = True,
 ) -> pipeline.Results:
     """Run a study and write its results and, at its end, its report, unless it is there already.
 
@@ -24,7 +28,8 @@ def run(
         study: a study, the path of its YAML file, or None for the embedded quick study.
         overrides: ``key=value`` changes to the file.
         options: where and how it runs.
-        observer: told what happens, as it happens.
+        observer: told what happens, as it happens; by default what it is told is printed.
+        progress: print what happens on the standard error, where nobody else is told.
 
     Returns:
         The results of every cell; one that failed carries its reason.
@@ -33,7 +38,9 @@ def run(
         StudyError, DataError, ModelError: the study cannot begin.
         StoreError: the output folder or the store cannot be written.
     """
-    results = pipeline.run(study, overrides, options=options, observer=observer)
+    shows = progress and observer is None
+    with watching(console(stderr=True)) if shows else nullcontext(observer) as told:
+        results = pipeline.run(study, overrides, options=options, observer=told)
     if not is_current(results.output):
         write_report(results.output)
     return results

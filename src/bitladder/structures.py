@@ -51,14 +51,51 @@ def input_count(forward: Callable[..., Any]) -> int | None:
 
     Arguments that have a default are none.
     """
+    kinds = {one.kind for one in inspect.signature(forward).parameters.values()}
+    if inspect.Parameter.VAR_POSITIONAL in kinds:
+        return None
+    return max(1, len(input_names(forward)))
+
+
+def replaced(returned: Any, change: Callable[[Tensor], Any]) -> Any:
+    """What a network returned, with another value for each of its tensors, in its own structure."""
+    if isinstance(returned, Tensor):
+        return change(returned)
+    if isinstance(returned, tuple) and hasattr(returned, "_fields"):
+        return type(returned)(*(replaced(part, change) for part in returned))
+    if isinstance(returned, list | tuple):
+        return type(returned)([replaced(part, change) for part in returned])
+    if isinstance(returned, Mapping):
+        parts = {key: replaced(part, change) for key, part in returned.items()}
+        return parts if isinstance(returned, dict) else type(returned)(parts)  # type: ignore[call-arg]
+    if dataclasses.is_dataclass(returned) and not isinstance(returned, type):
+        return dataclasses.replace(
+            returned, **{key: replaced(part, change) for key, part in _parts(returned)}
+        )
+    return returned
+
+
+def input_names(forward: Callable[..., Any], count: int | None = None) -> tuple[str, ...]:
+    """What a network calls its inputs: the parameters of its forward that have no default.
+
+    Those of ``*inputs`` are ``input_0``, ``input_1``.
+
+    Args:
+        forward: of the network.
+        count: number of inputs; parameters that have a default are named as far as they are given.
+            None where it is not known: then ``*inputs`` counts as one.
+    """
     kinds = inspect.Parameter
-    wanted = 0
+    names: list[str] = []
     for one in inspect.signature(forward).parameters.values():
         if one.kind is kinds.VAR_POSITIONAL:
-            return None
-        if one.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD):
-            wanted += one.default is kinds.empty
-    return max(1, wanted)
+            left = 1 - bool(names) if count is None else count - len(names)
+            return (*names, *(f"input_{place}" for place in range(left)))
+        by_place = one.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)
+        wanted = one.default is kinds.empty if count is None else len(names) < count
+        if by_place and (wanted or not names):
+            names.append(one.name)
+    return tuple(names)
 
 
 def as_inputs(given: Tensor | Sequence[Tensor]) -> Inputs:
@@ -102,6 +139,35 @@ def channels_last(inputs: Tensor | Sequence[Tensor]) -> Inputs:
 def shapes(inputs: Tensor | Sequence[Tensor]) -> tuple[tuple[int, ...], ...]:
     """The shape of one image or signal of each input, without the batch."""
     return tuple(tuple(one.shape[1:]) for one in as_inputs(inputs))
+
+
+def dtypes(inputs: Tensor | Sequence[Tensor]) -> tuple[torch.dtype, ...]:
+    """The type of each input's numbers."""
+    return tuple(one.dtype for one in as_inputs(inputs))
+
+
+def example(
+    count: int,
+    shapes: Sequence[tuple[int, ...]],
+    dtypes: Sequence[torch.dtype] | None = None,
+    seed: int = 0,
+) -> Inputs:
+    """Random inputs: floats from 0 to 1, integers and truth values 0 or 1.
+
+    Args:
+        count: how many images or signals.
+        shapes: of one of each input.
+        dtypes: of each input; by default float32.
+        seed: of the values.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    made = []
+    for shape, dtype in zip(shapes, dtypes or (torch.float32,) * len(shapes), strict=True):
+        if dtype.is_floating_point:
+            made.append(torch.rand(count, *shape, generator=generator).to(dtype))
+        else:
+            made.append(torch.randint(0, 2, (count, *shape), generator=generator).to(dtype))
+    return tuple(made)
 
 
 def _leaves(

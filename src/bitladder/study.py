@@ -21,11 +21,14 @@ from bitladder.options import (
     Options,
     Precision,
     TargetOptions,
+    TaskOptions,
     Technique,
     TrainOptions,
     dump_recipe,
     parse_recipe,
 )
+from bitladder.tasks import TASKS
+from bitladder.user_code import is_import_path
 
 EMBEDDED_STUDIES = files("bitladder") / "studies"
 
@@ -60,6 +63,9 @@ class Study(Options):
     """Name of the study and of its output folder; by default that of its file."""
     datasets: Annotated[tuple[DatasetOptions, ...], BeforeValidator(_as_list), Field(min_length=1)]
     """Data sets: names, folders or mappings."""
+    task: TaskOptions = TaskOptions()
+    """What the outputs mean: ``classification``, ``segmentation``, ``detection``, ``restoration``,
+    or package.module:Class."""
     models: Annotated[tuple[ModelOptions, ...], BeforeValidator(_as_list), Field(min_length=1)]
     """Networks: names or mappings."""
     precisions: Annotated[
@@ -83,6 +89,13 @@ class Study(Options):
 
     explain: ExplainOptions | None = None
     """Measure what each quantizer of a cell costs alone, for the report."""
+
+    @field_validator("task")
+    @classmethod
+    def _known_task(cls, value: TaskOptions) -> TaskOptions:
+        if value.name not in TASKS and not is_import_path(value.name):
+            raise ValueError(unknown("task", value.name, TASKS) + ", or package.module:Class")
+        return value
 
     @field_validator("precisions", "datasets", "models", "verify")
     @classmethod
@@ -172,6 +185,7 @@ def _known_keys(parents: list[str]) -> list[str]:
         "data": LoaderOptions,
         "train": TrainOptions,
         "explain": ExplainOptions,
+        "task": TaskOptions,
         "verify": TargetOptions,
     }
     model = nested[parents[0]] if parents else Study

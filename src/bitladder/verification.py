@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bitladder import targets
+from bitladder import structures, target_specs, targets, tasks
 from bitladder.errors import TargetError
 from bitladder.protocols import Quantized
 from bitladder.simulation import SimulatedModel
+from bitladder.structures import Inputs, Outputs, as_inputs, count, joined
+from bitladder.structures import first as first_of
+from bitladder.target_specs import TargetSpec
+from bitladder.tasks import Task
 
+_BATCH = 250  # images that run at a time
 _LAYER_IMAGES = 4  # images on which layers are compared
-_UNKNOWN = -1  # a label that no class has
 
 
 @dataclass(frozen=True)
@@ -25,18 +29,16 @@ class Verification:
 
     Attributes:
         target: its name.
-        comparison: against the simulation; its accuracies count nothing where there are no labels.
-        labelled: whether the images had labels.
+        comparison: against the simulation.
         notes: what does not run as the target's integer arithmetic, a line each.
         saturation: what saturated sums cost here, or may elsewhere, in words; None where neither.
         first_layer: the first layer that the target computes differently, on images to which it
-            gives other classes if there are any; None where there is none or where it cannot show
+            gives other answers if there are any; None where there is none or where it cannot show
             its layers.
     """
 
     target: str
     comparison: targets.Comparison
-    labelled: bool
     notes: tuple[str, ...]
     saturation: str | None
     first_layer: targets.LayerDifference | None
@@ -44,11 +46,12 @@ class Verification:
 
 def verify(
     artifact: str | Path,
-    images: Tensor | Iterable[Any],
+    images: Tensor | Inputs | Iterable[Any],
     *,
-    target: str = "onnxruntime",
+    task: str | Task | None = None,
+    target: str | TargetSpec = "onnxruntime",
     version: str | None = None,
-    simulation: Callable[[Tensor], Tensor] | None = None,
+    simulation: Callable[..., Any] | None = None,
     integer: str | Path | None = None,
     limit: int | None = None,
     threads: int = 0,
@@ -56,29 +59,35 @@ def verify(
     """Run an artifact on a target and compare it with its simulation.
 
     Args:
-        artifact: an ONNX file of one input and, first, logits (N, classes).
-        images: (N, C, H, W), or batches (images, labels), which give accuracies.
-        target: ``onnxruntime`` or ``htp``.
-        version: of the HTP, such as ``v75``; by default the emulator's own.
-        simulation: maps images to the logits that were promised, such as a ``QuantizedModel``; by
-            default the graph itself, every operation by itself in float between its quantizers.
+        artifact: an ONNX file.
+        images: a tensor (N, ...), for several inputs a tuple of them, or batches: inputs, or pairs
+            of inputs and their target, which give qualities.
+        task: what the outputs mean: a name, ``package.module:Class``, or a ``Task``. Without one,
+            values alone are compared.
+        target: ``onnxruntime``, ``htp``, ``package.module:NAME``, or a ``TargetSpec``.
+        version: of the target, such as ``v75`` of the HTP; by default its own.
+        simulation: maps inputs to what was promised, such as a ``QuantizedModel``; by default the
+            graph itself, every operation by itself in float between its quantizers.
         integer: the ONNX file whose integer arithmetic the target is compared with, where that is
             another file than the one it runs.
         limit: images to run, the first; by default all.
         threads: threads to run with, 0 for as many as the target likes.
 
     Raises:
+        StudyError: the task is unknown.
         TargetError: the target is not installed or refuses the artifact, or the images do not fit.
     """
     path = Path(artifact)
-    batches = _batches(images, limit)
+    meaning = None if task is None else tasks.find(task)
+    batches = _batches(images, limit, len(targets.graph_inputs(path)))
     session = targets.open_target(target, path, threads=threads, version=version)
     notes = list(session.fallbacks)
     precise = targets.open_precise(target, path, threads=threads)
     unfused = targets.open_unfused(path)
 
-    def by_operation(given: Tensor) -> Tensor:
-        return torch.from_numpy(unfused.run(given.numpy()))
+    def by_operation(*inputs: Tensor) -> Outputs:
+        made = unfused.run(*targets.as_arrays(inputs))
+        return {name: torch.from_numpy(values) for name, values in made.items()}
 
     try:
         exact: targets.Session | None = targets.integer_session(Path(integer or path))
@@ -88,22 +97,19 @@ def verify(
     try:
         with torch.no_grad():
             comparison = targets.compare(
-                session, simulation or by_operation, batches, exact, precise
+                session, simulation or by_operation, batches, meaning, exact, precise
             )
     finally:
         session.close()
-    labelled = all(bool((labels != _UNKNOWN).all()) for _, labels in batches)
-    saturation = comparison.saturation(labelled=labelled)
+    saturation = comparison.saturation()
     if precise is not None and saturation is None:
         saturation = targets.saturation_risk(path)
+    quantized = simulation.simulated if isinstance(simulation, Quantized) else simulation
     try:
-        every = torch.cat([given for given, _ in batches])
-        looked_at = every[list(comparison.apart or range(min(_LAYER_IMAGES, len(every))))]
-        quantized = simulation.simulated if isinstance(simulation, Quantized) else simulation
         layers = targets.layer_differences(
             path,
             target,
-            looked_at.numpy(),
+            _looked_at([inputs for inputs, _ in batches], comparison.apart),
             version=version,
             simulation=quantized if isinstance(quantized, SimulatedModel) else None,
         )
@@ -111,19 +117,37 @@ def verify(
         notes.append("the layers cannot be compared: the target refuses them as outputs")
         layers = []
     first = layers[0] if layers else None
-    return Verification(target, comparison, labelled, tuple(notes), saturation, first)
+    return Verification(target_specs.find(target).name, comparison, tuple(notes), saturation, first)
 
 
-def _batches(images: Tensor | Iterable[Any], limit: int | None) -> list[tuple[Tensor, Tensor]]:
-    given = torch.split(images, 250) if isinstance(images, Tensor) else images
-    found: list[tuple[Tensor, Tensor]] = []
+def _looked_at(batches: list[Inputs], apart: Sequence[int]) -> Inputs:
+    """The images whose answers differ, or the first ones."""
+    every = joined(batches)
+    if not apart:
+        return first_of(every, _LAYER_IMAGES)
+    return tuple(one[list(apart)] for one in every)
+
+
+def _batches(images: Any, limit: int | None, wanted: int) -> list[tuple[Inputs, Any]]:
+    """Batches of inputs with their target, or None; ``wanted`` inputs each."""
+    whole = isinstance(images, Tensor) or _are_inputs(images, wanted)
+    given = structures.split(images, _BATCH) if whole else images
+    found: list[tuple[Inputs, Any]] = []
     left = limit
     for batch in given:
-        some = batch[0] if isinstance(batch, list | tuple) else batch
-        labels = batch[1] if isinstance(batch, list | tuple) else torch.full((len(some),), _UNKNOWN)
-        found.append((some[:left].contiguous(), labels[:left]))
-        if left is not None and (left := left - len(some)) <= 0:
+        alone = isinstance(batch, Tensor) or _are_inputs(batch, wanted)
+        inputs, target = as_inputs(batch if alone else batch[0]), None if alone else batch[1]
+        found.append(
+            (first_of(inputs, left or count(inputs)), None if target is None else target[:left])
+        )
+        if left is not None and (left := left - count(inputs)) <= 0:
             break
-    if not sum(len(labels) for _, labels in found):
+    if not sum(count(inputs) for inputs, _ in found):
         raise TargetError("there are no images to verify on; give at least one")
     return found
+
+
+def _are_inputs(batch: Any, wanted: int) -> bool:
+    """Whether it is one tensor an input, without a target beside them."""
+    several = isinstance(batch, list | tuple) and len(batch) == wanted
+    return several and all(isinstance(one, Tensor) for one in batch)

@@ -19,10 +19,11 @@ from torch import Tensor, nn
 import bitladder
 from bitladder import simulation
 from bitladder.errors import BitladderError
-from bitladder.targets.session import open_target, open_unfused
+from bitladder.targets.session import Session, open_target, open_unfused
 from conformance import ties
 from conformance.findings import EXACT, Finding, Verdict, difference, least_decibels, one_line
 from conformance.poles import pole
+from small_network import only
 
 BATCHES = (1, 3, 5)
 _TRACED_TOLERANCE = 1e-4  # of the range of the outputs
@@ -82,7 +83,7 @@ def traced(subject: Subject) -> Finding:
     """The traced network against the network itself, in float64 where it can."""
     images = subject.images[:8]
     with torch.no_grad():
-        found = simulation.prepare(subject.network, images.shape[1:])(images).double()
+        found = simulation.prepare(subject.network, (images,))(images).double()
         try:
             right = copy.deepcopy(subject.network).double()(images.double())
         except RuntimeError:  # it makes values of float32 itself
@@ -104,7 +105,7 @@ def traced(subject: Subject) -> Finding:
 def unfused(subject: Subject) -> Finding:
     """The file, every operation by itself, against the simulation."""
     session = open_unfused(subject.artifact)
-    found, step = session.run(subject.images.numpy()), _step(session, subject)
+    found, step = only(session.run(subject.images.numpy())), _step(session, subject)
     return _of_ties(difference(found, subject.expected, step), subject, step, found)
 
 
@@ -112,7 +113,7 @@ def optimised(subject: Subject) -> Finding:
     """The file as ONNX Runtime runs it against the simulation."""
     session = open_target("onnxruntime", subject.artifact, threads=1)
     found = difference(
-        session.run(subject.images.numpy()), subject.expected, _step(session, subject)
+        only(session.run(subject.images.numpy())), subject.expected, _step(session, subject)
     )
     return _with_reason(found, "; ".join(session.fallbacks))
 
@@ -125,7 +126,7 @@ def integers(subject: Subject) -> Finding:
     except BitladderError as error:
         return Finding(Verdict.FLOAT, reason=one_line(error))
     images = subject.images.numpy()
-    return difference(session.run(images), exact.run(images), _step(session, subject))
+    return difference(only(session.run(images)), only(exact.run(images)), _step(session, subject))
 
 
 def batches(subject: Subject) -> Finding:
@@ -133,8 +134,8 @@ def batches(subject: Subject) -> Finding:
     images = subject.images.numpy()
     sessions = {
         "simulation": lambda given: _simulate(subject, given),
-        "unfused": open_unfused(subject.artifact).run,
-        "optimised": open_target("onnxruntime", subject.artifact, threads=1).run,
+        "unfused": _only_output(open_unfused(subject.artifact)),
+        "optimised": _only_output(open_target("onnxruntime", subject.artifact, threads=1)),
     }
     worst = EXACT
     if _answers_by_batch(subject):
@@ -159,6 +160,10 @@ def batches(subject: Subject) -> Finding:
         except BitladderError as error:
             return Finding(Verdict.FAULT, reason=f"{name}, batch {size}: {one_line(error)}")
     return worst
+
+
+def _only_output(session: Session) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda given: only(session.run(given))
 
 
 def _answers_by_batch(subject: Subject) -> bool:
@@ -218,7 +223,7 @@ def htp(subject: Subject) -> Finding:
     except BitladderError as error:
         return Finding(Verdict.REFUSED, reason=one_line(error))
     try:
-        found = session.run(images)
+        found = only(session.run(images))
     except BitladderError as error:
         return Finding(Verdict.REFUSED, reason=one_line(error))
     finally:
@@ -240,7 +245,7 @@ def loader(subject: Subject) -> Finding:
     subject.quantized.export(path, encodings=encodings)
     session = open_unfused(path)
     for size in BATCHES:
-        rows = len(session.run(subject.images[:size].numpy()))
+        rows = len(only(session.run(subject.images[:size].numpy())))
         if rows != size:
             return Finding(Verdict.FAULT, reason=f"float file: {rows} rows of {size} images")
     from aimet_onnx import quantsim
@@ -320,7 +325,7 @@ def _of_ties(apart: Finding, subject: Subject, step: float, *found: NDArray[np.f
 
 
 def _step(session: Any, subject: Subject) -> float:
-    return session.lsb or subject.step
+    return next(iter(session.steps.values()), subject.step)
 
 
 def _with_reason(finding: Finding, reason: str) -> Finding:

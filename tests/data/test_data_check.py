@@ -8,8 +8,10 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from bitladder.data.splits import DatasetSplit, LoaderSplit, TensorSplit
 from bitladder.errors import DataError, QuantizationError
 from bitladder.ladder import gather
+from bitladder.tasks import find
 from bitladder.training.batches import trainable
 
+TASK = find("classification")
 GOOD = torch.rand(4, 3, 8, 8)
 LABELS = torch.tensor([0, 1, 2, 0])
 
@@ -37,10 +39,10 @@ class _Endless(IterableDataset):
         (_nan(), "calibration: pixels that are NaN"),
         ([GOOD, _nan()], "calibration, batch 1: pixels that are NaN"),
         ([GOOD / 0], "NaN or infinite"),
-        (GOOD[0], r"must be \(N, C, H, W\), not of shape \(3, 8, 8\)"),
-        ([GOOD[0]], r"batch 0: images must be \(N, C, H, W\)"),
+        (GOOD[0, 0, 0], r"must be \(N, C, H, W\), not of shape \(8,\)"),
+        ([GOOD[0, 0, 0]], r"batch 0: images must be \(N, C, H, W\)"),
         ((GOOD * 255).byte(), r"not uint8; give image.float\(\) / 255"),
-        (np.zeros((4, 3, 8, 8), np.int32), "not int32"),
+        (np.zeros((4, 3, 8, 8), np.int16), "not int16"),
         (GOOD.permute(0, 2, 3, 1), "channels last"),
         ([GOOD, torch.rand(4, 3, 9, 9)], "batch 1: an image of 3x9x9 where the first is 3x8x8"),
         (["a.png", "b.png"], "not the string 'a.png'"),
@@ -71,14 +73,15 @@ def test_labels_of_any_whole_type_are_taken():
         LABELS.tolist(),
         LABELS.numpy(),
     ):
-        [(_, found)] = LoaderSplit([(GOOD, labels)], "training", 3).batches(4)
+        [(_, found)] = LoaderSplit([(GOOD, labels)], TASK, "training", 3).batches(4)
         assert found.dtype == torch.int64
         assert torch.equal(found, torch.as_tensor(labels).long())
 
 
 def test_calibration_images_are_taken_as_they_are():
     for given in (GOOD, GOOD.numpy(), [GOOD], [(GOOD, LABELS)], [[GOOD, LABELS]], GOOD.double()):
-        assert torch.equal(gather(given, 3), GOOD[:3])
+        [found] = gather(given, 3)
+        assert torch.equal(found, GOOD[:3])
 
 
 @pytest.mark.parametrize(
@@ -100,7 +103,7 @@ def test_calibration_images_are_taken_as_they_are():
     ],
 )
 def test_labelled_batches_that_cannot_be_used_are_one_line(batch, message):
-    split = LoaderSplit([(GOOD, LABELS), batch], "training", 3)
+    split = LoaderSplit([(GOOD, LABELS), batch], TASK, "training", 3)
     with pytest.raises(DataError, match=message) as raised:
         list(split.batches(2))
     assert str(raised.value).startswith("training, batch 1: ")
@@ -121,12 +124,12 @@ def test_labelled_batches_that_cannot_be_used_are_one_line(batch, message):
 )
 def test_a_loader_that_cannot_be_read_is_one_line(loader, message):
     with pytest.raises(DataError, match=message) as raised:
-        list(LoaderSplit(loader, "validation").batches(2))
+        list(LoaderSplit(loader, TASK, "validation").batches(2))
     assert "\n" not in str(raised.value)
 
 
 def test_a_loader_without_a_length_is_told():
-    batches = LoaderSplit(DataLoader(_Endless()), "training").batches(2)
+    batches = LoaderSplit(DataLoader(_Endless()), TASK, "training").batches(2)
     assert len(list(batches)) == 1
     with pytest.raises(DataError, match="training: its length is not known"):
         len(batches)
@@ -138,9 +141,9 @@ def _splits(images):
     dataset = TensorDataset(pixels.float() / 255, labels)
     return [
         TensorSplit(pixels, labels),
-        DatasetSplit(dataset, tuple(range(images)), 0, "made"),
-        LoaderSplit(DataLoader(dataset, 4)),
-        LoaderSplit(DataLoader(dataset, 4, shuffle=True)),
+        DatasetSplit(dataset, tuple(range(images)), 0, "made", TASK),
+        LoaderSplit(DataLoader(dataset, 4), TASK),
+        LoaderSplit(DataLoader(dataset, 4, shuffle=True), TASK),
     ]
 
 

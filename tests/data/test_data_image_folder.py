@@ -115,12 +115,12 @@ def test_kept_and_streamed_images_are_the_same_to_the_bit(photos, normalize):
 def test_processes_are_kept_for_all_passes(photos):
     images = _load(photos, LoaderOptions(workers=1, decoded_gib=0))
     _values(images.train)
-    crew = decoders._crew(1)
-    first = [process.pid for process in crew.processes]
+    workers = decoders._workers(1)
+    first = [process.pid for process in workers.processes]
     for _ in range(3):
         _values(images.train)
         _values(images.validation)
-    assert [process.pid for process in crew.processes] == first
+    assert [process.pid for process in workers.processes] == first
     assert len(first) == 1
 
 
@@ -148,13 +148,13 @@ def test_what_takes_long_is_decoded_by_processes(photos, monkeypatch):
 def test_a_process_that_ends_is_told_and_replaced(photos):
     images = _load(photos, LoaderOptions(workers=3, decoded_gib=0))
     expected = _values(images.train)
-    for process in decoders._crew(3).processes:
+    for process in decoders._workers(3).processes:
         process.kill()
         process.wait()
     assert _values(images.train) == expected
     passing = iter(images.train.batches(1))
     next(passing)
-    for process in decoders._crew(3).processes:
+    for process in decoders._workers(3).processes:
         process.send_signal(signal.SIGSTOP)
         process.kill()
     with pytest.raises(DataError, match="a process that decodes images ended") as raised:

@@ -17,7 +17,7 @@ def simulate(network, images):
         simulated = SimulatedModel(
             folded,
             Precision.parse(precision),
-            shape=tuple(calibration.shape[1:]),
+            shapes=[tuple(calibration.shape[1:])],
             options=Calibrate(method="min_max"),
         )
         simulated.calibrate(calibration)

@@ -15,11 +15,12 @@ from bitladder.deploy import Traced, read_encodings, sizes
 from bitladder.errors import ExportError
 from bitladder.options import ModelOptions
 from bitladder.targets import layer_differences, open_target
+from small_network import only
 
 
 def _run(path, images):
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return session.run(None, {"image": images.numpy()})[0]
+    return session.run(None, {"x": images.numpy()})[0]
 
 
 def _biases(path):
@@ -79,7 +80,7 @@ def test_aimet_s_own_loader_makes_the_same_simulation_of_the_two_files(
     Traced(simulated).write_float(tmp_path / "f.onnx", tmp_path / "e.json", version=version)
     sim = loader.QuantizationSimModel(onnx.load(tmp_path / "f.onnx"))
     loader.load_encodings_to_sim(sim, str(tmp_path / "e.json"), strict=False)
-    [found] = sim.session.run(None, {"image": images.numpy()})
+    [found] = sim.session.run(None, {"x": images.numpy()})
     with torch.no_grad():
         expected = simulated(images).numpy()
     steps = np.abs(found - expected) / (np.ptp(expected) / 255)
@@ -121,12 +122,10 @@ def test_with_int32_biases_the_simulation_is_the_runtime_in_every_layer(
     before = simulated.module.state_dict()["head.bias"].clone()
     assert Traced(simulated).quantize_biases() == "4 biases are int32"
     Traced(simulated).write_qdq(tmp_path / "m.onnx")
-    found = layer_differences(
-        tmp_path / "m.onnx", "onnxruntime", images.numpy(), simulation=simulated
-    )
+    found = layer_differences(tmp_path / "m.onnx", "onnxruntime", (images,), simulation=simulated)
     assert found == []
     with torch.no_grad():
-        logits = open_target("onnxruntime", tmp_path / "m.onnx").run(images.numpy())
+        logits = only(open_target("onnxruntime", tmp_path / "m.onnx").run(images.numpy()))
         assert np.array_equal(logits, simulated(images).numpy())
     after = {name: value.clone() for name, value in simulated.module.named_parameters()}
     step = float(simulated.module.head.param_quantizers["weight"].get_scale().max())
@@ -140,9 +139,7 @@ def test_with_int32_biases_the_simulation_is_the_runtime_in_every_layer(
 def test_with_float_biases_a_layer_of_four_bits_differs_and_is_named(simulate, images, tmp_path):
     simulated = simulate("w4a4")
     Traced(simulated).write_qdq(tmp_path / "m.onnx")
-    found = layer_differences(
-        tmp_path / "m.onnx", "onnxruntime", images.numpy(), simulation=simulated
-    )
+    found = layer_differences(tmp_path / "m.onnx", "onnxruntime", (images,), simulation=simulated)
     assert found
     assert found[0].name == "stem_2"
 
@@ -156,7 +153,7 @@ def test_eight_bits_run_on_integers_within_a_step(simulate, images, tmp_path, ba
     assert session.fallbacks == ()
     with torch.no_grad():
         expected = simulated(images[:batch]).numpy()
-    difference = np.abs(session.run(images[:batch].numpy()) - expected) / session.lsb
+    difference = np.abs(only(session.run(images[:batch].numpy())) - expected) / only(session.steps)
     assert difference.max() < 2.5
     assert difference.mean() < 0.5
 
@@ -168,8 +165,8 @@ def test_every_other_precision_is_near_its_simulation(simulate, images, tmp_path
     session = open_target("onnxruntime", tmp_path / "m.onnx", threads=1)
     with torch.no_grad():
         expected = simulated(images).numpy()
-    logits = session.run(images.numpy())
-    steps = np.abs(logits - expected) / session.lsb
+    logits = only(session.run(images.numpy()))
+    steps = np.abs(logits - expected) / only(session.steps)
     if simulated.precision.activations <= 8:
         assert len(np.unique(logits)) <= 2**simulated.precision.activations
         assert steps.max() < 2.5
@@ -185,13 +182,13 @@ def test_four_bit_weights_can_be_stored_as_int4(simulate, images, tmp_path, prec
     Traced(simulated).write_qdq(tmp_path / "m.onnx", int4=True)
     types = {tensor.data_type for tensor in onnx.load(tmp_path / "m.onnx").graph.initializer}
     assert onnx.TensorProto.INT4 in types
-    first = open_target("onnxruntime", tmp_path / "wide.onnx", threads=1).run(images.numpy())
-    second = open_target("onnxruntime", tmp_path / "m.onnx", threads=1).run(images.numpy())
+    first = only(open_target("onnxruntime", tmp_path / "wide.onnx", threads=1).run(images.numpy()))
+    second = only(open_target("onnxruntime", tmp_path / "m.onnx", threads=1).run(images.numpy()))
     assert np.abs(first - second).max() < 5e-3 * np.ptp(first)
 
 
 def test_resnet18_runs_wholly_on_integers(simulate, tmp_path):
-    model = models.build(ModelOptions(name="resnet18"), classes=10, shape=(1, 32, 32), seed=1)
+    model = models.build(ModelOptions(name="resnet18"), classes=10, shapes=[(1, 32, 32)], seed=1)
     torch.manual_seed(0)
     images = torch.rand(24, 1, 32, 32)
     model.train()
@@ -206,7 +203,7 @@ def test_resnet18_runs_wholly_on_integers(simulate, tmp_path):
     )  # 20 convolutions and the last layer; the shim has none
     with torch.no_grad():
         expected = simulated(images).numpy()
-    steps = np.abs(session.run(images.numpy()) - expected) / session.lsb
+    steps = np.abs(only(session.run(images.numpy())) - expected) / only(session.steps)
     assert steps.mean() < 2.5  # untrained, so its logits hardly differ and their steps are tiny
 
 

@@ -6,8 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bitladder.deploy import Encoding
-from bitladder.deploy.graph import INPUT, OUTPUT, Graph, described
+from bitladder.deploy.graph import Graph, described
 from bitladder.deploy.pairs import Pairs
+
+INPUT, OUTPUT = "input", "output"
 
 
 @st.composite

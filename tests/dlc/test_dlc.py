@@ -91,7 +91,7 @@ def test_an_activation_on_another_grid_is_found(written):
 def test_its_layers_are_counted_as_the_network_is(written, network):
     path, _, _ = written("w8a8")
     [summary] = dlc.describe(dlc.read(path))
-    expected = models.summarize("branches", network, (1, 12, 12))
+    expected = models.summarize("branches", network, [(1, 12, 12)])
     assert summary.macs == expected.macs
     norms = 3 * 2 * 8  # weights and biases of batch norms, folded
     assert summary.parameters == expected.parameters - norms + 3 * 8  # into biases
@@ -162,7 +162,7 @@ def test_what_is_no_file_is_refused_unread(tmp_path):
 
 
 def test_names_of_a_hostile_file_are_printed_as_they_are(content, tmp_path):
-    (tmp_path / "m.dlc").write_bytes(content.replace(b"logits", b"[/bad]"))
+    (tmp_path / "m.dlc").write_bytes(content.replace(b"output", b"[/bad]"))
     done = CliRunner().invoke(app, ["dlc", "info", str(tmp_path / "m.dlc")])
     assert done.exception is None
     assert "[/bad]" in done.output
@@ -171,7 +171,9 @@ def test_names_of_a_hostile_file_are_printed_as_they_are(content, tmp_path):
 def test_the_float_network_of_the_report_is_as_large_as_it_says(tmp_path):
     """MobileNetV2 for one channel: 8.95 MB, 2,219,623 parameters and 6M MACs in the report."""
     torch.manual_seed(0)
-    network = models.build(ModelOptions(name="mobilenet_v2"), classes=10, shape=(1, 32, 32), seed=1)
+    network = models.build(
+        ModelOptions(name="mobilenet_v2"), classes=10, shapes=[(1, 32, 32)], seed=1
+    )
     with torch.no_grad():
         network.train()(torch.rand(16, 1, 32, 32))  # biases that are not all zero, and so shared
     path = tmp_path / "f.onnx"

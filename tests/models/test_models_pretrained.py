@@ -33,20 +33,20 @@ def imagenet_state(weights_file):
 
 
 def test_all_but_the_last_layer_is_taken(imagenet_state):
-    state = build(OPTIONS, classes=10, shape=SHAPE, seed=0).state_dict()
+    state = build(OPTIONS, classes=10, shapes=[SHAPE], seed=0).state_dict()
     assert state["fc.weight"].shape == (10, 1024)
     for key in state.keys() - {"fc.weight", "fc.bias"}:
         assert torch.equal(state[key], imagenet_state[key])
 
 
 def test_the_new_last_layer_follows_the_seed(imagenet_state):
-    layers = [build(OPTIONS, classes=10, shape=SHAPE, seed=s).fc.weight for s in (0, 0, 1)]
+    layers = [build(OPTIONS, classes=10, shapes=[SHAPE], seed=s).fc.weight for s in (0, 0, 1)]
     assert torch.equal(layers[0], layers[1])
     assert not torch.equal(layers[0], layers[2])
 
 
 def test_imagenets_own_classes_keep_the_last_layer(imagenet_state):
-    state = build(OPTIONS, classes=1000, shape=SHAPE, seed=0).state_dict()
+    state = build(OPTIONS, classes=1000, shapes=[SHAPE], seed=0).state_dict()
     assert torch.equal(state["fc.weight"], imagenet_state["fc.weight"])
 
 
@@ -56,7 +56,7 @@ def test_without_a_network_the_line_names_file_and_folder(weights_file, monkeypa
 
     monkeypatch.setattr(torch.hub, "urlopen", no_network)
     with pytest.raises(ModelError) as caught:
-        build(OPTIONS, classes=10, shape=SHAPE, seed=0)
+        build(OPTIONS, classes=10, shapes=[SHAPE], seed=0)
     message = str(caught.value)
     assert f"put {weights_file.name}" in message
     assert f"into {weights_file.parent}" in message
@@ -67,14 +67,14 @@ def test_without_a_network_the_line_names_file_and_folder(weights_file, monkeypa
 def test_a_damaged_file_is_named(weights_file):
     weights_file.write_bytes(b"not weights")
     with pytest.raises(ModelError, match="is damaged") as caught:
-        build(OPTIONS, classes=10, shape=SHAPE, seed=0)
+        build(OPTIONS, classes=10, shapes=[SHAPE], seed=0)
     assert str(weights_file) in str(caught.value)
 
 
 def test_weights_of_another_network_are_refused(weights_file):
     torch.save(torchvision.models.shufflenet_v2_x1_0().state_dict(), weights_file)
     with pytest.raises(ModelError, match="do not fit its layer"):
-        build(OPTIONS, classes=10, shape=SHAPE, seed=0)
+        build(OPTIONS, classes=10, shapes=[SHAPE], seed=0)
 
 
 def test_timm_without_a_network_names_the_repository(monkeypatch, tmp_path):
@@ -90,7 +90,7 @@ def test_timm_without_a_network_names_the_repository(monkeypatch, tmp_path):
     monkeypatch.setattr(pretrained, "urlopen", no_network)
     options = ModelOptions(name="test_resnet.r160_in1k", pretrained=True)
     with pytest.raises(ModelError, match=r"timm/test_resnet\.r160_in1k") as caught:
-        build(options, classes=10, shape=SHAPE, seed=0)
+        build(options, classes=10, shapes=[SHAPE], seed=0)
     assert "\n" not in str(caught.value)
 
 
@@ -105,6 +105,6 @@ def test_timm_pretrained_file_is_used(monkeypatch, tmp_path):
     save_file(expected, path)
     monkeypatch.setattr(pretrained, "_timm_file", lambda name, repository: str(path))
     options = ModelOptions(name="test_resnet.r160_in1k", pretrained=True)
-    state = build(options, classes=10, shape=SHAPE, seed=0).state_dict()
+    state = build(options, classes=10, shapes=[SHAPE], seed=0).state_dict()
     assert torch.equal(state["conv1.0.weight"], expected["conv1.0.weight"])
     assert state["fc.weight"].shape[0] == 10

@@ -17,7 +17,7 @@ GREY = (1, 32, 32)
 
 
 def make(name, *, classes=10, shape=GREY, seed=0, **options):
-    return build(ModelOptions(name=name, **options), classes=classes, shape=shape, seed=seed)
+    return build(ModelOptions(name=name, **options), classes=classes, shapes=[shape], seed=seed)
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_own_function_gets_the_classes_and_a_shim_only_if_it_needs_one(own_modul
         ("own_nets:text", "returned str, not a torch.nn.Module"),
         ("own_nets:broken", "model 'own_nets:broken' failed: ValueError: two lines"),
         ("own_nets:fixed", "(2, 3); 10 classes need (2, 10)"),
-        ("own_nets:pair", "returns tuple, not one tensor"),
+        ("own_nets:pair", "returns output_0"),
         ("not a path:net", "package.module:function"),
     ],
 )

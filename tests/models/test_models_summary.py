@@ -26,12 +26,12 @@ DLC = {
 
 
 def grey(name):
-    return build(ModelOptions(name=name), classes=10, shape=GREY, seed=0)
+    return build(ModelOptions(name=name), classes=10, shapes=[GREY], seed=0)
 
 
 @pytest.mark.parametrize("name", REPORT)
 def test_parameters_and_size_are_the_reports(name):
-    summary = summarize(name, grey(name), GREY)
+    summary = summarize(name, grey(name), [GREY])
     printed, size = REPORT[name]
     unit = {"M": 1e6, "K": 1e3}[printed[-1]]
     digits = 1 if printed[-1] == "M" else 0
@@ -42,13 +42,13 @@ def test_parameters_and_size_are_the_reports(name):
 
 
 def test_shufflenets_size_is_its_parameters_and_not_what_the_report_printed():
-    summary = summarize("s", grey("shufflenet_v2_x0_5"), GREY)
+    summary = summarize("s", grey("shufflenet_v2_x0_5"), [GREY])
     assert summary.parameters == 352_045
     assert round(summary.size_mb, 3) == 1.408
 
 
 def test_the_reports_352k_are_not_shufflenet_x1_0():
-    assert summarize("s", grey("shufflenet_v2_x1_0"), GREY).parameters == 1_263_857
+    assert summarize("s", grey("shufflenet_v2_x1_0"), [GREY]).parameters == 1_263_857
 
 
 @pytest.mark.parametrize("name", DLC)
@@ -56,7 +56,7 @@ def test_macs_are_the_dlcs_plus_the_shims_share(name):
     # In a DLC the shim is folded away, so the first convolution reads 1 channel in place of 3.
     macs, first_convolution = DLC[name]
     shim = 3 * 32 * 32
-    assert summarize(name, grey(name), GREY).macs == macs + 2 * first_convolution + shim
+    assert summarize(name, grey(name), [GREY]).macs == macs + 2 * first_convolution + shim
 
 
 def test_macs_by_hand_with_groups_stride_and_a_linear_layer():
@@ -66,7 +66,7 @@ def test_macs_by_hand_with_groups_stride_and_a_linear_layer():
         nn.Flatten(),
         nn.Linear(200, 10),
     )
-    summary = summarize("hand", model, (4, 10, 10))
+    summary = summarize("hand", model, [(4, 10, 10)])
     assert summary.macs == 8 * 25 * 2 * 9 + 200 * 10
     assert summary.parameters == 8 * 2 * 9 + 8 + 200 * 10 + 10
 
@@ -76,8 +76,8 @@ def test_size_does_not_depend_on_the_mode_and_leaves_it(name):
     model = grey(name)
     model.shim.eval()
     state = {key: value.clone() for key, value in model.state_dict().items()}
-    first = summarize(name, model, GREY)
+    first = summarize(name, model, [GREY])
     assert model.training
     assert not model.shim.training
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
-    assert summarize(name, model.eval(), GREY) == first
+    assert summarize(name, model.eval(), [GREY]) == first

@@ -10,9 +10,11 @@ from bitladder.data_names import EMBEDDED, sources
 from bitladder.errors import DataError
 from bitladder.options import DatasetOptions, LoaderOptions
 from bitladder.pipeline import datasets
-from bitladder.pipeline.datasets import fingerprint_of, know, load_known
+from bitladder.pipeline.datasets import fingerprint_of, identify, load_known
 from bitladder.store import Store
+from bitladder.tasks import find
 
+TASK = find("classification")
 LOADER = LoaderOptions(download=False)
 
 
@@ -28,7 +30,14 @@ def ask(tmp_path):
             read.append(asked)
             return data.load(asked, LOADER, seed=seed)
 
-        found = know(DatasetOptions(**options), LOADER, seed=seed, store=store, read=load)
+        found = identify(
+            DatasetOptions(**options),
+            LOADER,
+            seed=seed,
+            task="classification",
+            store=store,
+            read=load,
+        )
         return found, bool(read)
 
     return know_of
@@ -126,9 +135,11 @@ def test_what_was_remembered_in_another_form_is_read_again(ask, folder):
 
 def test_a_stage_takes_no_other_images_than_its_key_has(folder):
     options = DatasetOptions(name=str(folder))
-    images = load_known(options, LOADER, 1, fingerprint_of(data.load(options, LOADER, seed=1)))
+    images = load_known(
+        options, LOADER, 1, TASK, fingerprint_of(data.load(options, LOADER, seed=1))
+    )
     with pytest.raises(DataError, match="not those with which the run began"):
-        load_known(options, LOADER, 2, fingerprint_of(images))
+        load_known(options, LOADER, 2, TASK, fingerprint_of(images))
 
 
 FUNCTION = """

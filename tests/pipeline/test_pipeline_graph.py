@@ -5,6 +5,7 @@ import pytest
 from bitladder.errors import ModelError
 from bitladder.options import parse_recipe
 from bitladder.pipeline.graph import build, plan, split_recipe
+from bitladder.pipeline.kinds import KINDS
 from bitladder.study import Study
 
 STUDY = {"name": "s", "datasets": ["embedded"], "models": ["resnet18"], "precisions": [8, 4]}
@@ -23,49 +24,49 @@ def _cells(study=STUDY, fingerprint="f", test=(), **changes):
 
 def test_the_float_network_is_trained_once_for_all_precisions():
     first, second = _cells()
-    assert first.stage("train").key == second.stage("train").key
-    assert first.stage("quantize").key != second.stage("quantize").key
-    assert [stage.kind for stage in first.stages] == [
+    assert first.stage(KINDS["train"]).key == second.stage(KINDS["train"]).key
+    assert first.stage(KINDS["quantize"]).key != second.stage(KINDS["quantize"]).key
+    assert [stage.kind.name for stage in first.stages] == [
         "train", "quantize", "finetune", "export", "verify",
     ]  # fmt: skip
 
 
 def test_a_recipe_without_training_has_no_finetune_stage():
     [cell] = _cells(recipe="ptq", precisions=[8])
-    assert cell.stage("finetune") is None
-    assert cell.stage("export").inputs["simulated"] == cell.stage("quantize").key
-    assert cell.stage("verify").inputs == {"artifact": cell.stage("export").key}
+    assert cell.stage(KINDS["finetune"]) is None
+    assert cell.stage(KINDS["export"]).inputs["simulated"] == cell.stage(KINDS["quantize"]).key
+    assert cell.stage(KINDS["verify"]).inputs == {"artifact": cell.stage(KINDS["export"]).key}
 
 
 def test_a_study_that_explains_itself_adds_a_stage_and_changes_no_other():
     [cell], [without] = (_cells(precisions=[4], explain=e) for e in ({"images": 20}, None))
-    kinds = [stage.kind for stage in cell.stages]
+    kinds = [stage.kind.name for stage in cell.stages]
     assert kinds == ["train", "quantize", "explain", "finetune", "export", "verify"]
     assert {stage.key for stage in without.stages} < {stage.key for stage in cell.stages}
     study = Study.model_validate({**STUDY, "precisions": [4], "explain": {"images": 20}})
     [alone] = build(study, {"embedded": "f"}, (), explain=True)
-    assert alone.stage("explain") == cell.stage("explain")
-    assert [stage.kind for stage in alone.stages] == ["train", "quantize", "explain"]
+    assert alone.stage(KINDS["explain"]) == cell.stage(KINDS["explain"])
+    assert [stage.kind.name for stage in alone.stages] == ["train", "quantize", "explain"]
 
 
 def test_an_official_test_split_is_a_stage():
     [cell] = _cells(test=("embedded",), precisions=[8])
-    assert cell.stage("test").inputs == {
-        "float": cell.stage("train").key,
-        "artifact": cell.stage("export").key,
+    assert cell.stage(KINDS["test"]).inputs == {
+        "float": cell.stage(KINDS["train"]).key,
+        "artifact": cell.stage(KINDS["export"]).key,
     }
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=str)
 def test_keys_change_with_what_determines_the_output(change):
-    assert _cells()[0].stage("train").key != _cells(**change)[0].stage("train").key
+    assert _cells()[0].stage(KINDS["train"]).key != _cells(**change)[0].stage(KINDS["train"]).key
 
 
 def test_keys_change_with_the_data_and_not_with_its_place():
-    key = _cells()[0].stage("train").key
-    assert key != _cells(fingerprint="g")[0].stage("train").key
-    assert key == _cells(data={"root": "/elsewhere"})[0].stage("train").key
-    assert key == _cells(name="other", precisions=[6])[0].stage("train").key
+    key = _cells()[0].stage(KINDS["train"]).key
+    assert key != _cells(fingerprint="g")[0].stage(KINDS["train"]).key
+    assert key == _cells(data={"root": "/elsewhere"})[0].stage(KINDS["train"]).key
+    assert key == _cells(name="other", precisions=[6])[0].stage(KINDS["train"]).key
 
 
 def test_the_recipe_is_split_before_the_first_technique_that_trains():
@@ -75,13 +76,22 @@ def test_the_recipe_is_split_before_the_first_technique_that_trains():
     assert [step.name for step in after] == ["finetune"]
 
 
+def _key_with(weights):
+    [cell, *_] = _cells(models=[{"name": "resnet18", "weights": str(weights)}])
+    return cell.stage(KINDS["train"]).key
+
+
 def test_weights_are_hashed_and_must_be_there(tmp_path):
     weights = tmp_path / "w.safetensors"
     weights.write_bytes(b"1")
-    first = _cells(models=[{"name": "resnet18", "weights": str(weights)}])[0].stage("train").key
+    first = (
+        _cells(models=[{"name": "resnet18", "weights": str(weights)}])[0].stage(KINDS["train"]).key
+    )
     other = tmp_path / "v.safetensors"
     other.write_bytes(b"2")
-    second = _cells(models=[{"name": "resnet18", "weights": str(other)}])[0].stage("train").key
+    second = (
+        _cells(models=[{"name": "resnet18", "weights": str(other)}])[0].stage(KINDS["train"]).key
+    )
     assert first != second
     with pytest.raises(ModelError, match="cannot read this file"):
         _cells(models=[{"name": "resnet18", "weights": str(tmp_path / "none.pth")}])

@@ -9,6 +9,7 @@ from bitladder.options import Options, TrainOptions
 from bitladder.pipeline import graph
 from bitladder.pipeline.given import Given, check
 from bitladder.pipeline.graph import build, plan
+from bitladder.pipeline.kinds import KINDS
 from bitladder.study import Study
 
 NET = "def net(num_classes):\n    return {}\n"
@@ -25,7 +26,7 @@ def _cell(**changes):
 
 
 def _keys(**changes):
-    return {stage.kind: stage.key for stage in _cell(**changes).stages}
+    return {stage.kind.name: stage.key for stage in _cell(**changes).stages}
 
 
 @pytest.fixture
@@ -71,8 +72,8 @@ def test_the_bytes_of_a_config_count_from_the_stage_on_that_reads_it(folder):
 @pytest.mark.parametrize("config", ["htp_v73", "default", "htp_quantsim_config_v73.json"])
 def test_a_config_of_aimet_is_no_file_of_the_user_s(folder, config):
     cell = _cell(recipe=["fold_batch_norm", {"calibrate": {"config": config}}])
-    assert list(cell.stage("quantize").given) == ["function key_nets:net"]
-    assert "aimet-torch" in cell.stage("quantize").versions
+    assert list(cell.stage(KINDS["quantize"]).given) == ["function key_nets:net"]
+    assert "aimet-torch" in cell.stage(KINDS["quantize"]).versions
 
 
 def test_a_config_that_is_neither_a_name_nor_a_file_is_one_line(folder):
@@ -147,7 +148,7 @@ def test_a_version_is_part_of_the_key_and_ends_the_notice(folder):
     assert "\n" not in line
     cells = [_cell(models=[{"name": "key_nets:net", "version": given}]) for given in (1, "1", 2)]
     assert [cell.unseen for cell in cells] == [(), (), ()]
-    keys = [cell.stage("train").key for cell in cells]
+    keys = [cell.stage(KINDS["train"]).key for cell in cells]
     assert keys[0] == keys[1] != keys[2]
 
 
@@ -157,7 +158,7 @@ def test_the_version_of_a_data_set_is_part_of_the_key(folder):
         study = Study.model_validate(
             {"name": "s", "models": ["resnet18"], "datasets": [{"version": version}]}
         )
-        keys.add(plan(study)[0].stage("train").key)
+        keys.add(plan(study)[0].stage(KINDS["train"]).key)
     assert len(keys) == 3
 
 
@@ -168,7 +169,7 @@ def test_a_store_of_before_is_not_taken_for_current(folder, monkeypatch):
 
 
 def test_a_stage_sees_that_what_its_key_names_is_as_it_was(folder):
-    given = _cell(recipe=RECIPE).stage("quantize").given
+    given = _cell(recipe=RECIPE).stage(KINDS["quantize"]).given
     assert set(given) == {"function key_nets:net", "file own.json"}
     check(given)
     (folder / "own.json").write_text(json.dumps([1]))

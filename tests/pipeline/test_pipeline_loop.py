@@ -8,9 +8,9 @@ from filelock import FileLock
 from bitladder.errors import StoreError
 from bitladder.options import LoaderOptions
 from bitladder.pipeline import loop
-from bitladder.pipeline.crew import InProcess
 from bitladder.pipeline.execute import Execution, Outcome
 from bitladder.pipeline.graph import plan
+from bitladder.pipeline.workers import InProcess
 from bitladder.store import Store, registered
 from bitladder.study import load
 from small_study import Recorder
@@ -18,7 +18,7 @@ from small_study import Recorder
 CELLS = plan(load(None, ["precisions=[8,4]", "recipe=ptq"]))  # 1 train, 2 of each other kind
 
 
-class Crew(InProcess):
+class Workers(InProcess):
     """Makes empty outputs; ``fails`` says what goes wrong how often with a kind or a label."""
 
     def __init__(self, execution, fails=None):
@@ -27,14 +27,14 @@ class Crew(InProcess):
         self.calls = Counter()
 
     def start(self, stage, *, priority):
-        self.calls[stage.kind] += 1
-        name = stage.label if stage.label in self.fails else stage.kind
+        self.calls[stage.kind.name] += 1
+        name = stage.label if stage.label in self.fails else stage.kind.name
         error, times, again = self.fails.get(name, ("", 0, False))
         if times:
             self.fails[name] = (error, times - 1, again)
             self._ended.append(Outcome(stage, None, error=error, again=again))
             return
-        about = {"kind": stage.kind, "label": stage.label, "network": stage.network}
+        about = {"kind": stage.kind.name, "label": stage.label, "network": stage.network}
         output = self.store.make(
             stage.key, lambda folder: (folder / "record.json").write_text("{}"), **about
         )
@@ -43,27 +43,27 @@ class Crew(InProcess):
 
 @pytest.fixture
 def attempt(tmp_path, monkeypatch):
-    """Run the cells with a crew of some failures; returns (outcomes, crew, observer, saved)."""
+    """Run the cells with workers that fail; returns (outcomes, workers, observer, saved)."""
 
     def run(fails=None, save=None):
         execution = Execution(tmp_path, LoaderOptions(), in_process=True)
-        crew, observer, saved = Crew(execution, fails), Recorder(), []
-        monkeypatch.setattr(loop, "_crew", lambda *arguments: crew)
+        workers, observer, saved = Workers(execution, fails), Recorder(), []
+        monkeypatch.setattr(loop, "_workers", lambda *arguments: workers)
         (tmp_path / "out").mkdir(exist_ok=True)
         outcomes = loop.execute_all(
             "s", CELLS, tmp_path / "out", execution, observer=observer, save=save or saved.append
         )
-        return outcomes, crew, observer, saved
+        return outcomes, workers, observer, saved
 
     return run
 
 
 def test_every_stage_runs_once_and_then_comes_from_the_store(attempt, tmp_path):
-    outcomes, crew, _, _ = attempt()
-    assert crew.calls == {"train": 1, "quantize": 2, "export": 2, "verify": 2}
+    outcomes, workers, _, _ = attempt()
+    assert workers.calls == {"train": 1, "quantize": 2, "export": 2, "verify": 2}
     assert all(outcome.produced for outcome in outcomes.values())
-    again, crew, observer, _ = attempt()
-    assert not crew.calls
+    again, workers, observer, _ = attempt()
+    assert not workers.calls
     assert [outcome.produced for outcome in observer.outcomes] == [False] * 7
     assert again.keys() == outcomes.keys()
     [run] = registered(Store(tmp_path))  # the second took the place of the first
@@ -71,8 +71,8 @@ def test_every_stage_runs_once_and_then_comes_from_the_store(attempt, tmp_path):
 
 
 def test_a_fault_of_the_environment_is_tried_twice_more(attempt):
-    outcomes, crew, observer, _ = attempt({"train": ("train: the worker died", 2, True)})
-    assert crew.calls["train"] == 3
+    outcomes, workers, observer, _ = attempt({"train": ("train: the worker died", 2, True)})
+    assert workers.calls["train"] == 3
     assert not any(outcome.error for outcome in outcomes.values())
     assert [text.partition(":")[0] for text in observer.said] == [
         "attempt 2 of 3", "attempt 3 of 3",
@@ -81,16 +81,16 @@ def test_a_fault_of_the_environment_is_tried_twice_more(attempt):
 
 def test_a_fault_that_stays_fails_the_cells_that_need_it(attempt):
     label = CELLS[0].stages[1].label
-    outcomes, crew, _, _ = attempt({label: ("quantize: disk full", 3, True)})
-    assert crew.calls["quantize"] == 4  # three for the first cell, one for the second
+    outcomes, workers, _, _ = attempt({label: ("quantize: disk full", 3, True)})
+    assert workers.calls["quantize"] == 4  # three for the first cell, one for the second
     failed = [outcome for outcome in outcomes.values() if outcome.error]
-    assert [outcome.stage.kind for outcome in failed] == ["quantize", "export", "verify"]
+    assert [outcome.stage.kind.name for outcome in failed] == ["quantize", "export", "verify"]
     assert {outcome.error for outcome in failed} == {"quantize: disk full"}
 
 
 def test_a_fault_of_the_input_is_not_tried_again(attempt):
-    _, crew, _, _ = attempt({"train": ("train: not a number", 1, False)})
-    assert crew.calls == {"train": 1}
+    _, workers, _, _ = attempt({"train": ("train: not a number", 1, False)})
+    assert workers.calls == {"train": 1}
 
 
 def test_what_another_run_makes_is_waited_for_and_not_made_twice(attempt, tmp_path, monkeypatch):
@@ -101,18 +101,18 @@ def test_what_another_run_makes_is_waited_for_and_not_made_twice(attempt, tmp_pa
         if not store.is_locked(stage.key):
             return real(self, stage, priority=priority)
         self._ended.append(Outcome(stage, None, busy=True))
-        monkeypatch.setattr(Crew, "ended", finish_elsewhere)
+        monkeypatch.setattr(Workers, "ended", finish_elsewhere)
         return None
 
     def finish_elsewhere(self, timeout):
-        monkeypatch.setattr(Crew, "ended", InProcess.ended)
+        monkeypatch.setattr(Workers, "ended", InProcess.ended)
         found = InProcess.ended(self, 0)
         other.release()
         store.make(stage.key, lambda folder: (folder / "record.json").write_text("{}"))
         return found
 
-    real = Crew.start
-    monkeypatch.setattr(Crew, "start", start)
+    real = Workers.start
+    monkeypatch.setattr(Workers, "start", start)
     other.acquire()
     outcomes, _, observer, _ = attempt()
     assert f"another run makes it: {stage.label}" in observer.said
@@ -124,8 +124,8 @@ def test_damage_is_said_and_mended(attempt, tmp_path):
     attempt()
     stage = CELLS[1].stages[1]
     (tmp_path / "stages" / stage.key / "record.json").write_text("[")
-    outcomes, crew, observer, _ = attempt()
-    assert crew.calls == {"quantize": 1}
+    outcomes, workers, observer, _ = attempt()
+    assert workers.calls == {"quantize": 1}
     assert outcomes[stage.key].produced
     assert observer.said == [
         f"damaged: {stage.label}: record.json is damaged; it is made again",
@@ -144,12 +144,12 @@ def test_results_that_cannot_be_saved_meanwhile_do_not_end_the_run(attempt, monk
 
 def test_an_interrupted_run_saves_what_it_has(attempt, monkeypatch):
     def interrupt(self, stage, *, priority):
-        if stage.kind == "export":
+        if stage.kind.name == "export":
             raise KeyboardInterrupt
         return real(self, stage, priority=priority)
 
-    real, saved = Crew.start, []
-    monkeypatch.setattr(Crew, "start", interrupt)
+    real, saved = Workers.start, []
+    monkeypatch.setattr(Workers, "start", interrupt)
     with pytest.raises(KeyboardInterrupt):
         attempt(save=lambda outcomes: saved.append(len(outcomes)))
     assert saved[-1] >= 2

@@ -7,6 +7,7 @@ import pytest
 
 from bitladder.errors import StudyError
 from bitladder.pipeline.graph import plan
+from bitladder.pipeline.kinds import KINDS
 from bitladder.study import Study
 
 ODD = [
@@ -63,7 +64,7 @@ def test_what_has_the_same_name_is_told_apart_by_more_of_it():
     assert len({stage.label for cell in cells for stage in cell.stages}) == 10
     cells = _cells(["embedded"], ["vgg11", {"name": "vgg11", "pretrained": True}])
     assert [cell.model_label for cell in cells] == ["vgg11", "vgg11 pretrained"]
-    assert cells[0].stage("train").key != cells[1].stage("train").key
+    assert cells[0].stage(KINDS["train"]).key != cells[1].stage(KINDS["train"]).key
 
 
 def test_each_data_set_keeps_its_own_fingerprint():
@@ -78,7 +79,7 @@ def test_each_data_set_keeps_its_own_fingerprint():
     )  # fmt: skip
     prints = dict(zip(labels(study.datasets), "ab", strict=True))
     cells = build(study, prints, [])
-    assert [cell.stage("train").spec["fingerprint"] for cell in cells] == ["a", "b"]
+    assert [cell.stage(KINDS["train"]).spec["fingerprint"] for cell in cells] == ["a", "b"]
 
 
 def test_the_very_same_entry_twice_is_still_refused(tmp_path):

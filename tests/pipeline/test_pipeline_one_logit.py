@@ -56,10 +56,10 @@ def test_it_is_trained_quantized_and_verified_by_signs(tmp_path, monkeypatch):
     options = RunOptions(output=tmp_path / "out", store=tmp_path / "store", in_process=True)
     [cell] = run(Study.model_validate(study), options=options).cells
     assert cell.status == "complete"
-    by_name = {rung.name: rung for rung in cell.rungs}
-    assert by_name["float"].accuracy.value == pytest.approx(1, abs=0.1)
-    assert by_name["integer_biases"].accuracy.value == pytest.approx(1, abs=0.1)
+    by_name = {rung.technique: rung for rung in cell.rungs}
+    assert by_name["float"].quality.value == pytest.approx(1, abs=0.1)
+    assert by_name["integer_biases"].quality.value == pytest.approx(1, abs=0.1)
     assert "1 steps at learning rate" in by_name["finetune"].notes[-1]
-    compared = cell.verified["onnxruntime"]["comparison"]
-    assert compared["agreement"] == {"correct": 40, "total": 40}
-    assert compared["accuracy"]["correct"] >= 36
+    compared = cell.verified["onnxruntime"].comparison
+    assert (compared.agreement.value, compared.agreement.count) == (1, 40)
+    assert sum(compared.quality.scores) >= 36

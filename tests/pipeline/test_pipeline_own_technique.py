@@ -38,7 +38,7 @@ def _study(step, **changes):
 
 def _keys(step):
     [cell] = plan(_study(step))
-    return {stage.kind: stage.key for stage in cell.stages}
+    return {stage.kind.name: stage.key for stage in cell.stages}
 
 
 def test_its_source_is_in_the_key_from_the_stage_on_that_applies_it(package):
@@ -78,5 +78,5 @@ def test_it_is_a_rung_of_the_study(package, tmp_path):
     options = RunOptions(output=tmp_path / "out", store=tmp_path / "store", in_process=True)
     [cell] = run(_study({PATH: {"factor": 0.25}}), options=options).cells
     assert cell.error is None
-    rungs = {rung.name: rung for rung in cell.rungs}
+    rungs = {rung.technique: rung for rung in cell.rungs}
     assert "0.25 of every bias" in rungs[PATH].notes

@@ -8,7 +8,7 @@ from bitladder import models
 from bitladder.errors import ModelError
 from bitladder.options import ModelOptions
 from bitladder.pipeline.graph import build
-from bitladder.pipeline.pretrained import check_weights, know_weights
+from bitladder.pipeline.pretrained import check_weights, identify_weights
 from bitladder.store import Store
 from bitladder.study import Study
 
@@ -31,13 +31,13 @@ def file(tmp_path, monkeypatch):
 def test_the_libraries_are_asked_once_and_another_file_is_seen(file, tmp_path):
     path, asked = file
     store = Store(tmp_path / "store")
-    first = know_weights(NET, store)
-    assert know_weights(NET, store) == first
+    first = identify_weights(NET, store)
+    assert identify_weights(NET, store) == first
     assert asked == ["vgg11"]
     before = path.stat()
     path.write_bytes(b"2")
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    second = know_weights(NET, store)
+    second = identify_weights(NET, store)
     assert second != first
     check_weights("vgg11", second)
     with pytest.raises(ModelError, match="are not those with which the run began"):
@@ -50,16 +50,16 @@ def test_another_snapshot_of_a_hub_is_seen(file, tmp_path):
     refs = tmp_path / "hub" / "refs" / "main"
     refs.parent.mkdir()
     refs.write_text("1")
-    know_weights(NET, store)
+    identify_weights(NET, store)
     refs.write_text("2")
-    know_weights(NET, store)
+    identify_weights(NET, store)
     assert len(asked) == 2
 
 
 def test_a_network_that_starts_from_none_has_none(file, tmp_path):
     store = Store(tmp_path / "store")
-    assert know_weights(ModelOptions(name="vgg11"), store) is None
-    assert know_weights(ModelOptions(name="nets:net", pretrained=True), store) is None
+    assert identify_weights(ModelOptions(name="vgg11"), store) is None
+    assert identify_weights(ModelOptions(name="nets:net", pretrained=True), store) is None
     assert file[1] == []
     check_weights("vgg11", None)
 

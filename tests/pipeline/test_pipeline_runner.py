@@ -16,13 +16,15 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from bitladder import data, models, training
-from bitladder.accuracy import Accuracy
 from bitladder.errors import DataError, ModelError, StoreError, StudyError
+from bitladder.measurement import wilson
 from bitladder.options import DatasetOptions, LoaderOptions
 from bitladder.pipeline import RunOptions, run
 from bitladder.pipeline.results import TIMES
+from bitladder.pipeline.rows import cell_row
 from bitladder.report.stamp import stamp
 from bitladder.study import Study, load
+from bitladder.tasks.classification import Classification
 from small_study import STUDY, Recorder
 
 # The command line, and then the names of all modules that it has loaded.
@@ -40,8 +42,8 @@ def test_every_cell_is_complete_and_learned_something(small_run):
     assert [cell.status for cell in results.cells] == ["complete", "complete"]
     assert len(observer.outcomes) == len(observer.begun) == 9
     for cell in results.cells:
-        assert cell.rungs[0].accuracy.value > 0.5
-        assert [rung.name for rung in cell.rungs] == [
+        assert cell.rungs[0].quality.value > 0.5
+        assert [rung.technique for rung in cell.rungs] == [
             "float", "fold_batch_norm", "relu6_to_relu", "calibrate", "finetune", "integer_biases",
         ]  # fmt: skip
 
@@ -50,10 +52,11 @@ def test_the_trained_accuracy_is_that_of_the_saved_weights(small_run, images):
     results, _, _ = small_run
     cell = results.cell("embedded", "small_nets:net", 8)
     network = models.build(
-        cell.cell.model, classes=images.classes, shape=images.shape, seed=STUDY.get("seed", 1)
+        cell.cell.model, classes=images.classes, shapes=images.shapes, seed=STUDY.get("seed", 1)
     )
     models.load_weights(network, cell.artifact("weights.safetensors"))
-    assert training.evaluate(network, images.validation.batches(100)) == cell.rungs[0].accuracy
+    found = training.evaluate(network, images.validation.batches(100), Classification())
+    assert found == cell.rungs[0].quality
 
 
 @pytest.mark.parametrize("bits", [8, 4])
@@ -64,36 +67,36 @@ def test_the_artifact_gives_the_reported_accuracy_in_a_runtime_of_its_own(small_
         str(results.output / "cells" / cell.cell.name / "model.onnx")
     )
     pixels = images.validation.pixels.numpy().astype(np.float32) / 255
-    [logits] = session.run(None, {"image": pixels})
-    right = int((logits.argmax(1) == images.validation.labels.numpy()).sum())
-    reported = Accuracy(**cell.verified["onnxruntime"]["comparison"]["accuracy"])
-    assert reported == Accuracy(right, 300)
+    [logits] = session.run(None, {session.get_inputs()[0].name: pixels})
+    right = int((logits.argmax(1) == images.validation.targets.numpy()).sum())
+    reported = cell.verified["onnxruntime"].comparison.quality
+    assert (reported.value, reported.count) == (right / 300, 300)
 
 
 def test_a_study_runs_both_sessions_and_tells_what_may_saturate(small_run):
     results, _, _ = small_run
     for bits, may in ((8, True), (4, False)):
         cell = results.cell("embedded", "small_nets:net", bits)
-        row = cell.row()
+        row = cell_row(cell)
         if row["onnxruntime_precise_equal"] == 1:  # so it is with VNNI
-            assert row["onnxruntime_precise_acc"] == row["onnxruntime_acc"]
+            assert row["onnxruntime_precise"] == row["onnxruntime"]
         assert any("16-bit sums" in note for note in cell.notes) == may
 
 
 def test_the_simulation_and_the_target_agree_at_eight_bits(small_run):
     results, _, _ = small_run
     found = results.cell("embedded", "small_nets:net", 8).verified["onnxruntime"]
-    assert found["fallbacks"] == []
-    assert found["comparison"]["worst_lsb"] == 0
-    assert Accuracy(**found["comparison"]["agreement"]).value == 1
-    assert found["first_layer"] is None
+    assert found.notes == ()
+    assert found.comparison.worst_lsb == 0
+    assert found.comparison.agreement.value == 1
+    assert found.first_layer is None
 
 
 def test_the_simulated_accuracy_is_measured_again_by_the_verification(small_run):
     results, _, _ = small_run
     for cell in results.cells:
-        simulation = cell.verified["onnxruntime"]["comparison"]["simulation"]
-        assert Accuracy(**simulation) == cell.quantized
+        simulation = cell.verified["onnxruntime"].comparison.simulation
+        assert simulation.value == cell.quantized.quality.value
 
 
 def test_results_csv_says_what_the_cells_say(small_run):
@@ -102,12 +105,14 @@ def test_results_csv_says_what_the_cells_say(small_run):
         rows = list(csv.DictReader(file))
     for row, cell in zip(rows, results.cells, strict=True):
         assert row["dataset"] == "embedded"
-        assert float(row["trained_acc"]) == pytest.approx(cell.rungs[0].accuracy.value)
-        low, high = cell.quantized.interval
-        assert float(row["quantized_acc_low"]) == pytest.approx(low, abs=1e-6)
-        assert float(row["quantized_acc_high"]) == pytest.approx(high, abs=1e-6)
-        loss = cell.rungs[0].accuracy.value - cell.quantized.value
-        assert float(row["quantized_loss"]) == pytest.approx(loss, abs=1e-6)
+        trained, quantized = cell.rungs[0].quality, cell.quantized.quality
+        assert float(row["float"]) == pytest.approx(trained.value, abs=1e-6)
+        low, high = wilson(sum(quantized.scores), quantized.count)
+        assert float(row["quantized_low"]) == pytest.approx(low, abs=1e-6)
+        assert float(row["quantized_high"]) == pytest.approx(high, abs=1e-6)
+        loss = trained.value - quantized.value
+        assert float(row["loss"]) == pytest.approx(loss, abs=1e-6)
+        assert float(row["loss_low"]) <= loss <= float(row["loss_high"])
         file = results.output / "cells" / cell.cell.name / "model.onnx"
         assert float(row["file_mb"]) * 1e6 == pytest.approx(file.stat().st_size)
         assert row["error"] == ""
@@ -123,9 +128,9 @@ def test_rungs_csv_has_a_row_a_rung_and_its_gain(small_run):
         rows = list(csv.DictReader(file))
     assert len(rows) == 12
     for before, after in itertools.pairwise(rows[:6]):
-        gain = float(after["acc"]) - float(before["acc"])
+        gain = float(after["value"]) - float(before["value"])
         assert float(after["gain"]) == pytest.approx(gain, abs=2e-6)
-        assert int(after["correct"]) / int(after["images"]) == pytest.approx(float(after["acc"]))
+        assert (after["quality"], after["images"]) == ("accuracy", "300")
 
 
 def test_the_study_as_resolved_runs_again_from_the_store(small_run, here, monkeypatch):
@@ -176,7 +181,8 @@ def test_tensorboard_has_training_and_validation_curves(small_run):
         folder = results.output / "tensorboard" / "embedded/small_nets.net/w4a4" / kind
         events = EventAccumulator(str(folder))
         events.Reload()
-        assert {"train_loss", "train_acc", "val_loss", "val_acc"} <= set(events.Tags()["scalars"])
+        logged = set(events.Tags()["scalars"])
+        assert {"train_loss", "train_quality", "val_loss", "val_quality"} <= logged
 
 
 def test_workers_on_dask_give_the_same_results(small_run, here, monkeypatch):

@@ -3,14 +3,15 @@
 import pytest
 
 from bitladder.pipeline.graph import Stage, plan
-from bitladder.pipeline.schedule import Queue, estimate, ways
+from bitladder.pipeline.kinds import KINDS
+from bitladder.pipeline.schedule import Queue, estimate, longest_paths
 from bitladder.store import Made
 from bitladder.study import load
 
 
 def _stage(key, *inputs, kind="train"):
     spec = {"dataset": {"name": "d"}, "model": {"name": "m"}}
-    return Stage(kind, key, f"{kind} {key}", spec, {name: name for name in inputs})
+    return Stage(KINDS[kind], key, f"{kind} {key}", spec, {name: name for name in inputs})
 
 
 STAGES = [_stage("a"), _stage("b", "a"), _stage("c"), _stage("d", "b"), _stage("e", "c")]
@@ -18,7 +19,7 @@ SECONDS = {"a": 1.0, "b": 2.0, "c": 3.0, "d": 4.0, "e": 1.0}
 
 
 def test_a_way_is_the_longest_of_all_that_need_the_stage():
-    assert ways(STAGES, SECONDS) == {"a": 7, "b": 6, "c": 4, "d": 4, "e": 1}
+    assert longest_paths(STAGES, SECONDS) == {"a": 7, "b": 6, "c": 4, "d": 4, "e": 1}
 
 
 def test_ready_stages_come_by_the_length_of_their_way():

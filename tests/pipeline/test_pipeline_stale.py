@@ -7,11 +7,15 @@ import torch
 from distributed import LocalCluster
 
 from bitladder.errors import StudyError
+from bitladder.models.size import NetworkSize
 from bitladder.options import LoaderOptions
-from bitladder.pipeline import RunOptions, run, stages
+from bitladder.pipeline import RunOptions, run
 from bitladder.pipeline.execute import execute
 from bitladder.pipeline.graph import build
 from bitladder.pipeline.results import TIMES
+from bitladder.pipeline.rows import cell_row
+from bitladder.pipeline.stage_records import TrainRecord
+from bitladder.pipeline.stages import common, train
 from bitladder.store import Store
 from bitladder.study import Study
 from small_study import Recorder
@@ -83,12 +87,12 @@ def _run(folder, name, **options):
         observer=observer,
     )
     assert results.failed == ()
-    return results, [outcome.stage.kind for outcome in observer.outcomes if outcome.produced]
+    return results, [outcome.stage.kind.name for outcome in observer.outcomes if outcome.produced]
 
 
 def _rows(results):
     return [
-        {name: value for name, value in cell.row().items() if not name.endswith(TIMES)}
+        {name: value for name, value in cell_row(cell).items() if not name.endswith(TIMES)}
         for cell in results.cells
     ]
 
@@ -113,7 +117,7 @@ def test_edited_code_and_data_are_computed_as_in_a_new_process(folder, address, 
         _write(folder / file, text)
         results, produced = _run(folder, name, store=folder / "store", **options)
         assert produced == ["train", "quantize", "export"]
-        stages._load.cache_clear()
+        common._load.cache_clear()
         fresh, _ = _run(folder, f"{name} fresh", store=folder / f"store {name}")
         assert _rows(results) == _rows(fresh)
         assert _rows(results) not in rows
@@ -140,14 +144,14 @@ def test_code_that_changes_while_a_stage_runs_is_not_stored(folder, monkeypatch)
     study = Study.model_validate(STUDY)
     [cell] = build(study, {"stale_data:quarters": "any"}, ())
 
-    def edit(stage, bench, output):
+    def edit(stage, space):
         from bitladder.user_code import import_function
 
         _write(folder / "stale_nets.py", NET.replace("04", " 8"))
         import_function("stale_nets:net")
-        return {}
+        return TrainRecord((), NetworkSize("net", 0, 0.0, 0))
 
-    monkeypatch.setattr(stages, "_STAGES", {"train": edit})
+    monkeypatch.setattr(train, "train", edit)
     outcome = execute(cell.stages[0], folder / "store", LoaderOptions())
     assert "stale_nets was changed while it was loaded; run again" in outcome.error
     assert not Store(folder / "store").has(cell.stages[0].key)
@@ -156,15 +160,15 @@ def test_code_that_changes_while_a_stage_runs_is_not_stored(folder, monkeypatch)
 
 
 def test_a_worker_that_follows_other_switches_says_so(folder, address, monkeypatch):
-    from bitladder.pipeline.dask_crew import DaskCrew
+    from bitladder.pipeline.dask_workers import DaskWorkers
     from bitladder.pipeline.execute import Execution
 
     [cell] = build(Study.model_validate(STUDY), {"stale_data:quarters": "any"}, ())
     monkeypatch.setenv("BITLADDER_KERNEL", "0")
     execution = Execution(folder, LoaderOptions(), scheduler=address)
-    with DaskCrew(execution, folder, 1, lambda label, progress: None) as crew:
-        crew.start(cell.stages[1], priority=1.0)
-        [outcome] = crew.ended(60)
+    with DaskWorkers(execution, folder, 1, lambda label, progress: None) as workers:
+        workers.start(cell.stages[1], priority=1.0)
+        [outcome] = workers.ended(60)
     assert "has kernel off, the study needs on" in outcome.error
 
 
@@ -173,14 +177,14 @@ def test_the_kernel_is_turned_off_and_on_within_a_process(folder, monkeypatch):
 
     seen = []
 
-    def look(stage, bench, output):
+    def look(stage, space):
         try:
             seen.append(library() is not None)
         except KernelUnavailableError:
             seen.append(False)
-        return {}
+        return TrainRecord((), NetworkSize("net", 0, 0.0, 0))
 
-    monkeypatch.setattr(stages, "_STAGES", {"train": look})
+    monkeypatch.setattr(train, "train", look)
     for value in ("1", "0", "1"):
         monkeypatch.setenv("BITLADDER_KERNEL", value)
         [cell] = build(Study.model_validate(STUDY), {"stale_data:quarters": value + str(seen)}, ())
@@ -191,11 +195,11 @@ def test_the_kernel_is_turned_off_and_on_within_a_process(folder, monkeypatch):
 def test_a_stage_computes_in_pytorch_s_own_settings_and_leaves_others_alone(folder, monkeypatch):
     found = []
 
-    def look(stage, bench, output):
+    def look(stage, space):
         found.append((torch.ones(1).dtype, torch.is_grad_enabled()))
-        return {}
+        return TrainRecord((), NetworkSize("net", 0, 0.0, 0))
 
-    monkeypatch.setattr(stages, "_STAGES", {"train": look})
+    monkeypatch.setattr(train, "train", look)
     torch.set_default_dtype(torch.float64)
     try:
         with torch.no_grad():

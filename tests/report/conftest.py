@@ -6,7 +6,7 @@ import pytest
 
 from bitladder.report.contents import read_contents
 from bitladder.report.page import render
-from synthetic_run import FAILED, HOSTILE, write_run
+from synthetic_run import FAILED, HOSTILE, error, psnr, write_run
 
 _QUIET = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
@@ -25,6 +25,24 @@ def run_folder(tmp_path_factory):
     """The folder of a run of 12 cells, one of which failed; its page is in it."""
     folder = tmp_path_factory.mktemp("run")
     write_run(folder, failed=[FAILED])
+    _page(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def restoration_folder(tmp_path_factory):
+    """The folder of a run whose quality is in dB, its page in it."""
+    folder = tmp_path_factory.mktemp("restoration")
+    write_run(folder, measured=psnr, datasets=["mnist"], task="restoration")
+    _page(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def error_folder(tmp_path_factory):
+    """The folder of a run whose quality has no unit and of which less is better."""
+    folder = tmp_path_factory.mktemp("error")
+    write_run(folder, measured=error, datasets=["mnist"], task="restoration")
     _page(folder)
     return folder
 

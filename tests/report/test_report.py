@@ -4,48 +4,88 @@ import re
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
 from rich.console import Console
 
-from bitladder.accuracy import Accuracy
+from bitladder.measurement import loss, proportion
+from bitladder.models.size import NetworkSize
+from bitladder.pipeline import kinds
+from bitladder.pipeline.cell_result import CellResult
 from bitladder.pipeline.execute import Outcome
 from bitladder.pipeline.graph import plan
-from bitladder.pipeline.results import CellResult, Results
+from bitladder.pipeline.results import Results
+from bitladder.pipeline.rows import cell_row
+from bitladder.pipeline.stage_records import (
+    ClimbRecord,
+    ExportRecord,
+    FirstLayer,
+    TrainRecord,
+    VerifyRecord,
+)
 from bitladder.progress import Progress
-from bitladder.report import accuracy_table, watching
+from bitladder.report import quality_table, rung_table, verification_table, watching
+from bitladder.report.quality import Estimate, Scale, Slider
+from bitladder.rungs import Rung
 from bitladder.study import load
+from bitladder.targets.comparison import Beside, Comparison
 
 STUDY = load(None, ["precisions=[8,4]", "recipe=ptq"])
 CELLS = plan(STUDY)
 PROGRESS = Progress(1, 2, 5, 10, 321.0, 0.5, 0.25, 75.0)
 
 
-def _rung(name, correct):
-    accuracy = {"correct": correct, "total": 200}
-    return {"technique": name, "accuracy": accuracy, "seconds": 1.0, "notes": []}
+def _share(name, right, count=200):
+    return proportion(name, [index < right for index in range(count)])
 
 
-def _results():
-    records = {
-        "train": {"rungs": [_rung("float", 190)], "seconds": 2.0, "notes": []},
-        "quantize": {"rungs": [_rung("fold_batch_norm", 190), _rung("calibrate", 180)]},
-        "export": {"sizes": {"float_bytes": 4_000_000, "packed_bytes": 1_230_000,
-                             "file_bytes": 1_500_000}},
-        "verify": {"seconds": 1.0},
-    }  # fmt: skip
-    comparison = {
-        "accuracy": {"correct": 179, "total": 200},
-        "simulation": {"correct": 180, "total": 200},
-        "agreement": {"correct": 199, "total": 200},
-        "worst_lsb": 1.0,
-        "mean_lsb": 0.1,
-        "seconds": 0.5,
+def _accuracy(right):
+    return _share("accuracy", right)
+
+
+def _rung(technique, right):
+    return Rung(technique, _accuracy(right), seconds=1.0)
+
+
+def _comparison(agree=199, **changes):
+    right = _accuracy(179)
+    agreement = _share("agreement", agree)
+    found = Comparison(
+        quality=right,
+        simulation=_accuracy(180),
+        agreement=agreement,
+        equal=agreement,
+        worst_lsb=1.0,
+        mean_lsb=0.1,
+        sqnr={},
+        seconds=0.5,
+    )
+    return replace(found, **changes)
+
+
+def _verified(comparison, **changes):
+    return VerifyRecord("onnxruntime", comparison, **changes)
+
+
+def _cell(verified):
+    made = {
+        kinds.TRAIN: TrainRecord((_rung("float", 190),), NetworkSize("net", 10, 4e-5, 20)),
+        kinds.QUANTIZE: ClimbRecord((_rung("fold_batch_norm", 190), _rung("calibrate", 182))),
+        kinds.EXPORT: ExportRecord(
+            (_rung("integer_biases", 180),),
+            {"float": 4_000_000, "packed": 1_230_000, "file": 1_500_000},
+        ),
+        kinds.VERIFY: verified,
     }
-    record = {"comparison": comparison, "fallbacks": ["1 Conv in float"], "first_layer": None}
-    verified = {"onnxruntime": record}
-    good = CellResult(CELLS[0], records, verified, {}, None)
-    bad = CellResult(CELLS[1], {}, {}, {}, "train: [chance] level")
-    return Results(STUDY, (good, bad), Path("out"))
+    records = {stage.key: made[stage.kind] for stage in CELLS[0].stages}
+    return CellResult(CELLS[0], records, {}, None)
+
+
+def _results(verified=None):
+    given = verified or _verified(_comparison(), notes=("1 Conv in float",))
+    bad = CellResult(CELLS[1], {}, {}, "train: [chance] level")
+    return Results(STUDY, (_cell(given), bad), Path("out"))
 
 
 def _print(content, **options):
@@ -55,14 +95,32 @@ def _print(content, **options):
 
 
 def test_a_row_a_cell_with_its_interval_and_what_the_target_said():
-    lines = _print(accuracy_table(_results())).splitlines()
+    text = _print(quality_table(_results()))
+    lines = text.splitlines()
+    assert lines[0].strip() == f"{STUDY.name}: accuracy (%)"
+    assert "loss (points)" in text
     [good] = [line for line in lines if "w8a8" in line]
-    for text in ("95.00", "90.00", "85.1-93.4", "+5.00", "89.50", "99.50", "1.23", "1.50"):
-        assert text in good
-    low, high = Accuracy(180, 200).interval
-    assert f"{100 * low:.1f}-{100 * high:.1f}" == "85.1-93.4"
+    for told in (
+        "95.00",
+        "91.00",
+        "90.00",
+        "85.1\N{EN DASH}93.4",
+        "89.50",
+        "99.50",
+        "1.23",
+        "1.50",
+    ):
+        assert told in good
+    found = loss(_accuracy(190), _accuracy(180))
+    assert f"5.00 │ {100 * found.low:.2f} to {100 * found.high:.2f}" in good
     [bad] = [line for line in lines if "w4a4" in line]
     assert "failed" in bad
+
+
+def test_a_row_a_rung_with_what_it_gained_and_what_is_lost_so_far():
+    text = _print(rung_table(_results()))
+    [last] = [line for line in text.splitlines() if "integer_biases" in line]
+    assert re.search(r"90\.00 │ +85\.1.93\.4 │ +-1\.00 │ +5\.00 │ ", last)
 
 
 def test_results_tell_status_notes_and_failures():
@@ -70,70 +128,124 @@ def test_results_tell_status_notes_and_failures():
     assert [cell.status for cell in results.cells] == ["complete", "failed"]
     assert results.failed == (results.cells[1],)
     assert results.cells[0].notes == ("onnxruntime: 1 Conv in float",)
-    row = results.cells[0].row()
-    assert row["quantized_loss"] == 0.05
+    row = cell_row(results.cells[0])
+    assert row["loss"] == 0.05
     assert row["packed_mb"] == 1.23
-    assert row["onnxruntime_simulation_acc"] == 0.9
+    assert row["onnxruntime_simulation"] == 0.9
+    assert row["onnxruntime_loss"] == 0.055
+    assert (row["quality"], row["unit"], row["higher_is_better"]) == ("accuracy", "share", True)
     assert list(results.table().columns) == list(row)
 
 
 def test_a_target_that_disagrees_too_often_names_its_first_layer_and_why():
-    good = _results().cells[0]
-    record = good.verified["onnxruntime"]
-    first = {"name": "conv1", "worst": 2, "share": 0.03}
-    exact = {"correct": 200, "total": 200}
+    first = FirstLayer("conv1", "2", 0.03)
+    exact = Beside(_accuracy(179), None, _share("equal", 200), 0.0)
+    apart = _comparison(agree=190)
     reasons = {
-        "the target's own rounding": {},
-        "the simulation's float32 sums, since the integer arithmetic gives every logit": {
-            "integer_equal": exact
-        },
+        "the target's own rounding": apart,
+        "the simulation's float32 sums, since the integer arithmetic gives every value": replace(
+            apart, integer=exact
+        ),
     }
-    for reason, found in reasons.items():
-        agreement = {"agreement": {"correct": 190, "total": 200}}
-        apart = {"comparison": {**record["comparison"], **agreement, **found}, "fallbacks": []}
-        cell = replace(good, verified={"htp": {**apart, "first_layer": first}})
+    for reason, comparison in reasons.items():
+        cell = _cell(_verified(comparison, first_layer=first))
         assert cell.notes == (
-            f"htp: agrees on 95.00 % of the images; first differs in conv1, by 2 in 3 % of its "
-            f"values: {reason}",
+            f"onnxruntime: agrees on 95.00 % of the images; first differs in conv1, by 2 in 3 % "
+            f"of its values: {reason}",
         )
-    alike = replace(good, verified={"onnxruntime": {**apart, "first_layer": None}})
+    alike = _cell(_verified(replace(apart, integer=exact)))
     assert alike.notes == (
         "onnxruntime: agrees on 95.00 % of the images; no layer was found to differ: the "
-        "simulation's float32 sums, since the integer arithmetic gives every logit",
+        "simulation's float32 sums, since the integer arithmetic gives every value",
     )
 
 
 def test_a_target_whose_sums_saturate_is_told_with_both_qualities():
-    results = _results()
-    good = results.cells[0]
-    record = good.verified["onnxruntime"]
-    assert "precise" not in _print(accuracy_table(results))
-    found = {
-        "agreement": {"correct": 190, "total": 200},
-        "precise": {"correct": 181, "total": 200},
-        "precise_agreement": {"correct": 200, "total": 200},
-        "precise_equal": {"correct": 13, "total": 200},
-        "precise_worst_lsb": 53.0,
-    }
-    comparison = {**record["comparison"], **found}
-    record = {**record, "comparison": comparison, "saturation": "both qualities"}
-    cell = replace(good, verified={"onnxruntime": record})
-    lines = _print(accuracy_table(replace(results, cells=(cell, results.cells[1]))))
+    assert "precise" not in _print(quality_table(_results()))
+    precise = Beside(_accuracy(181), _share("agreement", 200), _share("equal", 13), 53.0)
+    comparison = _comparison(agree=190, precise=precise)
+    results = _results(_verified(comparison, saturation="both qualities"))
+    lines = _print(quality_table(results))
     assert "precise" in lines
     assert re.search(r"89\.50 +│ +90\.50 +│ +95\.00", lines)
+    cell = results.cells[0]
     assert cell.notes[-2].endswith("no layer was found to differ: its 16-bit sums saturate")
     assert cell.notes[-1] == "onnxruntime: both qualities"
-    row = cell.row()
-    assert (row["onnxruntime_acc"], row["onnxruntime_precise_acc"]) == (0.895, 0.905)
+    row = cell_row(cell)
+    assert (row["onnxruntime"], row["onnxruntime_precise"]) == (0.895, 0.905)
     assert (row["onnxruntime_agreement"], row["onnxruntime_precise_agreement"]) == (0.95, 1.0)
     assert (row["onnxruntime_precise_equal"], row["onnxruntime_precise_worst_lsb"]) == (0.065, 53)
 
 
 def test_a_cell_whose_stages_are_still_to_run_is_pending():
-    cell = CellResult(CELLS[0], {"train": _results().cells[0].records["train"]}, {}, {}, None)
+    [key] = [stage.key for stage in CELLS[0].stages if stage.kind is kinds.TRAIN]
+    cell = CellResult(CELLS[0], {key: _results().cells[0].records[key]}, {}, None)
     assert cell.status == "pending"
     assert cell.quantized is None
-    assert cell.row()["trained_acc"] == 0.95
+    assert cell_row(cell)["float"] == 0.95
+
+
+def test_a_file_without_targets_to_compare_with_has_no_quality_and_no_interval():
+    plain = _comparison(quality=None, simulation=None, agreement=None)
+    one = SimpleNamespace(target="onnxruntime", comparison=plain, first_layer=None)
+    text = _print(verification_table("model.onnx", [one]))
+    [row] = [line for line in text.splitlines() if "onnxruntime" in line]
+    cells = [cell.strip() for cell in row.strip("│").split("│")]
+    assert cells[:6] == ["onnxruntime", "200", "-", "-", "-", "1 LSB"]
+
+
+@pytest.mark.parametrize(
+    ("unit", "value", "told", "interval", "lost"),
+    [
+        (
+            "share",
+            (0.4242, 0.1, 0.756),
+            "42.42 %",
+            "10.0\N{EN DASH}75.6",
+            "42.42 points (10.00 to 75.60)",
+        ),
+        (
+            "dB",
+            (31.254, 30.98, 31.43),
+            "31.25 dB",
+            "30.98\N{EN DASH}31.43",
+            "31.25 dB (30.98 to 31.43)",
+        ),
+        (
+            "",
+            (0.00042, -1e-5, 0.0008),
+            "0.00042",
+            "-1e-05\N{EN DASH}0.0008",
+            "0.00042 (-1e-05 to 0.0008)",
+        ),
+    ],
+)
+def test_a_quality_and_a_loss_are_told_in_their_unit(unit, value, told, interval, lost):
+    found = Estimate(*value, unit)
+    assert (found.told, found.interval, found.loss) == (told, interval, lost)
+    alone = Estimate(value[0], None, None, unit)
+    assert (str(alone), alone.loss) == (alone.text, lost.partition(" (")[0])
+
+
+def test_a_name_and_a_direction_are_those_of_the_data():
+    assert Scale("accuracy", "share").title == "Accuracy"
+    assert Scale("mIoU", "share").title == "mIoU"
+    assert Scale("PSNR", "dB").axis == "PSNR (dB)"
+    assert Scale("error", "", higher_is_better=False).axis == "error, less is better"
+
+
+@pytest.mark.parametrize(
+    ("scale", "largest", "slider"),
+    [
+        (Scale("accuracy", "share"), 0.9, Slider(1.0, 0.1, 5.0, 1)),
+        (Scale("PSNR", "dB"), 30.0, Slider(0.5, 0.05, 2.5, 2)),
+        (Scale("error", "", False), 0.034, Slider(0.0003, 0.00003, 0.0015, 5)),
+        (Scale("error", "", False), 340.0, Slider(3.0, 0.3, 15.0, 1)),
+        (Scale(), 0.0, Slider(1.0, 0.1, 5.0, 1)),
+    ],
+)
+def test_what_a_reader_may_allow_has_the_size_of_the_quality(scale, largest, slider):
+    assert Slider.of(scale, largest) == slider
 
 
 def _watch(console, observer_hook=None):
@@ -154,7 +266,7 @@ def _watch(console, observer_hook=None):
 
 def test_logs_get_plain_lines_once_an_epoch():
     text = _watch(Console(file=StringIO(), width=200))
-    assert text.count("epoch 1/2, 321 images/s, acc 0.500, val 0.250, 1:15 left") == 1
+    assert text.count("epoch 1/2, 321 images/s, training 0.5, validation 0.25, 1:15 left") == 1
     assert "[1/4] done: train embedded shufflenet_v2_x0_5, about 1:02:05 left" in text
     assert "failed: quantize embedded shufflenet_v2_x0_5 w8a8: quantize: [bold]no[/bold]" in text
     assert "[red]text[/red]" in text
@@ -171,7 +283,7 @@ def test_a_terminal_gets_a_row_a_cell_with_what_each_stage_is_at():
     [head, row, training, study] = seen[0]
     assert head.split() == ["cell", "train", "quantize", "export", "verify"]
     assert row.split() == ["embedded", "shufflenet_v2_x0_5", "w8a8", "run", "·", "·", "·"]
-    assert "epoch 1/2, 321 images/s, acc 0.500, val 0.250, 1:15 left" in training
+    assert "epoch 1/2, 321 images/s, training 0.5, validation 0.25, 1:15 left" in training
     assert study == "0 of 4 stages, about 1:02:05 left"
 
 

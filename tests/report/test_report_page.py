@@ -11,6 +11,8 @@ from typer.testing import CliRunner
 
 from bitladder.cli import app
 from bitladder.errors import StoreError
+from bitladder.pipeline.rows import cell_row
+from bitladder.pipeline.stage_records import TrainRecord
 from bitladder.report.cells import pairs, read_cells, shared_note, target_title
 from bitladder.report.contents import read_contents
 from bitladder.report.markdown import results_markdown
@@ -36,7 +38,7 @@ def test_the_curves_are_those_of_the_records_and_of_tensorboard(small):
     results, page = small
     table = pandas.read_csv(page.with_name("curves.csv"))
     trained = table[table["precision"] == "float"].set_index("step")
-    for row in results.cells[0].records["train"]["history"]:
+    for row in results.cells[0].record(TrainRecord).history:
         for name in row.keys() - {"step"}:
             assert trained.loc[row["step"], name] == pytest.approx(row[name])
     for bits in (8, 4):
@@ -67,7 +69,7 @@ def test_the_layers_are_the_explain_stage_s(small):
     _, page = small
     table = pandas.read_csv(page.with_name("layers.csv"))
     assert table.groupby("precision").size().to_dict() == {"w4a4": 48, "w8a8": 48}
-    assert (table["acc_low"] < table["acc"]).all()
+    assert (table["value_low"] < table["value"]).all()
 
 
 def test_the_figures_are_the_charts_of_the_page(small):
@@ -78,7 +80,7 @@ def test_the_figures_are_the_charts_of_the_page(small):
     folder = page.with_name("figures")
     assert names == {path.stem for path in folder.glob("*.svg")}
     assert names == {path.stem for path in folder.glob("*.png")}
-    assert names >= {"accuracy-kmnist", "size-kmnist", "time-kmnist", "ladder-kmnist-resnet18"}
+    assert names >= {"quality-kmnist", "size-kmnist", "time-kmnist", "ladder-kmnist-resnet18"}
     for path in folder.glob("*.svg"):
         drawing = ElementTree.parse(path)
         assert drawing.getroot().tag.endswith("svg")
@@ -91,15 +93,16 @@ def test_the_markdown_is_the_table_and_the_answer(small):
     rows = [line for line in lines if line.startswith("| kmnist")]
     assert len(rows) == 2
     for row, cell in zip(rows, results.cells, strict=True):
-        assert f"{100 * cell.quantized.value:.2f}" in row
-        assert f"{cell.row()['packed_mb']:.2f}" in row
-    assert "- kmnist, resnet18: **w8a8**; loss +0.10 points" in "\n".join(lines)
+        assert f"{100 * cell.quantized.quality.value:.2f}" in row
+        assert f"{cell_row(cell)['packed_mb']:.2f}" in row
+    lost = results.cells[0].loss
+    ends = f"({100 * lost.low:.2f} to {100 * lost.high:.2f})"
+    assert f"- kmnist, resnet18: **w8a8**; loss 0.10 points {ends}" in "\n".join(lines)
     assert any(NOTE in line for line in lines)
 
 
 def test_markdown_shows_hostile_names_as_text(hostile_folder):
-    found = read_contents(hostile_folder)
-    text = results_markdown(found.run, found.cells, found.pairs)
+    text = results_markdown(read_contents(hostile_folder))
     assert "<script>" not in text
     rows = [line for line in text.splitlines() if line.startswith("| ")]
     assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
@@ -109,9 +112,20 @@ def test_markdown_shows_hostile_names_as_text(hostile_folder):
 def test_the_lowest_precision_is_by_hand(run_folder):
     first = pairs(read_cells(read_run(run_folder)))[0]
     assert [cell.precision for cell in first.cells] == ["w4a4", "w6a6", "w8a8"]
-    assert [round(cell.loss, 6) for cell in first.cells] == [1.6, 0.4, 0.1]
+    assert [cell.measured_loss for cell in first.cells] == [1.6, 0.4, 0.1]
+    assert [cell.worst_by for cell in first.cells] == ["simulation"] * 3
     found = [first.lowest(points) for points in (0.0, 0.1, 0.39, 0.4, 1.6)]
     assert [cell and cell.precision for cell in found] == [None, "w8a8", "w8a8", "w6a6", "w4a4"]
+
+
+def test_the_lowest_precision_that_surely_will_do_has_the_interval_s_upper_end(run_folder):
+    first = pairs(read_cells(read_run(run_folder)))[0]
+    ends = [cell.sure_loss for cell in first.cells]
+    assert ends == [pytest.approx(100 * cell.loss.high) for cell in first.cells]
+    assert all(end > cell.measured_loss for end, cell in zip(ends, first.cells, strict=True))
+    found = [first.lowest(end, surely=True).precision for end in ends]
+    assert found == ["w4a4", "w6a6", "w8a8"]
+    assert first.lowest(ends[2] - 0.01, surely=True) is None
 
 
 def test_the_page_says_how_long_an_image_takes_on_integers_and_in_float(small):
@@ -122,17 +136,17 @@ def test_the_page_says_how_long_an_image_takes_on_integers_and_in_float(small):
 def test_saturating_sums_are_on_the_page_and_in_the_markdown(small, tmp_path):
     shutil.copytree(small[1].parent, tmp_path, dirs_exist_ok=True)
     table = pandas.read_csv(tmp_path / "results.csv")
-    for name, value in (("acc", 0.91), ("acc_low", 0.9), ("acc_high", 0.92), ("agreement", 1.0)):
-        table[f"onnxruntime_precise_{name}"] = value
+    for name, value in (("", 0.91), ("_low", 0.9), ("_high", 0.92), ("_agreement", 1.0)):
+        table[f"onnxruntime_precise{name}"] = value
     table["onnxruntime_precise_worst_lsb"] = 53.0
     for equal in (1.0, 0.02):
         table["onnxruntime_precise_equal"] = equal
         table.to_csv(tmp_path / "results.csv", index=False)
         found = read_contents(tmp_path)
         assert list(found.cells[0].targets) == ["onnxruntime", "htp"]
-        texts = (render(found), results_markdown(found.run, found.cells, found.pairs))
-        accuracy = found.cells[0].targets["onnxruntime"].accuracy.percent
-        told = f"16-bit sums saturate: accuracy {accuracy} % where exact sums have 91.00 %"
+        texts = (render(found), results_markdown(found))
+        accuracy = found.cells[0].targets["onnxruntime"].quality.told
+        told = f"16-bit sums saturate: accuracy {accuracy} where exact sums have 91.00 %"
         assert [told in text for text in texts] == [equal < 1] * 2
         assert found.cells[0].targets["onnxruntime"].sound == (equal == 1)
 
@@ -140,11 +154,105 @@ def test_saturating_sums_are_on_the_page_and_in_the_markdown(small, tmp_path):
 def test_a_target_that_ran_everything_counts_as_loss_and_one_that_did_not_does_not(run_folder):
     run = read_run(run_folder)
     table = run.results.copy()
-    table.loc[0, "onnxruntime_acc"] -= 0.02
-    table.loc[1, "htp_acc"] -= 0.3
+    for end in ("", "_low", "_high"):
+        table.loc[0, f"onnxruntime_loss{end}"] += 0.02
+    table.loc[1, "htp"] -= 0.3
     cells = read_cells(type(run)(**{**vars(run), "results": table}))
-    assert cells[0].loss == pytest.approx(0.1 + 2.0)
-    assert cells[1].loss == pytest.approx(0.4)
+    assert cells[0].measured_loss == pytest.approx(0.1 + 2.0)
+    assert cells[0].worst_by == "ONNX Runtime"
+    assert cells[0].loss.value == pytest.approx(0.001)
+    assert cells[0].sure_loss == pytest.approx(100 * table.loc[0, "onnxruntime_loss_high"])
+    assert cells[1].measured_loss == pytest.approx(0.4)
+    assert cells[1].worst_by == "simulation"
+
+
+def test_the_page_and_the_markdown_say_whose_the_worst_loss_is(small, tmp_path):
+    shutil.copytree(small[1].parent, tmp_path, dirs_exist_ok=True)
+    table = pandas.read_csv(tmp_path / "results.csv")
+    values = {"": 0.006, "_low": 0.002, "_high": 0.009}
+    for end, value in values.items():
+        table[f"onnxruntime_loss{end}"] = value
+    table.to_csv(tmp_path / "results.csv", index=False)
+    found = read_contents(tmp_path)
+    for text in (render(found), results_markdown(found)):
+        assert "worst on ONNX Runtime: 0.60 points (0.20 to 0.90)" in text
+        assert "loss 0.10 points" in text
+
+
+def test_losses_without_intervals_are_told_as_measured(small, tmp_path):
+    shutil.copytree(small[1].parent, tmp_path, dirs_exist_ok=True)
+    table = pandas.read_csv(tmp_path / "results.csv")
+    gone = [name for name in table.columns if re.search(r"loss_(low|high)$", name)]
+    table.drop(columns=gone).to_csv(tmp_path / "results.csv", index=False)
+    found = read_contents(tmp_path)
+    assert [cell.sure_loss for cell in found.cells] == [None, None]
+    assert found.pairs[0].lowest(5.0, surely=True) is None
+    assert found.pairs[0].lowest(5.0).precision == "w4a4"
+    page = render(found)
+    assert 'id="reading"' not in page
+    assert "loss 0.10 points<" in page
+
+
+def _seen(html):
+    """What a reader sees of a page before its study file and its scripts."""
+    return re.sub(
+        r"<[^>]*>",
+        " ",
+        re.sub(r"<style.*?</style>", "", html.partition("<h3>study.yaml")[0], flags=re.DOTALL),
+    )
+
+
+@pytest.mark.parametrize(
+    ("folder", "heading", "unit"),
+    [("restoration_folder", "PSNR (dB)", "dB"), ("error_folder", "error, less is better", "")],
+)
+def test_a_study_of_any_quality_is_told_in_its_own_words(request, folder, heading, unit):
+    found = read_contents(request.getfixturevalue(folder))
+    page, markdown = render(found), results_markdown(found)
+    for text in (
+        page.rpartition('id="run-data">')[2].partition("</script>")[0],
+        _seen(page),
+        markdown,
+    ):
+        assert not re.search(r"accurac|logit|class(es)?\b|\d points", text, re.IGNORECASE)
+    titles = {
+        figure.chart.to_dict()["layer"][1]["encoding"]["y"]["title"] for figure in found.quality
+    }
+    assert titles == {heading}
+    cell = found.cells[0]
+    assert cell.loss.low <= cell.loss.value <= cell.loss.high
+    assert cell.loss.loss.split()[1] == (unit or f"({cell.loss.ends.split()[0]}")
+    assert f"loss {cell.loss.loss}" in _seen(page)
+    assert f"| {cell.loss.text} ({cell.loss.ends}) |" in markdown
+    shipped = found.pairs[0].lowest(found.slider.allowed)
+    assert f"**{shipped.precision}**; loss {shipped.loss.loss};" in markdown
+
+
+def test_where_less_is_better_a_larger_value_is_a_loss_and_off_the_front(error_folder):
+    found = read_contents(error_folder)
+    float_error, w8a8, w4a4 = (
+        found.cells[0].trained.value,
+        *(cell.quantized.value for cell in found.cells[:3:2]),
+    )
+    assert float_error < w8a8 < w4a4
+    for cell in found.cells:
+        assert cell.loss.value == pytest.approx(cell.quantized.value - cell.trained.value, abs=2e-6)
+    first = found.pairs[0]
+    assert first.lowest(first.cells[1].measured_loss).precision == first.cells[1].precision
+    [size] = found.size[:1]
+    front = [(row[0], row[1]) for row in size.rows if row[-1] == "yes"]
+    best = {}
+    for network, precision, value, packed, *_ in size.rows:
+        best[network, precision] = (float(value.split()[0]), float(packed))
+    expected = [
+        place
+        for place, (value, packed) in best.items()
+        if not any(
+            other != place and (v <= value and p <= packed) and (v, p) != (value, packed)
+            for other, (v, p) in best.items()
+        )
+    ]
+    assert front == expected
 
 
 def test_targets_have_names_that_people_know():
@@ -166,7 +274,7 @@ def test_a_run_of_before_has_no_curves_and_no_layers(run_folder, tmp_path):
     (tmp_path / "environment.json").write_text(json.dumps(content))
     contents = read_contents(tmp_path)
     assert {figure.name.split("-")[0] for figure in contents.figures} == {
-        "accuracy", "size", "targets", "agreement", "time", "ladder",
+        "quality", "size", "targets", "agreement", "time", "ladder",
     }  # fmt: skip
     assert "Its layers were not measured" in render(contents)
 

@@ -84,6 +84,41 @@ def test_the_slider_changes_the_answer(opened, by_pair, points):
         assert (cell.precision if cell else "none") in summary
 
 
+@pytest.mark.parametrize("points", ["0.1", "0.4", "0.7", "2"])
+def test_the_answer_may_be_asked_for_surely(opened, by_pair, points):
+    opened.allow(points)
+    opened.page.select_option("#reading", "sure")
+    expected = [pair.lowest(float(points), surely=True) for pair in by_pair]
+    assert opened.answers() == [cell and cell.precision for cell in expected]
+    summary = opened.page.locator("#summary").inner_text()
+    assert summary.startswith(f"Surely within {float(points):.1f} points: ")
+    opened.page.select_option("#reading", "loss")
+    expected = [pair.lowest(float(points)) for pair in by_pair]
+    assert opened.answers() == [cell and cell.precision for cell in expected]
+
+
+@pytest.mark.parametrize(
+    ("folder", "first", "label"),
+    [
+        ("restoration_folder", "Within 0.50 dB: ", "How far PSNR may fall"),
+        ("error_folder", "Within 0.00010: ", "How far error may rise"),
+    ],
+)
+def test_a_phone_answers_in_the_quality_s_own_unit(browser, request, folder, first, label):
+    folder = request.getfixturevalue(folder)
+    opened = Opened(browser, folder, "phone")
+    assert opened.said == []
+    assert opened.page.locator("#summary").inner_text().startswith(first)
+    assert opened.page.locator("label[for='allowed']").inner_text() == label
+    found = pairs(read_cells(read_run(folder)))
+    end = float(opened.page.locator("#allowed").get_attribute("max"))
+    for allowed in (0.0, end):
+        opened.allow(allowed)
+        expected = [pair.lowest(allowed) for pair in found]
+        assert opened.answers() == [cell and cell.precision for cell in expected]
+    opened.context.close()
+
+
 def test_the_answer_at_one_point_is_the_first_thing_to_see(browser, run_folder, by_pair):
     opened = Opened(browser, run_folder)
     assert opened.answers() == [pair.lowest(1.0).precision for pair in by_pair]
@@ -93,7 +128,7 @@ def test_the_answer_at_one_point_is_the_first_thing_to_see(browser, run_folder, 
     for pair, text in zip(by_pair, shown, strict=True):
         cell = pair.lowest(1.0)
         assert f"{cell.sizes['packed']:.2f}" in text
-        assert cell.targets["onnxruntime"].agreement.percent in text
+        assert cell.targets["onnxruntime"].agreement.text in text
     opened.context.close()
 
 
@@ -106,8 +141,8 @@ def test_the_slider_moves_by_the_keyboard(opened):
 
 
 def test_charts_have_a_mark_for_every_figure(opened, by_pair):
-    marks = "figure[data-chart='accuracy-mnist'] .mark-symbol.role-mark path"
-    reached = sum(1 + sum(c.final is not None for c in p.cells) for p in by_pair[:2])
+    marks = "figure[data-chart='quality-mnist'] .mark-symbol.role-mark path"
+    reached = sum(1 + sum(c.quantized is not None for c in p.cells) for p in by_pair[:2])
     assert opened.page.locator(marks).count() == reached
     drawn = opened.page.locator(DRAWN)
     assert drawn.count() >= 10
@@ -117,6 +152,7 @@ def test_charts_have_a_mark_for_every_figure(opened, by_pair):
 
 
 def test_a_network_opens_in_detail_down_to_its_layers(opened, by_pair):
+    opened.allow("5")
     opened.page.select_option("#pair", label="fashion_mnist, mobilenet_v2")
     opened.page.select_option("#precision", label="w6a6")
     opened.drawn()
@@ -231,7 +267,9 @@ def test_axe_finds_nothing_serious(browser, run_folder, size, scheme):
 
 
 @pytest.mark.parametrize("size", ["phone", "small phone"])
-@pytest.mark.parametrize("folder", ["run_folder", "hostile_folder"])
+@pytest.mark.parametrize(
+    "folder", ["run_folder", "hostile_folder", "restoration_folder", "error_folder"]
+)
 def test_nothing_is_wider_than_a_phone(browser, request, size, folder):
     opened = Opened(browser, request.getfixturevalue(folder), size)
     width = opened.page.evaluate("document.documentElement.scrollWidth")

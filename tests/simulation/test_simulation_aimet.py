@@ -26,8 +26,8 @@ def test_ranges_are_those_of_aimet_s_tf_enhanced(network, images, config):
         config_file=config,
     )
     theirs.compute_encodings(lambda model: model(images))
-    options = Calibrate(config=config, logits="method")
-    ours = SimulatedModel(_folded(network), Precision(8, 8), shape=(1, 12, 12), options=options)
+    options = Calibrate(config=config, outputs="method")
+    ours = SimulatedModel(_folded(network), Precision(8, 8), shapes=[(1, 12, 12)], options=options)
     ours.calibrate(images)
     expected = dict(theirs.named_quantizers())
     compared = 0
@@ -45,7 +45,7 @@ def test_ranges_are_those_of_aimet_s_tf_enhanced(network, images, config):
 @pytest.mark.parametrize("config", CONFIGS)
 def test_every_config_by_name_simulates(network, config):
     options = Calibrate(config=config, method="min_max")
-    model = SimulatedModel(_folded(network), Precision(4, 8), shape=(1, 12, 12), options=options)
+    model = SimulatedModel(_folded(network), Precision(4, 8), shapes=[(1, 12, 12)], options=options)
     assert {info.bits for info, _ in model.quantizers() if info.kind == "weight"} == {4}
 
 
@@ -65,5 +65,5 @@ def test_a_config_can_be_a_file(network, tmp_path):
     path = tmp_path / "mine.json"
     path.write_text(json.dumps(config))
     options = Calibrate(config=str(path), method="min_max")
-    model = SimulatedModel(_folded(network), Precision(8, 8), shape=(1, 12, 12), options=options)
+    model = SimulatedModel(_folded(network), Precision(8, 8), shapes=[(1, 12, 12)], options=options)
     assert {info.channels for info, _ in model.quantizers()} == {1}

@@ -129,7 +129,7 @@ def test_what_is_installed_is_what_is_supported_and_asked_for():
 def test_every_quantizer_says_where_it_is():
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Flatten())
     simulated = simulation.SimulatedModel(
-        simulation.prepare(network), Precision.parse("w8a8"), shape=(3, 8, 8)
+        simulation.prepare(network), Precision.parse("w8a8"), shapes=[(3, 8, 8)]
     )
     found = {i.name: (i.layer, i.parameter, i.kind) for i, _ in simulated.quantizers()}
     assert found == {

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from bitladder.options import Calibrate, Precision
-from bitladder.simulation import SimulatedModel, agreement, layers, sensitivity, sqnr
+from bitladder.simulation import SimulatedModel, layers, sensitivity, sqnr
 from bitladder.simulation.isolate import only_quantizers
+from bitladder.tasks import find
 from bitladder.techniques.fold_batch_norm import fold_batch_norm
 
 
@@ -15,7 +16,7 @@ from bitladder.techniques.fold_batch_norm import fold_batch_norm
 def simulated(network, images):
     folded, _ = fold_batch_norm(network)
     options = Calibrate(method="min_max")
-    model = SimulatedModel(folded, Precision(3, 5), shape=(1, 12, 12), options=options)
+    model = SimulatedModel(folded, Precision(3, 5), shapes=[(1, 12, 12)], options=options)
     model.calibrate(images)
     return model.eval()
 
@@ -24,7 +25,6 @@ def test_sqnr_is_the_ratio_of_powers_in_decibels():
     assert sqnr(torch.tensor([3.0, 4.0]), torch.tensor([3.0, 3.5])) == pytest.approx(20.0)
     assert sqnr(torch.ones(2), torch.ones(2)) == math.inf
     assert sqnr(torch.zeros(2), torch.ones(2)) == -math.inf
-    assert agreement(torch.eye(4), torch.eye(4)[[0, 1, 3, 2]]) == 0.5
 
 
 def test_with_every_quantizer_off_the_network_is_the_float_one(simulated, network, images):
@@ -55,7 +55,7 @@ def test_weights_noise_and_ranges_are_those_of_the_quantizers(simulated, images)
 
 def test_sensitivity_is_the_network_with_one_quantizer(simulated, network, images):
     labels = torch.arange(128) % 4
-    rows = sensitivity(simulated, images, labels)
+    rows = sensitivity(simulated, images, labels, find("classification"))
     assert [row.sqnr for row in rows] == sorted(row.sqnr for row in rows)
     row = next(row for row in rows if (row.name, row.kind) == ("depthwise.0", "weight"))
     folded, _ = fold_batch_norm(network)
@@ -66,4 +66,6 @@ def test_sensitivity_is_the_network_with_one_quantizer(simulated, network, image
         layer.weight.copy_(quantizer(layer.weight))
         logits = folded(images)
     assert row.sqnr == pytest.approx(sqnr(reference, logits), abs=0.05)
-    assert row.accuracy.correct == int((logits.argmax(1) == labels).sum())
+    assert row.quality.value == float((logits.argmax(1) == labels).double().mean())
+    assert row.quality.count == len(labels)
+    assert row.agreement == float((logits.argmax(1) == reference.argmax(1)).double().mean())

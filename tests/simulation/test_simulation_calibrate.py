@@ -169,7 +169,7 @@ def test_a_network_gets_the_ranges_that_aimets_own_code_gives(
     options = Calibrate(method=method)
 
     def make():
-        return SimulatedModel(folded, Precision(4, 8), shape=(1, 12, 12), options=options)
+        return SimulatedModel(folded, Precision(4, 8), shapes=[(1, 12, 12)], options=options)
 
     model = make()
     model.calibrate(images)
@@ -180,11 +180,13 @@ def test_a_network_gets_the_ranges_that_aimets_own_code_gives(
 def test_real_networks_get_the_ranges_that_aimets_own_code_gives(name, monkeypatch):
     shape = (1, 32, 32)
     images = torch.rand(20, *shape, generator=torch.Generator().manual_seed(1))
-    plain = prepare(models.build(ModelOptions(name=name), classes=10, shape=shape, seed=0).eval())
+    plain = prepare(
+        models.build(ModelOptions(name=name), classes=10, shapes=[shape], seed=0).eval()
+    )
     options = Calibrate(method="min_max")
 
     def make():
-        return SimulatedModel(plain, Precision(8, 8), shape=shape, options=options)
+        return SimulatedModel(plain, Precision(8, 8), shapes=[shape], options=options)
 
     model = make()
     model.calibrate(images)
@@ -196,7 +198,7 @@ def test_weights_in_another_memory_format_are_calibrated_as_they_are(network, im
     folded.to(memory_format=torch.channels_last)
 
     def make():
-        return SimulatedModel(folded, Precision(8, 8), shape=(1, 12, 12))
+        return SimulatedModel(folded, Precision(8, 8), shapes=[(1, 12, 12)])
 
     model = make()
     model.calibrate(images)
@@ -214,7 +216,7 @@ def test_what_would_overflow_gets_the_scale_that_aimet_gives(network, images, si
 
     def make():
         return SimulatedModel(
-            folded, Precision(8, 8), shape=(1, 12, 12), options=Calibrate(method="min_max")
+            folded, Precision(8, 8), shapes=[(1, 12, 12)], options=Calibrate(method="min_max")
         )
 
     model = make()
@@ -231,7 +233,7 @@ def test_what_would_overflow_gets_the_scale_that_aimet_gives(network, images, si
 
 
 def test_a_network_with_a_module_that_only_aimet_knows_is_left_to_it(network, images, monkeypatch):
-    model = SimulatedModel(prepare(network), Precision(8, 8), shape=(1, 12, 12))
+    model = SimulatedModel(prepare(network), Precision(8, 8), shapes=[(1, 12, 12)])
     asked = []
     own = model.sim.compute_encodings
     monkeypatch.setattr(

@@ -9,8 +9,9 @@ from torch import nn
 
 from bitladder import models
 from bitladder.options import Calibrate, ModelOptions, Precision
-from bitladder.simulation import SimulatedModel, outputs, prepare
+from bitladder.simulation import SimulatedModel, prepare
 from bitladder.simulation.isolate import only_quantizers
+from small_network import only_output
 
 SHAPE = (1, 32, 32)
 NETWORKS = ["mobilenet_v2", "shufflenet_v2_x0_5"]
@@ -18,7 +19,10 @@ NETWORKS = ["mobilenet_v2", "shufflenet_v2_x0_5"]
 
 def _simulate(model, precision, shape, images):
     simulated = SimulatedModel(
-        prepare(model), Precision.parse(precision), shape=shape, options=Calibrate(method="min_max")
+        prepare(model),
+        Precision.parse(precision),
+        shapes=[shape],
+        options=Calibrate(method="min_max"),
     )
     simulated.calibrate(images)
     return simulated
@@ -46,7 +50,7 @@ def _assert_equal(first, second):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_real_networks_step_as_aimets_modules_do(name):
     images = torch.rand(8, *SHAPE, generator=torch.Generator().manual_seed(1))
-    model = models.build(ModelOptions(name=name), classes=10, shape=SHAPE, seed=0)
+    model = models.build(ModelOptions(name=name), classes=10, shapes=[SHAPE], seed=0)
     steps = []
     for _ in range(2):
         simulated = _simulate(model, "w4a4", SHAPE, images)
@@ -123,7 +127,7 @@ def test_held_weights_are_quantized_once_and_forgotten(network, images):
     model = _simulate(network, "w3a8", (1, 12, 12), images).eval()
     layers = [m for m in model.module.modules() if getattr(m, "param_quantizers", {})]
     [first, *_] = [q for m in layers for q in m.param_quantizers.values() if q is not None]
-    before = outputs(model, images)
+    before = only_output(model, images)
     kind = type(first)
     spied = {"autospec": True, "side_effect": kind.clip_and_quantize}
     with (
@@ -142,4 +146,4 @@ def test_held_weights_are_quantized_once_and_forgotten(network, images):
     with torch.no_grad():
         for parameter in model.module.parameters():
             parameter.mul_(0.5)
-    assert not torch.equal(outputs(model, images), before)
+    assert not torch.equal(only_output(model, images), before)

@@ -109,7 +109,7 @@ FORMS = {
 def test_every_form_becomes_modules_of_the_same_function(forward):
     model = _model(forward)
     images = torch.randn(4, 3, 8, 8)
-    check(model, images)
+    check(model, (images,))
     prepared = prepare(model)
     with torch.no_grad():
         assert torch.allclose(prepared(images), model(images), atol=1e-6)
@@ -133,7 +133,7 @@ def test_a_functional_batch_norm_can_be_folded():
 def test_timm_s_batch_norms_with_activation_are_batch_norms():
     pytest.importorskip("timm")
     options = ModelOptions(name="mobilenetv3_small_050")
-    model = models.build(options, classes=10, shape=(3, 64, 64), seed=1).eval()
+    model = models.build(options, classes=10, shapes=[(3, 64, 64)], seed=1).eval()
     images = torch.randn(2, 3, 64, 64)
     folded, count = fold_batch_norm(model)
     assert count == sum(isinstance(module, nn.BatchNorm2d) for module in model.modules()) == 34
@@ -147,12 +147,8 @@ def by_value(self, x):
     return self.decide(self.first(x))
 
 
-def dictionary(self, x):
-    return {"logits": self.head(self.first(x).mean((2, 3)))}
-
-
-def feature_map(self, x):
-    return self.first(x)
+def nothing(self, x):
+    return {"logits": None}
 
 
 def two_inputs(self, x, y):
@@ -168,8 +164,7 @@ def remembered(self, x):
     ("forward", "parts"),
     [
         (by_value, ["cannot trace Network", "if x.max() > 0:", "torch.fx.wrap"]),
-        (dictionary, ["returns dict, not logits (N, classes); wrap it"]),
-        (feature_map, ["returns Tensor (2, 8, 8, 8), not logits"]),
+        (nothing, ["returns no tensor; return one, or tuples, lists, dictionaries or dataclasses"]),
         (two_inputs, ["cannot take images of 3x8x8", "missing 1 required positional"]),
         (remembered, ["computes something else once it is traced"]),
     ],
@@ -177,7 +172,7 @@ def remembered(self, x):
 )
 def test_what_cannot_be_simulated_is_refused_with_the_reason(forward, parts):
     with pytest.raises(ModelError) as raised:
-        check(_model(forward), torch.randn(2, 3, 8, 8))
+        check(_model(forward), (torch.randn(2, 3, 8, 8),))
     for part in parts:
         assert part in str(raised.value)
 
@@ -190,5 +185,5 @@ def halve_if_positive(x):
 def test_a_wrapped_function_is_taken_as_it_is():
     model = _model(lambda self, x: self.head(halve_if_positive(self.first(x)).mean((2, 3))))
     images = torch.randn(2, 3, 8, 8)
-    check(model, images)
+    check(model, (images,))
     assert unquantized(prepare(model)) == ["halve_if_positive"]

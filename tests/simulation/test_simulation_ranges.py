@@ -5,18 +5,20 @@ import torch
 
 from bitladder.options import Calibrate, Precision
 from bitladder.simulation import SimulatedModel, prepare
-from bitladder.simulation.ranges import entropy_range, set_logits_range
+from bitladder.simulation.ranges import entropy_range, set_output_range
+from bitladder.tasks import find
 from bitladder.techniques.fold_batch_norm import fold_batch_norm
 
+TASK = find("classification")
 METHODS = ["sqnr", "mse", "entropy", "percentile", "min_max"]
 
 
 def _simulate(network, precision, images, **options):
     folded, _ = fold_batch_norm(network)
     model = SimulatedModel(
-        folded, Precision.parse(precision), shape=(1, 12, 12), options=Calibrate(**options)
+        folded, Precision.parse(precision), shapes=[(1, 12, 12)], options=Calibrate(**options)
     )
-    model.calibrate(images)
+    model.calibrate(images, TASK)
     return model.eval()
 
 
@@ -45,7 +47,7 @@ def test_min_max_ranges_contain_every_value_and_others_clip(network, images):
 
     widths = {}
     for method in METHODS:
-        model = _simulate(network, "w8a8", images, method=method, logits="method")
+        model = _simulate(network, "w8a8", images, method=method, outputs="method")
         for info, quantizer in model.quantizers():
             handle = quantizer.register_forward_hook(keep)
             model(images)
@@ -99,14 +101,14 @@ def test_logits_keep_their_classes_at_4_bit():
     quantizer.set_range(logits.min(), logits.max())
     before = (quantizer(logits).argmax(1) == logits.argmax(1)).float().mean()
     with torch.no_grad():
-        set_logits_range(quantizer, logits)
+        set_output_range(quantizer, {"output": logits}, ["output"], TASK)
     after = (quantizer(logits).argmax(1) == logits.argmax(1)).float().mean()
     assert after > before + 0.2
     assert after > 0.85
 
 
 def test_the_simulated_network_uses_it(network, images):
-    plain = _simulate(network, "w8a2", images, logits="method")
+    plain = _simulate(network, "w8a2", images, outputs="method")
     better = _simulate(network, "w8a2", images)
     with torch.no_grad():
         wanted = torch.softmax(network(images), 1)
@@ -137,7 +139,7 @@ def test_edges_are_set_by_the_recipe_as_by_the_precision(network, images):
 
 
 def test_batch_norms_that_stay_are_rounded_once_with_their_layer(network, images):
-    model = SimulatedModel(prepare(network), Precision(4, 4), shape=(1, 12, 12))
+    model = SimulatedModel(prepare(network), Precision(4, 4), shapes=[(1, 12, 12)])
     modules = dict(model.module.named_modules())
     for name in ("stem", "depthwise"):
         assert modules[f"{name}.0"].output_quantizers[0] is None

@@ -9,6 +9,7 @@ from bitladder.errors import ModelError
 from bitladder.simulation import prepare
 
 SHAPE = (3, 8, 8)
+INPUTS = (torch.rand(2, *SHAPE),)
 
 
 class Written(nn.Module):
@@ -136,7 +137,7 @@ FORMS = (
 def test_a_network_with_size_arithmetic_is_traced_for_any_batch(forward):
     torch.manual_seed(0)
     model = Written(forward).eval()
-    prepared = prepare(model, SHAPE)
+    prepared = prepare(model, INPUTS)
     for count in (1, 2, 7):
         images = torch.randn(count, *SHAPE)
         with torch.no_grad():
@@ -147,7 +148,7 @@ def test_a_network_with_size_arithmetic_is_traced_for_any_batch(forward):
 
 
 def test_parameters_stay_trainable():
-    prepared = prepare(Written(weight_that_is_computed).eval(), SHAPE)
+    prepared = prepare(Written(weight_that_is_computed).eval(), INPUTS)
     trained = [p for p in prepared.parameters() if p.requires_grad]
     assert sorted(p.numel() for p in trained) == [4, 8, 32, 216]
 
@@ -184,6 +185,6 @@ def random(self, x):
 )
 def test_what_depends_on_values_or_images_is_refused_with_its_line(forward, reason, line):
     with pytest.raises(ModelError) as raised:
-        prepare(Written(forward).eval(), SHAPE)
+        prepare(Written(forward).eval(), INPUTS)
     assert reason in str(raised.value)
     assert line in str(raised.value)

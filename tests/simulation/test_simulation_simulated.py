@@ -15,7 +15,7 @@ SHAPE = (1, 12, 12)
 def _simulate(network, precision, images=None, **settings):
     folded, _ = fold_batch_norm(network)
     simulated = SimulatedModel(
-        folded, Precision.parse(precision), shape=SHAPE, options=Calibrate(**settings)
+        folded, Precision.parse(precision), shapes=[SHAPE], options=Calibrate(**settings)
     )
     if images is not None:
         simulated.calibrate(images)
@@ -99,7 +99,7 @@ def test_a_file_restores_outputs_bit_for_bit(network, images, precision, tmp_pat
 
 def test_a_file_of_another_network_or_recipe_is_refused(network, images, tmp_path):
     _simulate(network, 8, images).save(tmp_path / "s.safetensors")
-    unfolded = SimulatedModel(prepare(network), Precision(8, 8), shape=SHAPE)
+    unfolded = SimulatedModel(prepare(network), Precision(8, 8), shapes=[SHAPE])
     with pytest.raises(QuantizationError, match="network and recipe that it was saved from"):
         unfolded.restore(tmp_path / "s.safetensors")
 

@@ -1,5 +1,6 @@
 """The store: outputs appear whole or not at all, damage is found, each is made once."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -44,6 +45,8 @@ def test_an_output_is_made_once(tmp_path):
         ("manifest", "manifest.json is missing or damaged"),
         ("garbage", "manifest.json is missing or damaged"),
         ("file", "manifest.json is missing or damaged"),
+        ("before", "it is of format 1; this bitladder reads 2"),
+        ("later", "it is of format 3; this bitladder reads 2"),
     ],
 )
 def test_a_damaged_output_is_found_and_made_again(tmp_path, harm, said):
@@ -58,6 +61,10 @@ def test_a_damaged_output_is_found_and_made_again(tmp_path, harm, said):
     elif harm == "file":
         shutil.rmtree(folder)
         folder.write_text("not a folder")
+    elif harm in ("before", "later"):
+        manifest = json.loads((folder / "manifest.json").read_text())
+        content = manifest["files"] if harm == "before" else {**manifest, "format": 3}
+        (folder / "manifest.json").write_text(json.dumps(content))
     else:
         (folder / "manifest.json").write_text("[1]")
     assert store.get(KEY) is None

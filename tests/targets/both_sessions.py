@@ -18,7 +18,7 @@ def main(artifact, images, output):
         session = onnxruntime.InferenceSession(
             artifact, options, providers=["CPUExecutionProvider"]
         )
-        [found[name]] = session.run(None, {"image": np.load(images)})
+        [found[name]] = session.run(None, {"x": np.load(images)})
     np.savez(output, **found)
 
 

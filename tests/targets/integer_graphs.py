@@ -6,6 +6,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from bitladder.targets import integer_session, open_target
 from bitladder.targets.onnxruntime_cpu import _open
+from small_network import only
 
 DOMAIN = "com.microsoft"
 
@@ -108,6 +109,6 @@ def both(graph, output, path, images):
     opset = 20 if graph.dtype.itemsize == 1 else 21
     imports = [helper.make_opsetid("", opset), helper.make_opsetid(DOMAIN, 1)]
     onnx.save(helper.make_model(made, opset_imports=imports, ir_version=10), path)
-    theirs = open_target("onnxruntime", path, threads=1).run(images)
+    theirs = only(open_target("onnxruntime", path, threads=1).run(images))
     executed = {node.op_type for node in _open(path, 1)[1].node}
-    return theirs, integer_session(path).run(images), executed
+    return theirs, only(integer_session(path).run(images)), executed

@@ -7,10 +7,14 @@ import torch
 from onnx import TensorProto, helper
 from torch import nn
 
-from bitladder.accuracy import Accuracy
 from bitladder.data.splits import TensorSplit
 from bitladder.errors import TargetError
-from bitladder.targets import TARGETS, compare, open_target
+from bitladder.target_specs import known
+from bitladder.targets import compare, open_target
+from bitladder.tasks import find
+from small_network import only
+
+TASK = find("classification")
 
 
 def _file(path, kind="Identity"):
@@ -30,7 +34,7 @@ def test_an_unknown_target_is_told_with_the_nearest(tmp_path):
         open_target("onnxruntim", tmp_path / "m.onnx")
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", known())
 def test_a_file_that_is_no_model_is_refused_in_one_line(tmp_path, name):
     (tmp_path / "m.onnx").write_bytes(b"no model")
     for path in (tmp_path / "m.onnx", tmp_path / "none.onnx"):
@@ -42,7 +46,7 @@ def test_a_file_that_is_no_model_is_refused_in_one_line(tmp_path, name):
 def test_images_of_another_shape_are_told(tmp_path):
     session = open_target("onnxruntime", _file(tmp_path / "m.onnx"))
     with pytest.raises(TargetError, match=r"ONNX Runtime: .*image"):
-        session.run(np.zeros((3, 2), np.float32))
+        only(session.run(np.zeros((3, 2), np.float32)))
 
 
 def test_a_float_layer_is_a_fallback(tmp_path):
@@ -57,19 +61,20 @@ def test_a_float_layer_is_a_fallback(tmp_path):
     onnx.save(model, tmp_path / "m.onnx")
     session = open_target("onnxruntime", tmp_path / "m.onnx")
     assert session.fallbacks == ("1 Gemm computed in float",)
-    assert session.lsb is None
+    assert session.steps == {}
 
 
 class Given:
     """A target that answers what it was given."""
 
     def __init__(self, logits, lsb):
-        self.logits, self.lsb, self.fallbacks, self.at = logits, lsb, (), 0
+        self.logits, self.fallbacks, self.at = logits, (), 0
+        self.steps = {} if lsb is None else {"output": lsb}
 
     def run(self, images):
         part = self.logits[self.at : self.at + len(images)]
         self.at += len(images)
-        return part
+        return {"output": part}
 
     def close(self):
         pass
@@ -93,20 +98,21 @@ def _split():
 
 def test_the_comparison_counts_what_a_hand_would_count():
     target = np.array([[9, 1, 2], [8, 3, 2], [1, 2, 8.5], [4, 4, 9]], np.float32)
-    found = compare(Given(target, 0.5), Fixed(), _split().batches(3))
-    assert found.accuracy == Accuracy(2, 4)  # images 0 and 2
-    assert found.simulation == Accuracy(3, 4)  # images 0, 1 and 2
-    assert found.agreement == Accuracy(3, 4)  # all but image 1
+    found = compare(Given(target, 0.5), Fixed(), _split().batches(3), TASK)
+    assert found.quality.scores == (1, 0, 1, 0)
+    assert found.simulation.scores == (1, 1, 1, 0)
+    assert found.agreement.scores == (1, 0, 1, 1)
+    assert found.equal.scores == (1, 0, 0, 1)
     assert found.apart == (1,)
     assert found.worst_lsb == pytest.approx(14)  # 1 against 8, in steps of 0.5
     assert found.mean_lsb == pytest.approx((7 + 6 + 0.5) / 0.5 / 12)
 
 
 def test_logits_of_another_shape_are_an_error():
-    with pytest.raises(TargetError, match=r"logits are \(4, 2\), the simulation's \(4, 3\)"):
+    with pytest.raises(TargetError, match=r"'output' is \(4, 2\), the simulation's \(4, 3\)"):
         compare(Given(np.zeros((4, 2), np.float32), None), Fixed(), _split().batches(4))
 
 
 def test_the_last_batch_s_images_are_numbered_over_all():
     target = np.array([[9, 1, 2], [1, 9, 2], [1, 2, 9], [9, 4, 4]], np.float32)
-    assert compare(Given(target, None), Fixed(), _split().batches(3)).apart == (3,)
+    assert compare(Given(target, None), Fixed(), _split().batches(3), TASK).apart == (3,)

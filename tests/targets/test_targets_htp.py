@@ -16,6 +16,8 @@ from bitladder.options import Precision
 from bitladder.targets import compare, containers, open_target
 from bitladder.targets import htp as htp_module
 from bitladder.targets.htp import HtpSession
+from bitladder.tasks import find
+from small_network import only
 
 RECIPE = ["fold_batch_norm", {"calibrate": {"method": "min_max"}}]
 pytestmark = pytest.mark.skipif(
@@ -40,7 +42,9 @@ def test_it_agrees_with_the_simulation(artifact, images, precision, capfd):
     session = open_target("htp", path)
     labels = torch.zeros(40, dtype=torch.long)
     try:
-        found = compare(session, quantized.simulated, [(images[:40], labels)])
+        found = compare(
+            session, quantized.simulated, [(images[:40], labels)], find("classification")
+        )
     finally:
         session.close()
     assert found.agreement.value >= 0.9
@@ -76,7 +80,7 @@ def test_a_dead_emulator_is_an_error_of_the_cell_alone(artifact, images):
     session = HtpSession(path)
     os.kill(session._process._process.pid, signal.SIGKILL)
     with pytest.raises(TargetError, match="the HTP emulator ended with code -9"):
-        session.run(images[:2].numpy())
+        only(session.run(images[:2].numpy()))
 
 
 def test_an_emulator_that_takes_too_much_memory_is_ended_with_one_line(artifact, monkeypatch):
@@ -90,7 +94,7 @@ def test_images_of_another_shape_are_told(artifact):
     path, _ = artifact("w8a8")
     session = HtpSession(path)
     with pytest.raises(TargetError, match="the HTP refuses it"):
-        session.run(np.zeros((2, 3, 5, 5), np.float32))
+        only(session.run(np.zeros((2, 3, 5, 5), np.float32)))
 
 
 def test_without_the_package_one_line_says_what_to_install(artifact, monkeypatch):

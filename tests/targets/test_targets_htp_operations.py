@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from bitladder import quantize
 from bitladder.errors import ExportError
 from bitladder.targets import open_target
+from small_network import only
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("onnxruntime_qnn") is None, reason="onnxruntime-qnn is not installed"
@@ -30,7 +31,7 @@ def on_the_htp(operation, precision, images, folder):
     path = quantized.export(folder / "htp.onnx", target="htp")
     session = open_target("htp", path)
     try:
-        return session.run(images[:4].numpy()), session.lsb
+        return only(session.run(images[:4].numpy())), only(session.steps)
     finally:
         session.close()
 

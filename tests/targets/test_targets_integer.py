@@ -12,6 +12,7 @@ from torch import nn
 from bitladder import deploy, models, quantize
 from bitladder.options import ModelOptions
 from bitladder.targets import integer_session, open_target
+from small_network import only
 
 RECIPE = ["fold_batch_norm", {"calibrate": {"method": "min_max"}}]
 
@@ -19,7 +20,7 @@ RECIPE = ["fold_batch_norm", {"calibrate": {"method": "min_max"}}]
 def _compare(path, images):
     session, integer = open_target("onnxruntime", path), integer_session(path)
     assert session.fallbacks == ()
-    ours, theirs = integer.run(images), session.run(images)
+    ours, theirs = only(integer.run(images)), only(session.run(images))
     assert len(np.unique(theirs)) > 4  # not all the same
     np.testing.assert_array_equal(ours, theirs)
 
@@ -35,7 +36,7 @@ def test_the_small_network_is_identical(network, images, tmp_path, precision):
 @pytest.mark.parametrize("precision", ["w8a8", "w4a4"])
 def test_the_networks_of_the_report_are_identical(name, precision, tmp_path):
     torch.manual_seed(0)
-    network = models.build(ModelOptions(name=name), classes=10, shape=(1, 32, 32), seed=1)
+    network = models.build(ModelOptions(name=name), classes=10, shapes=[(1, 32, 32)], seed=1)
     images = torch.rand(48, 1, 32, 32)
     network.train()
     with torch.no_grad():
@@ -65,7 +66,8 @@ def test_it_is_the_arithmetic_of_integers_not_the_simulation(network, images, tm
     path = quantized.export(tmp_path / "m.onnx")
     integer = integer_session(path)
     with torch.no_grad():
-        steps = np.abs(integer.run(images.numpy()) - quantized(images).numpy()) / integer.lsb
+        found = only(integer.run(images.numpy()))
+        steps = np.abs(found - quantized(images).numpy()) / only(integer.steps)
     assert steps.max() <= 3.01
 
 
@@ -122,7 +124,7 @@ def test_convolutions_of_any_size_are_identical(
     _layer(path, weight, bias, 0.02, zero, size, 128, group, stride, pad)
     images = generator.normal(0, 2, (3, channels, 7, 7)).astype(np.float32)
     session, integer = open_target("onnxruntime", path), integer_session(path)
-    np.testing.assert_array_equal(integer.run(images), session.run(images))
+    np.testing.assert_array_equal(only(integer.run(images)), only(session.run(images)))
 
 
 def _pairs_graph(path, kind, scales, zeros, short):
@@ -176,7 +178,7 @@ def test_every_pair_of_integers_is_identical(tmp_path_factory, kind, short, seed
     images = (integers - zeros[:2].reshape(1, 2, 1, 1)) * scales[:2].reshape(1, 2, 1, 1)
     images = images.astype(np.float32)
     session, integer = open_target("onnxruntime", path), integer_session(path)
-    np.testing.assert_array_equal(integer.run(images), session.run(images))
+    np.testing.assert_array_equal(only(integer.run(images)), only(session.run(images)))
 
 
 def test_layers_that_run_in_float_are_the_runtimes_own(network, images, tmp_path):
@@ -186,4 +188,6 @@ def test_layers_that_run_in_float_are_the_runtimes_own(network, images, tmp_path
     session = open_target("onnxruntime", path, threads=1)
     assert session.fallbacks
     integer = integer_session(path)
-    np.testing.assert_array_equal(integer.run(images.numpy()), session.run(images.numpy()))
+    np.testing.assert_array_equal(
+        only(integer.run(images.numpy())), only(session.run(images.numpy()))
+    )

@@ -11,6 +11,7 @@ from bitladder.deploy import Traced
 from bitladder.options import Calibrate, Precision
 from bitladder.targets import integer_session, open_target
 from bitladder.techniques.fold_batch_norm import fold_batch_norm
+from small_network import only
 
 SHAPE = (3, 8, 8)
 
@@ -94,7 +95,7 @@ def _file(network, images, precision, path):
     simulated = simulation.SimulatedModel(
         folded,
         Precision.parse(precision),
-        shape=tuple(images.shape[1:]),
+        shapes=[tuple(images.shape[1:])],
         options=Calibrate(method="min_max"),
     )
     simulated.calibrate(images)
@@ -109,8 +110,8 @@ def test_every_operation_equals_the_optimised_graph(name, precision, tmp_path):
     network = Behind(*found) if isinstance(found, tuple) else Behind(found)
     images = torch.randn(16, *SHAPE)
     _file(network.eval(), images, precision, tmp_path / "m.onnx")
-    theirs = open_target("onnxruntime", tmp_path / "m.onnx", threads=1).run(images.numpy())
-    ours = integer_session(tmp_path / "m.onnx").run(images.numpy())
+    theirs = only(open_target("onnxruntime", tmp_path / "m.onnx", threads=1).run(images.numpy()))
+    ours = only(integer_session(tmp_path / "m.onnx").run(images.numpy()))
     assert len(np.unique(theirs)) > 4  # not all the same
     np.testing.assert_array_equal(ours, theirs)
 
@@ -129,6 +130,6 @@ def test_many_images_and_odd_channels_equal_the_optimised_graph(precision, tmp_p
     )
     images = torch.randn(96, 3, 19, 17)
     _file(network.eval(), images, precision, tmp_path / "m.onnx")
-    theirs = open_target("onnxruntime", tmp_path / "m.onnx", threads=1).run(images.numpy())
-    ours = integer_session(tmp_path / "m.onnx").run(images.numpy())
+    theirs = only(open_target("onnxruntime", tmp_path / "m.onnx", threads=1).run(images.numpy()))
+    ours = only(integer_session(tmp_path / "m.onnx").run(images.numpy()))
     np.testing.assert_array_equal(ours, theirs)

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from bitladder import dlc, quantize, targets
 from bitladder.cli import app
 from bitladder.errors import BitladderError, TargetError
+from small_network import only
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("onnxruntime_qnn") is None, reason="onnxruntime-qnn is not installed"
@@ -59,15 +60,15 @@ def test_raw_results_are_what_a_session_gives(exported, images, tmp_path):
     lines = []
     for index, image in enumerate(images[:3].numpy()):
         image.tofile(tmp_path / f"{index}.raw")
-        lines.append(f"image:={index}.raw")
+        lines.append(f"x:={index}.raw")
     (tmp_path / "list.txt").write_text("\n".join(lines))
     done = _invoke("run", exported, "--input-list", tmp_path / "list.txt", "-o", tmp_path / "out")
     assert "3 results" in done.output
     session = targets.open_target("htp", exported)
-    expected = session.run(images[:3].numpy())
+    expected = only(session.run(images[:3].numpy()))
     session.close()
     for index in range(3):
-        found = np.fromfile(tmp_path / "out" / f"Result_{index}" / "logits.raw", "f4")
+        found = np.fromfile(tmp_path / "out" / f"Result_{index}" / "output.raw", "f4")
         np.testing.assert_array_equal(found, expected[index])
 
 
@@ -77,7 +78,7 @@ def test_a_context_gives_what_its_graph_gives_on_that_version(exported, images, 
     found = []
     for path in (exported, tmp_path / "c" / "ctx.onnx"):
         session = targets.open_target("htp", path, version="v75")
-        found.append(session.run(images[:8].numpy()))
+        found.append(only(session.run(images[:8].numpy())))
         session.close()
     np.testing.assert_array_equal(*found)
 
@@ -96,7 +97,7 @@ def test_a_foreign_network_is_quantized(
     _invoke("quantize", foreign, "--input-list", listed, *bits, "-o", artifact)
     assert dlc.differences(dlc.read(path), artifact) == []
     session = targets.open_target("htp", artifact)
-    found = session.run(images.numpy())
+    found = only(session.run(images.numpy()))
     session.close()
     with torch.no_grad():
         expected = network(images).numpy()
@@ -126,10 +127,10 @@ def test_bad_lists_are_told(exported, listed, tmp_path):
 
     (tmp_path / "short.raw").write_bytes(b"1234")
     refused("# nothing\n", "lists no inputs")
-    refused("short.raw", r"line 1: .*short.raw has 4 bytes; input 'image' .* takes 576")
+    refused("short.raw", r"line 1: .*short.raw has 4 bytes; input 'x' .* takes 576")
     refused("missing.raw", "missing.raw: cannot read")
-    refused("other:=short.raw", "must name a file for each of image")
-    refused("short.raw short.raw", "must name a file for each of image")
+    refused("other:=short.raw", "must name a file for each of x")
+    refused("short.raw short.raw", "must name a file for each of x")
     with pytest.raises(TargetError, match="cannot read"):
         targets.run_raw(exported, tmp_path / "none.txt", tmp_path / "out")
     with pytest.raises(TargetError, match="a DLC runs on devices only"):
@@ -158,7 +159,7 @@ def test_bad_files_versions_and_bits_are_told(exported, foreign, listed, tmp_pat
         targets.write_context(exported, tmp_path / "c.bin", "v75")
     session = targets.open_target("htp", exported)
     with pytest.raises(TargetError, match=r"the HTP refuses it"):
-        session.run(np.zeros((1, 3, 12, 12), np.float32))
+        only(session.run(np.zeros((1, 3, 12, 12), np.float32)))
 
 
 def test_an_operator_that_the_htp_lacks_is_named(tmp_path):

@@ -11,6 +11,7 @@ from bitladder import quantize, targets
 from bitladder.deploy import Traced
 from reference.integer_numpy import Reference
 from reference.networks import NETWORKS, make
+from small_network import only
 
 RECIPE = ["fold_batch_norm", {"calibrate": {"method": "min_max"}}]
 
@@ -26,7 +27,7 @@ def _files(network, images, folder, precision, **options):
 
 
 def _runtime(path, images):
-    return targets.open_precise("onnxruntime", path).run(images.numpy())
+    return only(targets.open_precise("onnxruntime", path).run(images.numpy()))
 
 
 @pytest.mark.parametrize("precision", ["w8a8", "w6a6", "w4a8", "w4a4"])
@@ -38,7 +39,7 @@ def test_both_implementations_and_the_runtime_give_every_value(name, precision, 
     assert reference.overflows == {}
     assert len(np.unique(expected)) > 8
     np.testing.assert_array_equal(_runtime(path, images), expected)
-    integer = targets.integer_session(path).run(images.numpy())
+    integer = only(targets.integer_session(path).run(images.numpy()))
     np.testing.assert_array_equal(integer, expected)
 
 
@@ -121,7 +122,7 @@ def test_a_wrong_file_equals_itself_but_not_the_reference(fault, dead, tmp_path)
     np.testing.assert_array_equal(_runtime(path, images), expected)
     _change(path, fault)
     wrong = _runtime(path, images)
-    np.testing.assert_array_equal(targets.integer_session(path).run(images.numpy()), wrong)
+    np.testing.assert_array_equal(only(targets.integer_session(path).run(images.numpy())), wrong)
     assert (wrong != expected).mean() > 0.01
 
 
@@ -153,10 +154,10 @@ def test_a_bias_that_no_int32_holds_is_seen(tmp_path):
     [(layer, weight)] = [
         (node.output[0], node.input[1])
         for node in reference.graph.node
-        if node.op_type == "Conv" and node.input[0] == "image"
+        if node.op_type == "Conv" and node.input[0] == "input"
     ]
     reference.grids[weight].scale[1] = 1e-9
     reference.run(np.zeros((1, 1, 10, 10), np.float32))
     assert list(reference.overflows) == [layer]
-    scale = reference.grids["image"].scale * np.float32(1e-9)
+    scale = reference.grids["input"].scale * np.float32(1e-9)
     assert reference.overflows[layer] == pytest.approx(2.5 / scale, rel=1e-4)

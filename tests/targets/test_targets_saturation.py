@@ -16,13 +16,16 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import bitladder
 from bitladder import targets, verification
-from bitladder.accuracy import Accuracy
 from bitladder.deploy import saturating_layers
 from bitladder.report import verification_table
 from bitladder.targets import compare
+from bitladder.tasks import find
+from small_network import only
 
 RECIPE = ["fold_batch_norm", {"calibrate": {"method": "min_max"}}]
 OLD = "Haswell"  # AVX2 without VNNI
+
+TASK = find("classification")
 
 
 @pytest.fixture(scope="session")
@@ -73,8 +76,9 @@ def test_auto_is_exact_in_a_default_session_on_every_processor(
     assert len(np.unique(default)) > 4
     np.testing.assert_array_equal(default, precise)
     here = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    np.testing.assert_array_equal(default, here.run(None, {"image": images[:32].numpy()})[0])
-    np.testing.assert_array_equal(default, targets.integer_session(path).run(images[:32].numpy()))
+    np.testing.assert_array_equal(default, here.run(None, {"x": images[:32].numpy()})[0])
+    exact = only(targets.integer_session(path).run(images[:32].numpy()))
+    np.testing.assert_array_equal(default, exact)
 
 
 @pytest.mark.parametrize("precision", ["w8a8", "w8a4"])
@@ -83,26 +87,27 @@ def test_int8_weights_saturate_there_and_the_reports_say_so(
 ):
     path = _export(network, images, tmp_path / "m.onnx", precision, "int8")
     assert saturating_layers(onnx.load(path).graph)
-    pixels, labels = splits[1].float_images(torch.arange(128)), splits[1].labels
+    pixels, labels = splits[1].float_images(torch.arange(128)), splits[1].targets
     default, precise = without_vnni(path, pixels.numpy())
     assert (default != precise).any()  # the kernels do saturate
-    np.testing.assert_array_equal(precise, targets.integer_session(path).run(pixels.numpy()))
+    np.testing.assert_array_equal(precise, only(targets.integer_session(path).run(pixels.numpy())))
 
-    lsb = targets.open_target("onnxruntime", path).lsb
-    sessions = {"open_target": Recorded(default, lsb), "open_precise": Recorded(precise, lsb)}
+    steps = targets.open_target("onnxruntime", path).steps
+    sessions = {"open_target": Recorded(default, steps), "open_precise": Recorded(precise, steps)}
     for name, session in sessions.items():
         monkeypatch.setattr(verification.targets, name, lambda *_, s=session, **__: s)
     loader = DataLoader(TensorDataset(pixels, labels), batch_size=50)
-    found = bitladder.verify(path, loader)
+    found = bitladder.verify(path, loader, task="classification")
     right = [int((each.argmax(1) == labels.numpy()).sum()) for each in (default, precise)]
     compared = found.comparison
-    assert [compared.accuracy.correct, compared.precise.correct] == right
-    assert compared.precise_equal.correct == int((default == precise).all(1).sum())
-    steps = np.abs(default.astype(np.float64) - precise).max() / lsb
-    assert compared.precise_worst_lsb == pytest.approx(steps)
+    beside = compared.precise
+    assert [sum(compared.quality.scores), sum(beside.quality.scores)] == right
+    assert sum(beside.equal.scores) == int((default == precise).all(1).sum())
+    apart = np.abs(default.astype(np.float64) - precise).max() / only(steps)
+    assert beside.worst_lsb == pytest.approx(apart)
     told = found.saturation
     assert "saturates 16-bit sums" in told
-    for share in (compared.accuracy, compared.precise, compared.agreement):
+    for share in (compared.quality, beside.quality, compared.agreement):
         assert f"{100 * share.value:.2f} %" in told
     table = verification_table("m.onnx", [found])
     assert "precise" in [column.header for column in table.columns]
@@ -113,13 +118,13 @@ class Recorded:
 
     fallbacks: tuple[str, ...] = ()
 
-    def __init__(self, logits, lsb=None):
-        self.logits, self.lsb, self.at = logits, lsb, 0
+    def __init__(self, logits, steps=None):
+        self.logits, self.steps, self.at = logits, steps or {}, 0
 
     def run(self, images):
         part = self.logits[self.at : self.at + len(images)]
         self.at += len(images)
-        return part
+        return {"output": part}
 
     def close(self):
         pass
@@ -159,9 +164,9 @@ def test_the_type_of_weights_changes_no_value(network, images, tmp_path, precisi
         np.testing.assert_array_equal(before, after)
     session = targets.open_target("onnxruntime", path)
     assert session.fallbacks == ()
-    expected = targets.open_target("onnxruntime", plain).run(images.numpy())
-    np.testing.assert_array_equal(session.run(images.numpy()), expected)
-    np.testing.assert_array_equal(targets.integer_session(path).run(images.numpy()), expected)
+    expected = only(targets.open_target("onnxruntime", plain).run(images.numpy()))
+    np.testing.assert_array_equal(only(session.run(images.numpy())), expected)
+    np.testing.assert_array_equal(only(targets.integer_session(path).run(images.numpy())), expected)
 
 
 def _weights(path):
@@ -198,15 +203,30 @@ def test_the_comparison_counts_the_precise_session_too():
     exact = np.array([[9, 1], [2, 3], [1, 2]], np.float32)
     batches = [(torch.zeros(2, 1, 1, 1), labels[:2]), (torch.zeros(1, 1, 1, 1), labels[2:])]
     promised = iter(torch.from_numpy(exact).split(2))
-    found = compare(Recorded(here, 0.5), lambda _: next(promised), batches, precise=Recorded(exact))
-    assert (found.accuracy, found.precise) == (Accuracy(2, 3), Accuracy(3, 3))
-    assert (found.agreement, found.precise_agreement) == (Accuracy(2, 3), Accuracy(3, 3))
-    assert (found.precise_equal, found.precise_worst_lsb) == (Accuracy(2, 3), 12.0)
+    found = compare(
+        Recorded(here, {"output": 0.5}),
+        lambda _: next(promised),
+        batches,
+        TASK,
+        precise=Recorded(exact),
+    )
+    beside = found.precise
+    assert [sum(each.quality.scores) for each in (found, beside)] == [2, 3]
+    assert [sum(each.agreement.scores) for each in (found, beside)] == [2, 3]
+    assert (sum(beside.equal.scores), beside.worst_lsb) == (2, 12.0)
     assert found.saturates
     text = found.saturation()
     assert "accuracy 66.67 % where exact sums have 100.00 %" in text
-    assert "33.33 % of the images have other logits, by up to 12 LSB" in text
-    assert "accuracy" not in found.saturation(labelled=False)
+    assert "33.33 % of the images have other outputs, by up to 12 LSB" in text
+    promised = iter(torch.from_numpy(exact).split(2))
+    unlabelled = [(images, None) for images, _ in batches]
+    found = compare(
+        Recorded(here, {"output": 0.5}),
+        lambda _: next(promised),
+        unlabelled,
+        precise=Recorded(exact),
+    )
+    assert "accuracy" not in found.saturation()
     promised = iter(torch.from_numpy(exact).split(2))
     same = compare(Recorded(exact), lambda _: next(promised), batches, precise=Recorded(exact))
     assert same.saturation() is None

@@ -6,14 +6,15 @@ from torch import nn
 
 from bitladder import deploy, targets, techniques
 from bitladder.options import Precision, ReestimateBatchNorm, parse_recipe
-from bitladder.simulation import outputs
+from bitladder.tasks import find
 from bitladder.techniques.fold_batch_norm import fold_simulated
+from small_network import only_output
 
 RECIPE = [{"calibrate": {"method": "min_max"}}, "reestimate_batch_norm"]
 
 
 def _calibrated(network, images, precision="w4a8", **options):
-    context = techniques.Context(Precision.parse(precision), images, network)
+    context = techniques.Context(Precision.parse(precision), (images,), network)
     technique = parse_recipe([{"calibrate": {"method": "min_max", **options}}, RECIPE[1]])[0]
     return techniques.apply(technique, network, context).eval(), context
 
@@ -26,13 +27,13 @@ def _integers(layer):
 
 def test_folding_keeps_the_integers_and_the_function(network, images):
     model, _ = _calibrated(network, images)
-    before = outputs(model, images)
+    before = only_output(model, images)
     integers = _integers(model.module.get_submodule("depthwise.0"))
     assert fold_simulated(model) == 3
     assert not any(isinstance(module, nn.BatchNorm2d) for module in model.module.modules())
     layer = model.module.get_submodule("depthwise.0")
     assert torch.equal(_integers(layer), integers)
-    after = outputs(model, images)
+    after = only_output(model, images)
     step = next(q for i, q in model.quantizers() if "head.output" in i.name).get_scale()
     assert (after - before).abs().max() <= step * 1.01  # a value in the middle may round apart
     assert (after == before).float().mean() > 0.95
@@ -52,7 +53,7 @@ def test_statistics_are_those_of_the_quantized_network(network, images):
     seen = []
     norm = model.module.get_submodule("stem.1")
     handle = norm.register_forward_hook(lambda module, given, output: seen.append(given[0]))
-    outputs(model, images)
+    only_output(model, images)
     handle.remove()
     [values] = seen
     layer = model.module.get_submodule("stem.0")
@@ -78,16 +79,16 @@ def test_the_folded_network_is_saved_rebuilt_and_exported(network, images, tmp_p
     model, context = _calibrated(network, images, precision)
     recipe = parse_recipe(RECIPE)
     model = techniques.apply(recipe[1], model, context)
-    logits = outputs(model, images)
+    logits = only_output(model, images)
     model.save(tmp_path / "s.safetensors")
     rebuilt = techniques.rebuild(recipe, network, context)
     rebuilt.restore(tmp_path / "s.safetensors")
-    assert torch.equal(outputs(rebuilt.eval(), images), logits)
+    assert torch.equal(only_output(rebuilt.eval(), images), logits)
     deploy.Traced(model).write_qdq(tmp_path / "m.onnx")
     session = targets.open_target("onnxruntime", tmp_path / "m.onnx")
     try:
         labels = torch.zeros(len(images), dtype=torch.long)
-        comparison = targets.compare(session, model, [(images, labels)])
+        comparison = targets.compare(session, model, [((images,), labels)], find("classification"))
     finally:
         session.close()
     assert comparison.agreement.value > 0.98

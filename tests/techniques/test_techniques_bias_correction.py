@@ -14,7 +14,7 @@ from bitladder.techniques.bias_correction import clipped_normal_mean
 
 
 def _calibrated(network, images, precision="w4a8", weights="per_channel"):
-    context = techniques.Context(Precision.parse(precision), images, network)
+    context = techniques.Context(Precision.parse(precision), (images,), network)
     recipe = parse_recipe(
         ["fold_batch_norm", {"calibrate": {"method": "min_max", "weights": weights}}]
     )

@@ -8,9 +8,10 @@ from torchvision.models import mobilenet_v2
 
 from bitladder import data, quantize
 from bitladder.options import DatasetOptions, LoaderOptions, TrainOptions
-from bitladder.simulation import outputs
+from bitladder.tasks import find
 from bitladder.techniques.relu6_to_relu import relu6_to_relu
 from bitladder.training import evaluate, fit
+from small_network import only_output
 
 SCALING = [
     "fold_batch_norm",
@@ -40,6 +41,7 @@ def trained(images, tmp_path_factory):
         images.train,
         images.validation,
         options,
+        find("classification"),
         seed=1,
         log_dir=tmp_path_factory.mktemp("log"),
         classes=10,
@@ -67,18 +69,18 @@ def test_scaled_apart_it_loses_everything_and_equalization_brings_it_back(images
     batches = list(images.validation.batches(250))
     parts = (torch.cat(part) for part in zip(*batches, strict=True))
     validation = DataLoader(TensorDataset(*parts), batch_size=250)
-    whole = evaluate(trained, validation).value
-    before = outputs(trained, calibration)
+    whole = evaluate(trained, validation, find("classification")).value
+    before = only_output(trained, calibration)
     _scale_apart(trained)
-    assert torch.allclose(outputs(trained, calibration), before, atol=1e-2)
+    assert torch.allclose(only_output(trained, calibration), before, atol=1e-2)
     assert whole > 0.7
 
     plain = quantize(trained, calibration, 8, [SCALING[0], SCALING[3]], validation=validation)
     repaired = quantize(trained, calibration, 8, SCALING, validation=validation)
 
-    rungs = {rung.technique: rung.accuracy.value for rung in repaired.rungs}
-    print(f"float {whole}, plain {plain.rungs[-1].accuracy}", rungs)
-    assert plain.rungs[-1].accuracy.value < 0.5 * whole
+    rungs = {rung.technique: rung.quality.value for rung in repaired.rungs}
+    print(f"float {whole}, plain {plain.rungs[-1].quality}", rungs)
+    assert plain.rungs[-1].quality.value < 0.5 * whole
     assert rungs["fold_batch_norm"] == pytest.approx(whole, abs=0.003)
     assert rungs["cross_layer_equalization"] == pytest.approx(whole, abs=0.003)
     assert rungs["bias_correction"] > whole - 0.01

@@ -82,7 +82,7 @@ def test_what_another_layer_reads_too_is_no_pair(network):
 
 
 def test_resnet18_is_scaled_as_by_aimet():
-    model = models.build(ModelOptions(name="resnet18"), classes=10, shape=(1, 32, 32), seed=1)
+    model = models.build(ModelOptions(name="resnet18"), classes=10, shapes=[(1, 32, 32)], seed=1)
     folded, _ = fold_batch_norm(model.eval())
     ours, count = cross_layer_equalization(folded)
     theirs = copy.deepcopy(folded)
@@ -196,7 +196,7 @@ def test_nothing_is_absorbed_into_a_transposed_convolution():
 
 @pytest.mark.parametrize(("name", "pairs"), [("mobilenet_v2", 37), ("shufflenet_v2_x0_5", 36)])
 def test_the_networks_of_the_report_keep_their_function(name, pairs):
-    model = models.build(ModelOptions(name=name), classes=10, shape=(1, 32, 32), seed=1)
+    model = models.build(ModelOptions(name=name), classes=10, shapes=[(1, 32, 32)], seed=1)
     swapped, _ = relu6_to_relu(fold_batch_norm(model.double().eval())[0])
     equalized, count = cross_layer_equalization(swapped)
     images = torch.randn(2, 1, 32, 32, dtype=torch.float64)

@@ -75,7 +75,7 @@ def test_a_norm_over_tokens_is_no_norm_over_the_channels_of_a_linear_layer(token
     layers = [nn.Linear(4, 4), nn.BatchNorm1d(tokens)]
     model = _lively(nn.Sequential(nn.Flatten(2), *(layers if behind else reversed(layers))))
     prepared = prepare(model)
-    note_ranks(prepared, (tokens, 2, 2))
+    note_ranks(prepared, (torch.randn(2, tokens, 2, 2),))
     folded, count = fold_batch_norm(prepared)
     assert count == 0
     images = torch.randn(3, tokens, 2, 2, dtype=torch.float64)
@@ -172,7 +172,7 @@ def test_weights_and_biases_are_those_of_aimet_s_own_fold():
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "shufflenet_v2_x0_5"])
 def test_the_networks_of_the_report_keep_their_function(name):
-    model = models.build(ModelOptions(name=name), classes=10, shape=(1, 32, 32), seed=1)
+    model = models.build(ModelOptions(name=name), classes=10, shapes=[(1, 32, 32)], seed=1)
     model = _lively(model)
     images = torch.randn(2, 1, 32, 32, dtype=torch.float64)
     folded, count = fold_batch_norm(copy.deepcopy(model))
@@ -186,7 +186,7 @@ def test_the_networks_of_the_report_keep_their_function(name):
 def test_what_stays_is_told():
     layers = nn.BatchNorm1d(4), nn.Conv1d(4, 4, 3, padding=1)
     model = _lively(nn.Sequential(*layers)).float()
-    context = techniques.Context(Precision(8, 8), torch.zeros(1, 4, 7, 7), model)
+    context = techniques.Context(Precision(8, 8), (torch.zeros(1, 4, 7, 7),), model)
     techniques.apply(FoldBatchNorm(), model, context)
     assert context.notes == [
         "0 batch norms folded",
@@ -197,7 +197,7 @@ def test_what_stays_is_told():
 def test_a_batch_norm_of_images_without_a_layer_becomes_a_convolution():
     model = _lively(nn.Sequential(nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3, padding=1)))
     images = torch.randn(3, 4, 7, 7, dtype=torch.float64)
-    context = techniques.Context(Precision(8, 8), images.float(), model)
+    context = techniques.Context(Precision(8, 8), (images.float(),), model)
     made = techniques.apply(FoldBatchNorm(), model, context)
     assert context.notes == [
         "0 batch norms folded",

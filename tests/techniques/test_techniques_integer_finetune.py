@@ -13,8 +13,10 @@ from bitladder.options import (
     TrainOptions,
     parse_recipe,
 )
+from bitladder.tasks import find
 from bitladder.techniques.integer_finetune import IntegerForward
 from bitladder.training import fit
+from small_network import only
 
 RECIPE = ["fold_batch_norm", {"calibrate": {"method": "min_max"}}]
 
@@ -31,10 +33,10 @@ def test_training_sees_the_logits_of_the_runtime(simulated, images, tmp_path):
         for name, value in simulated.module.named_parameters():
             if name.endswith("bias"):
                 value.add_(0.02 * torch.arange(len(value)))
-    forward = IntegerForward(simulated, targets.integer_logits).train()
+    forward = IntegerForward(simulated, targets.integer_outputs).train()
     seen = forward(images)
     Traced(simulated).write_qdq(tmp_path / "m.onnx")
-    runtime = targets.open_target("onnxruntime", tmp_path / "m.onnx").run(images.numpy())
+    runtime = only(targets.open_target("onnxruntime", tmp_path / "m.onnx").run(images.numpy()))
     assert torch.allclose(seen, torch.from_numpy(runtime), rtol=0, atol=1e-6)
     with torch.no_grad():
         assert not torch.equal(seen, simulated(images))  # which is what makes it worth while
@@ -44,7 +46,7 @@ def test_training_sees_the_logits_of_the_runtime(simulated, images, tmp_path):
 def test_its_gradient_is_the_simulation_s_at_those_logits(simulated, images):
     labels = torch.arange(len(images)) % 4
     weight = simulated.module.head.weight
-    forward = IntegerForward(simulated, targets.integer_logits).train()
+    forward = IntegerForward(simulated, targets.integer_outputs).train()
     seen = forward(images)
     [found] = torch.autograd.grad(cross_entropy(seen, labels), weight)
     logits = seen.detach().requires_grad_()
@@ -57,7 +59,9 @@ def test_its_gradient_is_the_simulation_s_at_those_logits(simulated, images):
 def _context(network, images, splits, tmp_path, precision, **more):
     train, validation = splits
     data = techniques.TrainingData(train, validation, classes=4, log_dir=tmp_path)
-    return techniques.Context(Precision.parse(precision), images, network, data, seed=1, **more)
+    return techniques.Context(
+        Precision.parse(precision), (images,), network, find("classification"), data, seed=1, **more
+    )
 
 
 def _climb(network, context, *steps):
@@ -70,9 +74,9 @@ def test_some_steps_train_and_the_integers_keep_what_training_gained(
     network, images, splits, tmp_path
 ):
     options = TrainOptions(epochs=5, batch_size=16, lr=1e-2, early_stopping=None)
-    fit(network, *splits, options, seed=1, log_dir=tmp_path, classes=4)
+    fit(network, *splits, options, find("classification"), seed=1, log_dir=tmp_path, classes=4)
     context = _context(
-        network, images, splits, tmp_path, "w4a4", integer_logits=targets.integer_logits
+        network, images, splits, tmp_path, "w4a4", integer_outputs=targets.integer_outputs
     )
     first = Finetune(epochs=3, batch_size=16, lr=5e-3, distill=0.0)
     last = IntegerFinetune(steps=4, batch_size=64, lr=1e-3, distill=0.0)
@@ -81,7 +85,8 @@ def test_some_steps_train_and_the_integers_keep_what_training_gained(
     assert not trained.training
 
     given, labels = next(iter(splits[1].batches(128)))
-    classes = targets.integer_logits(trained, given).argmax(1)
+    [logits] = targets.integer_outputs(trained, (given,)).values()
+    classes = logits.argmax(1)
     assert float((classes == labels).float().mean()) >= 0.9
 
 

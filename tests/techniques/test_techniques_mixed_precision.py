@@ -12,14 +12,17 @@ from torch import nn
 from bitladder import techniques
 from bitladder.errors import QuantizationError, StudyError
 from bitladder.options import MixedPrecision, Precision, parse_recipe
-from bitladder.simulation import agreement, outputs
+from bitladder.tasks import find
 from bitladder.techniques.mixed_precision import assign
+from small_network import agreement, only_output
 
 BITS = (2, 3, 4, 8)
 
 
 def _calibrated(network, images, precision="w4a8"):
-    context = techniques.Context(Precision.parse(precision), images, network)
+    context = techniques.Context(
+        Precision.parse(precision), (images,), network, find("classification")
+    )
     model = network
     for technique in parse_recipe(["fold_batch_norm", {"calibrate": {"method": "min_max"}}]):
         model = techniques.apply(technique, model, context)
@@ -97,7 +100,7 @@ def test_megabytes_and_bops_are_counted_as_a_person_would(network, images):
 def test_the_floor_is_kept_and_the_points_are_told(network, images):
     model, context = _calibrated(network, images)
     techniques.apply(MixedPrecision(min_agreement=0.9, bits=BITS), model, context)
-    assert agreement(outputs(network, images), outputs(model, images)) >= 0.9
+    assert agreement(only_output(network, images), only_output(model, images)) >= 0.9
     points = [note for note in context.notes if note.startswith("Pareto: ")]
     assert len(points) >= 2
     bits = [float(note.split()[1]) for note in points]
@@ -129,4 +132,4 @@ def test_widths_are_saved_and_loaded(network, images, tmp_path):
     fresh, _ = _calibrated(network, images)
     fresh.restore(tmp_path / "s.safetensors")
     assert _widths(fresh) == _widths(model)
-    assert torch.equal(outputs(fresh, images), outputs(model, images))
+    assert torch.equal(only_output(fresh, images), only_output(model, images))

@@ -17,16 +17,19 @@ from bitladder.options import (
     TrainOptions,
     parse_recipe,
 )
+from bitladder.tasks import find
 from bitladder.techniques.relu6_to_relu import relu6_to_relu
+
+TASK = find("classification")
 
 
 @pytest.fixture
 def context(network, images, splits, tmp_path):
     train, validation = splits
     options = TrainOptions(epochs=5, batch_size=16, lr=1e-2, early_stopping=None)
-    training.fit(network, train, validation, options, seed=1, log_dir=tmp_path, classes=4)
+    training.fit(network, train, validation, options, TASK, seed=1, log_dir=tmp_path, classes=4)
     data = techniques.TrainingData(train=train, validation=validation, classes=4, log_dir=tmp_path)
-    return techniques.Context(Precision(4, 4), images, network, data, seed=1)
+    return techniques.Context(Precision(4, 4), (images,), network, TASK, data, seed=1)
 
 
 @pytest.fixture
@@ -43,7 +46,7 @@ FINETUNE = Finetune(epochs=3, batch_size=16, lr=5e-3, distill=0.0)
 def test_the_trained_module_is_the_simulated_one(calibrated, context, splits):
     before = copy.deepcopy(calibrated.state_dict())
     reference = copy.deepcopy(context.reference.state_dict())
-    accuracy = training.evaluate(calibrated, splits[1].batches(64))
+    accuracy = training.evaluate(calibrated, splits[1].batches(64), TASK)
     trained = techniques.apply(FINETUNE, calibrated, context)
     assert trained is calibrated
     changed = {
@@ -54,7 +57,7 @@ def test_the_trained_module_is_the_simulated_one(calibrated, context, splits):
     assert any(name.endswith("weight") for name in changed)
     assert any("param_quantizers" in name for name in changed)
     assert any("output_quantizers" in name for name in changed)
-    after = training.evaluate(trained, splits[1].batches(64))
+    after = training.evaluate(trained, splits[1].batches(64), TASK)
     assert after.value > accuracy.value
     assert all(
         torch.equal(reference[name], value)
@@ -76,7 +79,7 @@ def test_training_needs_labels(calibrated, context):
 
 
 def test_calibration_needs_images(network, context):
-    context.calibration = context.calibration[:0]
+    context.calibration = (context.calibration[0][:0],)
     with pytest.raises(QuantizationError, match="no calibration images"):
         techniques.apply(Calibrate(), network, context)
 

@@ -12,8 +12,8 @@ import bitladder
 from bitladder import techniques
 from bitladder.errors import QuantizationError
 from bitladder.options import ModelOptions, parse_recipe
-from bitladder.quantized import save_quantized
-from bitladder.training.classifier import Classifier
+from bitladder.saved_network import save_quantized
+from bitladder.training.module import TrainedModule
 from every_layer import CASES, Zoo, context_for, lively
 from small_network import Branches
 
@@ -23,7 +23,7 @@ KEPT = [name for name in CASES if name.startswith(("recipe", "per tensor", "sequ
 
 def _loader(splits):
     images = splits[0].float_images(torch.arange(96))
-    return DataLoader(TensorDataset(images, splits[0].labels[:96]), batch_size=32, shuffle=True)
+    return DataLoader(TensorDataset(images, splits[0].targets[:96]), batch_size=32, shuffle=True)
 
 
 class Exportable(Zoo):
@@ -69,7 +69,13 @@ def test_a_file_that_names_its_network_has_no_teacher(splits, tmp_path):
     )  # fmt: skip
     path = tmp_path / "q.safetensors"
     save_quantized(
-        quantized.simulated, path, recipe=quantized.recipe, seed=1, model=options, classes=4
+        quantized.simulated,
+        path,
+        recipe=quantized.recipe,
+        seed=1,
+        task="classification",
+        model=options,
+        classes=4,
     )
     loaded = bitladder.QuantizedModel.load(path)
     with pytest.raises(QuantizationError, match=r"give the trained network to load\(path, model\)"):
@@ -87,7 +93,7 @@ def test_fine_tuning_that_was_broken_off_goes_on_to_the_same_end(splits, tmp_pat
     recipe = parse_recipe(["fold_batch_norm", "calibrate", {"finetune": {
         "epochs": 3, "batch_size": 64, "distill": 0.5, "dampen": 0.1}}])  # fmt: skip
     ends = []
-    usual = Classifier.training_step
+    usual = TrainedModule.training_step
 
     def until(step):
         def training_step(self, *given):
@@ -112,7 +118,7 @@ def test_fine_tuning_that_was_broken_off_goes_on_to_the_same_end(splits, tmp_pat
         simulated = start()
         if stop is not None:
             with monkeypatch.context() as patch:
-                patch.setattr(Classifier, "training_step", until(stop))
+                patch.setattr(TrainedModule, "training_step", until(stop))
                 with pytest.raises(KilledError):
                     techniques.apply(recipe[-1], simulated, context)
             assert checkpoint.exists()

@@ -4,11 +4,12 @@ import torch
 
 from bitladder import techniques
 from bitladder.options import Adaround, Precision, SequentialMse, parse_recipe
-from bitladder.simulation import outputs, sqnr
+from bitladder.simulation import sqnr
+from small_network import only_output
 
 
 def _calibrated(network, images, precision="w3a16"):
-    context = techniques.Context(Precision.parse(precision), images, network, seed=3)
+    context = techniques.Context(Precision.parse(precision), (images,), network, seed=3)
     model = network
     for technique in parse_recipe(["fold_batch_norm", {"calibrate": {"method": "min_max"}}]):
         model = techniques.apply(technique, model, context)
@@ -22,8 +23,8 @@ def _layer(model, name="depthwise.0"):
 
 def test_adaround_rounds_up_or_down_and_comes_nearer_to_the_float_network(network, images):
     model, context = _calibrated(network, images)
-    float_logits = outputs(network, images)
-    before = sqnr(float_logits, outputs(model, images))
+    float_logits = only_output(network, images)
+    before = sqnr(float_logits, only_output(model, images))
     ranges = [quantizer.get_scale().clone() for _, quantizer in model.quantizers()]
     layer, quantizer = _layer(model)
     weight, step = layer.weight.detach().clone(), quantizer.get_scale().detach()
@@ -31,7 +32,7 @@ def test_adaround_rounds_up_or_down_and_comes_nearer_to_the_float_network(networ
     rounded = techniques.apply(Adaround(iterations=1500), model, context)
 
     assert rounded is model
-    assert sqnr(float_logits, outputs(model, images)) > before
+    assert sqnr(float_logits, only_output(model, images)) > before
     after = [quantizer.get_scale() for _, quantizer in model.quantizers()]
     assert all(torch.equal(*pair) for pair in zip(ranges, after, strict=True))
     assert "of the weights of 4 layers rounded the other way" in context.notes[-1]
@@ -63,11 +64,11 @@ def test_sequential_mse_sets_ranges_that_keep_the_outputs(network, images):
         network.pointwise[0].weight.copy_(torch.randn(8, 8, 1, 1) ** 3)
         network.head.weight.copy_(torch.randn(4, 16) ** 3)
     model, context = _calibrated(network, images)
-    float_logits = outputs(network, images)
-    before = sqnr(float_logits, outputs(model, images))
+    float_logits = only_output(network, images)
+    before = sqnr(float_logits, only_output(model, images))
     activations = [q.get_max().clone() for i, q in model.quantizers() if i.kind != "weight"]
     techniques.apply(SequentialMse(images=128), model, context)
-    assert sqnr(float_logits, outputs(model, images)) > before
+    assert sqnr(float_logits, only_output(model, images)) > before
     after = [q.get_max() for i, q in model.quantizers() if i.kind != "weight"]
     assert all(torch.equal(*pair) for pair in zip(activations, after, strict=True))
     assert context.notes[-1] == "4 weight ranges from 128 images"

@@ -12,7 +12,7 @@ from bitladder.errors import TrainingError
 from bitladder.options import Precision, parse_recipe, parse_techniques
 from bitladder.techniques.cross_layer_equalization import cross_layer_equalization
 from bitladder.techniques.fold_batch_norm import fold_batch_norm, fold_simulated
-from bitladder.training.classifier import Classifier
+from bitladder.training.module import TrainedModule
 from every_layer import CASES, FINETUNE, SHORT, Zoo, climb, context_for, lively, short
 from small_network import Branches
 
@@ -21,7 +21,7 @@ from small_network import Branches
 def optimized(monkeypatch):
     """What every optimizer was made with, by name."""
     names = []
-    usual = Classifier.configure_optimizers
+    usual = TrainedModule.configure_optimizers
 
     def watched(self):
         made = usual(self)
@@ -30,7 +30,7 @@ def optimized(monkeypatch):
         names.append({name for name, p in self.model.named_parameters() if id(p) in held})
         return made
 
-    monkeypatch.setattr(Classifier, "configure_optimizers", watched)
+    monkeypatch.setattr(TrainedModule, "configure_optimizers", watched)
     return names
 
 
@@ -68,7 +68,7 @@ def test_every_parameter_is_trained_or_a_note_says_why_not(name, splits, tmp_pat
 
 def test_the_integer_arithmetic_leaves_every_parameter_to_training(splits, tmp_path, optimized):
     context = context_for(
-        lively(Branches()), splits, tmp_path, integer_logits=targets.integer_logits
+        lively(Branches()), splits, tmp_path, integer_outputs=targets.integer_outputs
     )
 
     def look(model, before, notes):
@@ -176,7 +176,7 @@ def test_what_layers_share_is_copied_and_the_network_keeps_its_function():
     equalized, _ = cross_layer_equalization(model)
     assert torch.allclose(equalized(images), model(images), atol=1e-6)
     assert equalized.second.weight is not equalized.third.weight
-    context = techniques.Context(Precision(8, 4), images, model)
+    context = techniques.Context(Precision(8, 4), (images,), model)
     simulated = model
     for step in parse_recipe(
         ["fold_batch_norm", "calibrate", {"adaround": SHORT["adaround"]}, "bias_correction"]

@@ -16,9 +16,11 @@ from bitladder.data import LoaderSplit
 from bitladder.data.splits import TensorSplit
 from bitladder.errors import DataError, QuantizationError, TrainingError
 from bitladder.options import TrainOptions
+from bitladder.tasks import find
 from bitladder.training import Tuning, fit
 from bitladder.training.batches import describe, trainable
 
+TASK = find("classification")
 OPTIONS = TrainOptions(epochs=2, batch_size=4, lr=1e-3, early_stopping=None, accelerator="cpu")
 
 
@@ -44,7 +46,7 @@ def _network(*, norm=True):
 
 def _loader(images, batch_size, **settings):
     split = _split(images)
-    dataset = TensorDataset(split.float_images(torch.arange(images)), split.labels)
+    dataset = TensorDataset(split.float_images(torch.arange(images)), split.targets)
     return DataLoader(dataset, batch_size=batch_size, **settings)
 
 
@@ -76,7 +78,7 @@ class _Unequal(BatchSampler):
 
 
 def _fit(model, split, folder, options=OPTIONS, **settings):
-    return fit(model, split, None, options, seed=1, log_dir=folder, classes=2, **settings)
+    return fit(model, split, None, options, TASK, seed=1, log_dir=folder, classes=2, **settings)
 
 
 @pytest.mark.parametrize("lr", [1e-3, "auto"])
@@ -106,7 +108,7 @@ def test_the_last_image_goes_with_the_batch_before_it(images, lr, tmp_path):
 )
 def test_loaders_of_the_caller_are_joined_too(loader, tmp_path):
     model = _Watched(_network())
-    result = _fit(model, LoaderSplit(loader), tmp_path)
+    result = _fit(model, LoaderSplit(loader, TASK), tmp_path)
     assert sum(model.sizes) == 2 * len(loader.dataset)
     assert min(model.sizes) > 1
     assert result.steps == len(model.sizes) == 2 * (len(loader) - 1)
@@ -116,7 +118,7 @@ def test_a_sampler_of_batches_is_joined_too(tmp_path):
     images, labels = _loader(6, 2).dataset.tensors
     loader = DataLoader(TensorDataset(images, labels), batch_sampler=_Unequal())
     model = _Watched(_network())
-    result = _fit(model, LoaderSplit(loader), tmp_path)
+    result = _fit(model, LoaderSplit(loader, TASK), tmp_path)
     assert model.sizes == [3, 3, 3, 3]
     assert (result.steps, result.epochs) == (4, 2)
 
@@ -153,7 +155,7 @@ def test_batches_of_one_image_are_refused_with_both_numbers(
     images, batch_size, message, lr, tmp_path
 ):
     options = OPTIONS.model_copy(update={"batch_size": batch_size, "lr": lr})
-    for split in (_split(images), LoaderSplit(_loader(images, batch_size))):
+    for split in (_split(images), LoaderSplit(_loader(images, batch_size), TASK)):
         with pytest.raises(TrainingError, match="batch of one image") as caught:
             _fit(_network(), split, tmp_path, options)
         assert message in str(caught.value)
@@ -189,7 +191,7 @@ class _Endless(IterableDataset):
 )
 def test_loaders_without_batches_are_told(loader, message, tmp_path):
     with pytest.raises(TrainingError, match=message):
-        _fit(_network(), LoaderSplit(loader), tmp_path)
+        _fit(_network(), LoaderSplit(loader, TASK), tmp_path)
 
 
 def test_nothing_to_train_is_told(tmp_path):
@@ -208,7 +210,7 @@ def test_the_one_call_joins_and_refuses_likewise():
     images = _split(9).float_images(torch.arange(9))
     recipe = [{"calibrate": {"method": "min_max"}}, "finetune", "reestimate_batch_norm"]
     quantized = bitladder.quantize(_network(), images, 8, recipe, training=_loader(9, 4))
-    assert "2 steps at learning rate" in quantized.rungs[1].notes[-1]
+    assert "2 steps at learning rate" in quantized.rungs[2].notes[-1]
     with pytest.raises(TrainingError, match="1 image at batch size 4"):
         bitladder.quantize(_network(), images, 8, recipe, training=_loader(1, 4))
     with pytest.raises(DataError, match="there are no images; give at least one batch"):

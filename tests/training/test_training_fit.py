@@ -13,16 +13,18 @@ from torch.nn.functional import cross_entropy
 
 from bitladder.errors import TrainingError
 from bitladder.options import EarlyStopping, TrainOptions
+from bitladder.tasks import find
 from bitladder.training import Tuning, evaluate, fit
-from bitladder.training.classifier import Classifier
+from bitladder.training.module import TrainedModule
 
+TASK = find("classification")
 OPTIONS = TrainOptions(epochs=3, batch_size=16, lr=1e-2, early_stopping=None, accelerator="cpu")
 
 
 def _fit(model, splits, folder, options=OPTIONS, **settings):
     train, validation = splits
     settings = {"seed": 3, "log_dir": folder, "classes": 4, **settings}
-    return fit(model, train, validation, options, **settings)
+    return fit(model, train, validation, options, TASK, **settings)
 
 
 def _weights(model):
@@ -31,7 +33,7 @@ def _weights(model):
 
 def test_it_learns_in_place_and_ends_in_evaluation_mode(network, splits, tmp_path):
     result = _fit(network, splits, tmp_path)
-    assert evaluate(network, splits[1].batches(64)).value > 0.7
+    assert evaluate(network, splits[1].batches(64), TASK).value > 0.7
     assert not network.training
     assert (result.epochs, result.steps, result.lr) == (3, 48, 1e-2)
 
@@ -89,7 +91,7 @@ def test_ctrl_c_is_a_keyboard_interrupt_and_works_again(network, splits, tmp_pat
     def interrupt(self, *rest):
         raise KeyboardInterrupt  # what Python does where the signal arrives
 
-    monkeypatch.setattr(Classifier, "training_step", interrupt)
+    monkeypatch.setattr(TrainedModule, "training_step", interrupt)
     handler = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         _fit(network, splits, tmp_path, OPTIONS.model_copy(update={"lr": lr}))
@@ -111,20 +113,20 @@ def test_curves_are_in_the_history_and_in_tensorboard(network, splits, tmp_path)
     result = _fit(network, splits, tmp_path)
     events = EventAccumulator(str(tmp_path))
     events.Reload()
-    for name in ("train_loss", "train_acc", "val_loss", "val_acc"):
+    for name in ("train_loss", "train_quality", "val_loss", "val_quality"):
         logged = [(event.step, event.value) for event in events.Scalars(name)]
         kept = [(row["step"], row[name]) for row in result.history if name in row]
         assert logged == [(step, pytest.approx(value)) for step, value in kept]
-    assert len([row for row in result.history if "val_acc" in row]) == 12  # 4 times an epoch
+    assert len([row for row in result.history if "val_quality" in row]) == 12  # 4 times an epoch
 
 
 def test_the_last_validation_is_that_of_the_trained_network(network, splits, tmp_path):
     result = _fit(network, splits, tmp_path)
-    last = [row for row in result.history if "val_acc" in row][-1]
+    last = [row for row in result.history if "val_quality" in row][-1]
     [(images, labels)] = list(splits[1].batches(1000))
     with torch.no_grad():
         logits = network(images)
-    assert last["val_acc"] == pytest.approx(float((logits.argmax(1) == labels).float().mean()))
+    assert last["val_quality"] == pytest.approx(float((logits.argmax(1) == labels).float().mean()))
     assert last["val_loss"] == pytest.approx(float(cross_entropy(logits, labels)), rel=1e-4)
 
 
@@ -184,7 +186,7 @@ def test_progress_is_reported(network, splits, tmp_path):
     _fit(network, splits, tmp_path, report=heard.append)
     last = heard[-1]
     assert (last.step, last.steps, last.epoch, last.epochs) == (48, 48, 3, 3)
-    assert last.val_acc > 0.5
+    assert last.val_quality > 0.5
     assert last.images_per_second > 0
 
 
@@ -205,9 +207,9 @@ def test_evaluation_counts_and_leaves_modes_alone(network, splits):
     network.train()
     network.stem.eval()
     modes = [module.training for module in network.modules()]
-    accuracy = evaluate(network, splits[1].batches(50))
+    accuracy = evaluate(network, splits[1].batches(50), TASK)
     assert [module.training for module in network.modules()] == modes
     [(images, labels)] = list(splits[1].batches(1000))
     with torch.no_grad():
         expected = int((network.eval()(images).argmax(1) == labels).sum())
-    assert (accuracy.correct, accuracy.total) == (expected, 128)
+    assert (accuracy.value, accuracy.count) == (expected / 128, 128)

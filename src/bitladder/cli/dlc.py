@@ -149,7 +149,7 @@ def _images(name: str, inputs: tuple[QnnInput, ...], limit: int) -> NDArray[np.f
     if len(shape) != 4 or not isinstance(shape[2], int):
         raise TargetError("--images: the model must have one input (N, C, H, W); give --input-list")
     loaded = data.load(DatasetOptions(name=name, size=shape[2]), LoaderOptions(), seed=1)
-    found = data.calibration_images(loaded, limit).numpy()
+    found = data.calibration_images(loaded, limit)[0].numpy()
     if found.shape[1:] != tuple(shape[1:]):
         raise TargetError(f"--images: they are {found.shape[1:]}, the model takes {shape[1:]}")
     return found

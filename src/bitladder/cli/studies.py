@@ -44,7 +44,8 @@ def run(
     Exit code 1 if a cell failed.
     """
     from bitladder.pipeline import RunOptions
-    from bitladder.report import accuracy_table, watching
+    from bitladder.pipeline.rows import cell_row
+    from bitladder.report import quality_table, watching
 
     path, overrides = split_study(study)
     options = RunOptions(output, store, jobs, in_process, scheduler, memory, _amounts(resource))
@@ -55,11 +56,11 @@ def run(
             {
                 "study": results.study.name,
                 "output": str(results.output),
-                "cells": [cell.row() for cell in results.cells],
+                "cells": [cell_row(cell) for cell in results.cells],
             }
         )
     else:
-        console().print(accuracy_table(results))
+        console().print(quality_table(results))
         print_lines(_end_of_run(results))
     if results.failed:
         raise typer.Exit(1)
@@ -123,7 +124,7 @@ def plan(study: StudyArguments = None, as_json: Json = False) -> None:
         content: dict[str, Any] = {
             "study": loaded.model_dump(mode="json"),
             "cells": [cell.name for cell in cells],
-            "stages": [{"kind": stage.kind, "label": stage.label} for stage in stages],
+            "stages": [{"kind": stage.kind.name, "label": stage.label} for stage in stages],
         }
         print_json(content)
         return

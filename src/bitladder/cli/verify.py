@@ -25,6 +25,9 @@ def verify(
     size: Annotated[
         int | None, typer.Option(min=8, max=1024, help="Height and width of the images.")
     ] = None,
+    task: Annotated[
+        str, typer.Option(help="What the outputs mean, as in a study's task.")
+    ] = "classification",
     data_root: DataRoot = None,
     simulation: Annotated[
         Path | None,
@@ -37,20 +40,24 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Run an ONNX file on targets and compare it with its simulation."""
-    from bitladder import data
+    from bitladder import data, target_specs, tasks
     from bitladder.options import DatasetOptions, LoaderOptions
     from bitladder.report import verification_table
 
     loaded = data.load(
-        DatasetOptions(name=images, size=size), LoaderOptions(root=data_root), seed=1
+        DatasetOptions(name=images, size=size),
+        LoaderOptions(root=data_root),
+        seed=1,
+        task=tasks.find(task),
     )
     promised = None if simulation is None else bitladder.QuantizedModel.load(simulation)
     found = [
         bitladder.verify(
             artifact,
             loaded.validation.batches(250),
+            task=task,
             target=name,
-            version=htp if name == "htp" else None,
+            version=htp if target_specs.find(name).versions else None,
             simulation=promised,
             limit=limit,
         )

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Batches", "ImageData", "LoaderSplit", "Split", "calibration_images", "load"]
 
+if not TYPE_CHECKING:  # which would let every name pass
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'bitladder.data' has no attribute '{name}'")
-    home = "loading" if name in ("calibration_images", "load") else "splits"
-    return getattr(importlib.import_module(f"bitladder.data.{home}"), name)
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module 'bitladder.data' has no attribute '{name}'")
+        home = "loading" if name in ("calibration_images", "load") else "splits"
+        return getattr(importlib.import_module(f"bitladder.data.{home}"), name)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -89,17 +92,21 @@ def divide(
     return parts
 
 
-def absent(labels: dict[str, Tensor], names: list[str]) -> list[str]:
+def absent(targets: Mapping[str, Any], classes: int | None, names: Sequence[str] = ()) -> list[str]:
     """Notes on classes of which training or validation has no image.
 
     Args:
-        labels: int64 (N,) of each split.
-        names: of the classes.
+        targets: of each split; nothing is said where they are no labels (N,).
+        classes: number of classes, or None where there are none.
+        names: of the classes; by default their numbers.
     """
     notes = []
     for split in ("train", "validation"):
-        counts = labels[split].bincount(minlength=len(names))
-        none = [name for name, count in zip(names, counts.tolist(), strict=True) if not count]
+        labels = targets[split]
+        if classes is None or not isinstance(labels, Tensor) or labels.dim() != 1:
+            continue
+        counts = labels.bincount(minlength=classes).tolist()
+        none = [str(names[at] if names else at) for at, count in enumerate(counts) if not count]
         if none:
             more = f" and {len(none) - 10} more" if len(none) > 10 else ""
             what = "to train on" if split == "train" else "to validate on"

@@ -50,7 +50,7 @@ def decode(
         for request in requests:
             yield request, decode_all(request, size)
         return
-    crew = _crew(workers)
+    crew = _workers(workers)
     waiting: deque[tuple[list[Source], Future[Decoded]]] = deque()
     try:
         for request in requests:
@@ -113,7 +113,7 @@ class _Crew:
 
 
 @functools.cache
-def _crew(workers: int) -> _Crew:
+def _workers(workers: int) -> _Crew:
     return _Crew(workers)
 
 

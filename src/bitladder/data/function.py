@@ -18,20 +18,22 @@ from torch.utils.data import Dataset
 
 from bitladder.data import cache, check
 from bitladder.data.counts import absent, divide
+from bitladder.data.digests import digest_of_item, digest_of_targets
 from bitladder.data.folders import SPLITS
 from bitladder.data.progress_line import ProgressLine
 from bitladder.data.reader import Items, item_seed, random_states, seeded
-from bitladder.data.splits import DatasetSplit, ImageData, Split, TensorSplit
+from bitladder.data.splits import DatasetSplit, ImageData, Split, Targets, TensorSplit, picked
 from bitladder.errors import DataError
 from bitladder.options import DatasetOptions, LoaderOptions
+from bitladder.structures import as_inputs
+from bitladder.tasks import Task
 from bitladder.user_code import import_function, one_line
 
 _CODE = 1  # raise it when the same items become other pixels
 _ROLES = tuple(SPLITS)
-_WANTED = "return one to three torch Datasets of (float image (C, H, W), label)"
+_WANTED = "return one to three torch Datasets of (float image (C, H, W), target)"
 _BLOCK = 64  # items
 _LOOKED_AT = 256  # items of a set too large to be kept that are read again
-_MOST_CLASSES = 100_000
 
 
 @dataclass(frozen=True)
@@ -41,28 +43,31 @@ class _Part:
     Attributes:
         where: what it is called in an error.
         items: its items, checked.
-        labels: int64 (N,).
-        shape: (C, H, W) of every image.
+        targets: of each item.
+        shapes: of every image, for each input.
         digests: of each item, with what is random in it seeded by its index.
         random: reading drew random numbers.
     """
 
     where: str
     items: Items
-    labels: Tensor
-    shape: tuple[int, ...]
+    targets: list[Any]
+    shapes: tuple[tuple[int, ...], ...]
     digests: list[bytes]
     random: bool
 
 
-def from_function(options: DatasetOptions, loader: LoaderOptions, seed: int) -> ImageData:
+def from_function(
+    options: DatasetOptions, loader: LoaderOptions, seed: int, task: Task
+) -> ImageData:
     """Call ``package.module:function`` for one, two or three torch Datasets.
 
     They are (all,), (train, validation) or (train, validation, test), or a mapping with these
-    names, of (float image (C, H, W), label), or pairs of tensors in their place; a Dataset with an
-    attribute ``classes`` says how many there are. The function runs with its random numbers
-    seeded, so that every process gets the same. Images that differ from one reading to the next,
-    as augmented ones do, are read while they are used; all others are kept as an array.
+    names, of (float image (C, H, W), target), or pairs of tensors in their place; a network of
+    several inputs has a tuple in the image's place. A Dataset with an attribute ``classes`` says
+    how many there are. The function runs with its random numbers seeded, so that every process
+    gets the same. Images that differ from one reading to the next, as augmented ones do, are read
+    while they are used; all others are kept as an array.
 
     Raises:
         DataError: the function cannot be imported or returns something else.
@@ -72,39 +77,42 @@ def from_function(options: DatasetOptions, loader: LoaderOptions, seed: int) -> 
         raise DataError(f"{where}: size and normalize are the function's own; leave them out")
     function, datasets = _call(options.name, seed, where)
     parts = {
-        name: _read(dataset, where if len(datasets) == 1 else f"{where}, {name}")
+        name: _read(dataset, where if len(datasets) == 1 else f"{where}, {name}", task)
         for name, dataset in datasets.items()
     }
-    shape: tuple[int, ...] | None = None
+    shapes: tuple[tuple[int, ...], ...] | None = None
     for part in parts.values():
-        shape = check.same_size(part.shape, shape, part.where)
-    assert shape is not None
-    classes = _count_classes(parts, datasets)
-    divided = divide(options, seed, {name: len(part.labels) for name, part in parts.items()})
+        shapes = check.same_sizes(part.shapes, shapes, part.where)
+    assert shapes is not None
+    classes = _count_classes(parts, datasets, task)
+    divided = divide(options, seed, {name: len(part.targets) for name, part in parts.items()})
     splits: dict[str, Split] = {}
-    labels: dict[str, Tensor] = {}
+    targets: dict[str, Targets] = {}
     notes: list[str] = []
     arrays: dict[str, Tensor | None] = {}
-    determines: list[Any] = [_CODE, shape, classes]
+    determines: list[Any] = [_CODE, shapes, classes]
+    batched: dict[str, Targets] = {}
     for name, part in parts.items():
         arrays[name], content, said = _settle(part, loader, function)
-        determines += [name, content, part.labels.tolist()]
+        batched[name] = task.batch(part.targets)
+        determines += [name, content, digest_of_targets(part.targets)]
         notes += said
     for name, (origin, rows) in divided.items():
         part, pixels = parts[origin], arrays[origin]
-        labels[name] = part.labels[rows]
+        targets[name] = picked(batched[origin], rows)
         determines += [name, rows.tolist()]
         if pixels is None:
             chosen = tuple(rows.tolist())
-            splits[name] = DatasetSplit(part.items.dataset, chosen, loader.workers, part.where)
+            splits[name] = DatasetSplit(
+                part.items.dataset, chosen, loader.workers, part.where, task
+            )
         else:
-            splits[name] = TensorSplit(pixels, labels[name], None, rows)
-    names = [str(number) for number in range(classes)]
-    notes += [f"{where}: {note}" for note in absent(labels, names)]
+            splits[name] = TensorSplit(pixels, targets[name], None, rows)
+    notes += [f"{where}: {note}" for note in absent(targets, classes)]
     return ImageData(
         name=options.name,
         classes=classes,
-        shape=(shape[0], shape[1], shape[2]),
+        shapes=shapes,
         train=splits["train"],
         validation=splits["validation"],
         test=splits.get("test"),
@@ -156,9 +164,9 @@ def _of_arrays(part: Any, where: str) -> Any:
     if not _are_arrays(part):
         return part
     images, labels = part
-    if images.ndim != 4 or not labels.ndim or len(images) != len(labels):
+    if images.ndim < 2 or not labels.ndim or len(images) != len(labels):
         raise DataError(
-            f"{where}: images (N, C, H, W) and labels (N,) are wanted, not "
+            f"{where}: images (N, C, H, W) and a target each are wanted, not "
             f"{tuple(images.shape)} and {tuple(labels.shape)}"
         )
     return list(zip(images, labels, strict=True))
@@ -180,13 +188,13 @@ def _refuse_what_is_no_dataset(part: Any, where: str) -> None:
         raise DataError(f"{where}: a Dataset without items")
 
 
-def _read(dataset: Any, where: str) -> _Part:
+def _read(dataset: Any, where: str, task: Task) -> _Part:
     """Read and check every item."""
     images = len(dataset)
-    items = Items(dataset, where)
+    items = Items(dataset, where, task)
     line = ProgressLine(f"reading {where}", images)
-    labels, digests = [], []
-    shape: tuple[int, ...] | None = None
+    targets, digests = [], []
+    shapes: tuple[tuple[int, ...], ...] | None = None
     random = False
     for index in range(images):
         with seeded(item_seed(None, 0, index)):
@@ -195,13 +203,14 @@ def _read(dataset: Any, where: str) -> _Part:
             random = random or (before is not None and _differ(before, random_states()))
         if isinstance(found, str):
             raise DataError(found)
-        shape = check.same_size(found[0].shape, shape, f"{where}, item {index}")
-        labels.append(found[1])
-        digests.append(_digest(found))
+        alone = tuple(tuple(one.shape) for one in as_inputs(found[0]))
+        shapes = check.same_sizes(alone, shapes, f"{where}, item {index}")
+        targets.append(found[1])
+        digests.append(digest_of_item(found))
         line.add(1)
     line.close()
-    assert shape is not None
-    return _Part(where, items, torch.tensor(labels), shape, digests, random)
+    assert shapes is not None
+    return _Part(where, items, targets, shapes, digests, random)
 
 
 def _is_looked_at(index: int) -> bool:
@@ -224,8 +233,10 @@ def _settle(
         is known by; and notes.
     """
     content = hashlib.sha256(b"".join(part.digests)).hexdigest()
-    name = cache.key("function", _CODE, part.shape, part.random, content)
-    shape = (len(part.labels), *part.shape)
+    if len(part.shapes) > 1:  # the cache keeps one array
+        return None, content, []
+    name = cache.key("function", _CODE, part.shapes, part.random, content)
+    shape = (len(part.targets), *part.shapes[0])
     small = 4 * int(np.prod(shape, dtype=np.int64)) <= loader.decoded_gib * 2**30
     known = _known(name, small)
     if known is None:
@@ -289,9 +300,10 @@ def _read_again(part: _Part, rows: Sequence[int]) -> Iterator[Any]:
     for row in rows:
         with seeded(item_seed(1, 0, row)):
             found = part.items.read(row)
-        if isinstance(found, str) or _digest(found) != part.digests[row]:
+        if isinstance(found, str) or digest_of_item(found) != part.digests[row]:
             raise _OtherPixelsError
-        block.append(found[0])
+        [image] = as_inputs(found[0])
+        block.append(image)
         line.add(1)
         if len(block) == _BLOCK:
             yield torch.stack(block).numpy()
@@ -304,14 +316,7 @@ def _read_again(part: _Part, rows: Sequence[int]) -> Iterator[Any]:
 def _digest_of(part: _Part, row: int, seed: int) -> bytes | None:
     with seeded(seed):
         found = part.items.read(row)
-    return None if isinstance(found, str) else _digest(found)
-
-
-def _digest(item: tuple[Tensor, int]) -> bytes:
-    image, label = item
-    found = hashlib.sha256(image.contiguous().numpy().data)
-    found.update(str(label).encode())
-    return found.digest()
+    return None if isinstance(found, str) else digest_of_item(found)
 
 
 def _source(*origins: Any) -> list[str]:
@@ -327,29 +332,27 @@ def _source(*origins: Any) -> list[str]:
     return found
 
 
-def _count_classes(parts: Mapping[str, _Part], datasets: Mapping[str, Dataset[Any]]) -> int:
-    """As many as a Dataset's ``classes`` says, or one more than the largest label.
+def _count_classes(
+    parts: Mapping[str, _Part], datasets: Mapping[str, Dataset[Any]], task: Task
+) -> int | None:
+    """As many as a Dataset's ``classes`` says, or as the targets need.
 
     Raises:
-        DataError: a label is beyond them, or there is one alone.
+        DataError: a target is beyond them, or there is one class alone.
     """
+    try:
+        needed = task.classes([target for part in parts.values() for target in part.targets])
+    except DataError as error:
+        raise DataError(f"{parts['train'].where}: {error}") from None
     said = getattr(datasets["train"], "classes", None)
-    where = parts["train"].where
-    largest = max(int(part.labels.max()) for part in parts.values())
-    if isinstance(said, int | Sized):
-        classes = said if isinstance(said, int) else len(said)
-        for part in parts.values():
-            wrong = (part.labels >= classes).nonzero()
-            if len(wrong):
-                row = int(wrong[0])
+    if needed is None or not isinstance(said, int | Sized):
+        return needed
+    classes = said if isinstance(said, int) else len(said)
+    for part in parts.values() if needed > classes else ():
+        for row, target in enumerate(part.targets):
+            if int(torch.as_tensor(target).max()) >= classes:
                 raise DataError(
-                    f"{part.where}, item {row}: the label {int(part.labels[row])} is none of the "
-                    f"{classes} classes that its Dataset says, which count from 0"
+                    f"{part.where}, item {row}: the label {int(torch.as_tensor(target).max())} is "
+                    f"none of the {classes} classes that its Dataset says, which count from 0"
                 )
-    else:
-        classes = largest + 1
-    if classes > _MOST_CLASSES:
-        raise DataError(f"{where}: labels go up to {largest}; number the classes from 0")
-    if classes < 2:
-        raise DataError(f"{where}: every label is 0; a classifier needs two classes")
     return classes

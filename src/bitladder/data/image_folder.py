@@ -78,14 +78,14 @@ def from_image_folder(options: DatasetOptions, loader: LoaderOptions, seed: int)
     determines = [decode.versions(), size, options.normalize]
     for name, found in contents.items():
         determines += [name, found, labels[name].tolist()]
-    notes = [*files.notes, *_notes(facts), *absent(labels, list(files.classes))]
+    notes = [*files.notes, *_notes(facts), *absent(labels, len(files.classes), files.classes)]
     shared = len(set(contents["train"]) & set(contents["validation"]))
     if shared:
         notes.append(f"{shared} validation images are training images, too, byte for byte")
     return ImageData(
         name=options.name,
         classes=len(files.classes),
-        shape=(3, size, size),
+        shapes=((3, size, size),),
         train=splits["train"],
         validation=splits["validation"],
         test=splits.get("test"),

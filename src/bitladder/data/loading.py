@@ -19,23 +19,40 @@ from bitladder.data.splits import ImageData, TensorSplit
 from bitladder.data_names import DATASETS, EMBEDDED, FOLDERS, download_folder, find, folder_of
 from bitladder.errors import DataError, unknown
 from bitladder.options import DatasetOptions, LoaderOptions
+from bitladder.structures import Inputs, as_inputs, count, first, joined
+from bitladder.tasks import Task
+from bitladder.tasks import find as find_task
 
 _PADDED = 32
 
 Pair = tuple[Tensor, Tensor]
 
 
-def load(options: DatasetOptions, loader: LoaderOptions, *, seed: int) -> ImageData:
+def load(
+    options: DatasetOptions, loader: LoaderOptions, *, seed: int, task: Task | None = None
+) -> ImageData:
     """Load a data set and split it.
 
     Args:
         options: which one, and how it is split.
         loader: where it is looked for.
         seed: seed of the split.
+        task: what targets mean; by default classification.
 
     Raises:
-        DataError: it is unknown, cannot be found or read, or is too small for the split.
+        DataError: it is unknown, cannot be found or read, is too small for the split, or has no
+            targets of the task.
     """
+    name, task = options.name, task or find_task("classification")
+    if ":" in name and "/" not in name and not folder_of(name).is_dir():
+        return from_function(options, loader, seed, task)
+    found = _of_classes(options, loader, seed)
+    task.target(0, f"data set '{name}', which has a class an image")
+    return found
+
+
+def _of_classes(options: DatasetOptions, loader: LoaderOptions, seed: int) -> ImageData:
+    """A data set that has a class an image."""
     name = options.name
     if name == "embedded":
         return _embedded(options)
@@ -51,8 +68,6 @@ def load(options: DatasetOptions, loader: LoaderOptions, *, seed: int) -> ImageD
         if any(folder.glob("*-idx3-ubyte*")):
             return _mnist_format(options, folder, seed)
         return from_image_folder(options, loader, seed)
-    if ":" in name and "/" not in name:
-        return from_function(options, loader, seed)
     if is_file:
         raise DataError(
             f"data set '{name}': is a file; give a folder, such as one unpacked from it"
@@ -62,25 +77,23 @@ def load(options: DatasetOptions, loader: LoaderOptions, *, seed: int) -> ImageD
     raise DataError(unknown("data set", name, DATASETS) + ", or give a folder")
 
 
-def calibration_images(data: ImageData, count: int) -> Tensor:
-    """The first ``count`` images (N, C, H, W) of the training split, which the seed shuffled."""
-    found: list[Tensor] = []
-    for images, _ in data.train.batches(min(count, 256)):
-        found.append(images)
-        if sum(map(len, found)) >= count:
+def calibration_images(data: ImageData, wanted: int) -> Inputs:
+    """The first ``wanted`` images of the training split, which the seed shuffled, by input."""
+    found: list[Inputs] = []
+    for images, _ in data.train.batches(min(wanted, 256)):
+        found.append(as_inputs(images))
+        if sum(map(count, found)) >= wanted:
             break
-    return torch.cat(found)[:count]
+    return first(joined(found), wanted)
 
 
 def _embedded(options: DatasetOptions) -> ImageData:
     train, validation = read_pair(EMBEDDED, "train"), read_pair(EMBEDDED, "validation")
     if train is None or validation is None:
         raise DataError(f"{EMBEDDED}: the embedded images are missing; install bitladder again")
-    pairs = (
-        _take(train, options.train, "train"),
-        _take(validation, options.validation, "validation"),
-    )
-    return _in_memory(options, *pairs, None, ())
+    train = _take(train, options.train, "train")
+    validation = _take(validation, options.validation, "validation")
+    return _in_memory(options, train, validation, None, ())
 
 
 def _mnist_format(options: DatasetOptions, folder: Path, seed: int) -> ImageData:
@@ -97,13 +110,13 @@ def _mnist_format(options: DatasetOptions, folder: Path, seed: int) -> ImageData
     train, validation = split_counts(options, len(pool[1]))
     order = torch.randperm(len(pool[1]), generator=torch.Generator().manual_seed(seed))
     parts = order[:train], order[train : train + validation]
-    first, second = ((pool[0][part], pool[1][part]) for part in parts)
-    return _in_memory(options, first, second, test, notes)
+    training, held_out = ((pool[0][part], pool[1][part]) for part in parts)
+    return _in_memory(options, training, held_out, test, notes)
 
 
-def _take(pair: Pair, count: int | None, split: str) -> Pair:
-    count = taken("embedded", count, len(pair[1]), split)
-    return pair[0][:count], pair[1][:count]
+def _take(pair: Pair, wanted: int | None, split: str) -> Pair:
+    wanted = taken("embedded", wanted, len(pair[1]), split)
+    return pair[0][:wanted], pair[1][:wanted]
 
 
 def _in_memory(
@@ -129,7 +142,7 @@ def _in_memory(
     return ImageData(
         name=options.name,
         classes=classes,
-        shape=(channels, height, width),
+        shapes=((channels, height, width),),
         train=splits[0],
         validation=splits[1],
         test=splits[2] if test is not None else None,

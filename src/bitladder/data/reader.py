@@ -19,6 +19,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from bitladder.data import check
 from bitladder.errors import DataError
+from bitladder.structures import Inputs
+from bitladder.tasks import Task
 from bitladder.user_code import one_line
 
 _Batch = list[tuple[int, int]]
@@ -51,18 +53,22 @@ def random_states() -> tuple[Tensor, Any, Any]:
     return torch.default_generator.get_state(), numpy_state, random.getstate()
 
 
-class Items(Dataset[tuple[Tensor, int] | str]):
-    """Items by (index, seed), as float32 images and ints; an error is returned as its line."""
+Item = tuple[Tensor | Inputs, Any]
+"""A float32 image, or a tuple of one tensor an input, and its target."""
 
-    def __init__(self, dataset: Any, where: str) -> None:
-        self.dataset, self.where = dataset, where
 
-    def __getitem__(self, wanted: tuple[int, int]) -> tuple[Tensor, int] | str:
+class Items(Dataset[Item | str]):
+    """Items by (index, seed), checked; an error is returned as its line."""
+
+    def __init__(self, dataset: Any, where: str, task: Task) -> None:
+        self.dataset, self.where, self.task = dataset, where, task
+
+    def __getitem__(self, wanted: tuple[int, int]) -> Item | str:
         index, seed = wanted
         with seeded(seed):
             return self.read(index)
 
-    def read(self, index: int) -> tuple[Tensor, int] | str:
+    def read(self, index: int) -> Item | str:
         """An item, or what is wrong with it."""
         where = f"{self.where}, item {index}"
         try:
@@ -70,7 +76,7 @@ class Items(Dataset[tuple[Tensor, int] | str]):
         except Exception as error:  # the user's code can raise anything
             return f"{where}: {one_line(error)}"
         try:
-            return check.item(value, where)
+            return check.item(value, where, self.task)
         except DataError as error:
             return str(error)
 
@@ -78,22 +84,22 @@ class Items(Dataset[tuple[Tensor, int] | str]):
 class Reader:
     """Reads batches of a Dataset, by processes where that is allowed."""
 
-    def __init__(self, dataset: Any, workers: int, where: str) -> None:
-        self.items, self.where = Items(dataset, where), where
+    def __init__(self, dataset: Any, workers: int, where: str, task: Task) -> None:
+        self.items, self.where, self.task = Items(dataset, where, task), where, task
         self.workers = workers if workers and _may_have_children(self.items) else 0
         self._plan = _Plan()
         self._loader: DataLoader[Any] | None = None
         self._busy = False
 
-    def read(self, batches: list[_Batch]) -> Iterator[tuple[Tensor, Tensor]]:
-        """Images (B, C, H, W) and labels (B,) of these items.
+    def read(self, batches: list[_Batch]) -> Iterator[Item]:
+        """Images (B, C, H, W), or a tuple of one tensor an input, and the targets of these items.
 
         Raises:
             DataError: an item is not what it should be.
         """
         if not self.workers or self._busy:  # one pass at a time has the processes
             for wanted in batches:
-                yield _found(_collate([self.items[one] for one in wanted]))
+                yield _found(self._collate([self.items[one] for one in wanted]))
             return
         self._busy = True
         try:
@@ -103,7 +109,7 @@ class Reader:
                     self.items,
                     batch_sampler=self._plan,
                     num_workers=self.workers,
-                    collate_fn=_collate,
+                    collate_fn=self._collate,
                     persistent_workers=True,
                 )
             with _told(self.where):
@@ -114,6 +120,17 @@ class Reader:
                 yield _found(batch)
         finally:
             self._busy = False
+
+    def _collate(self, items: list[Item | str]) -> Item | str:
+        inputs, targets = [], []
+        for item in items:
+            if isinstance(item, str):
+                return item
+            inputs.append(item[0])
+            targets.append(item[1])
+        if isinstance(inputs[0], Tensor):
+            return torch.stack(inputs), self.task.batch(targets)  # type: ignore[arg-type]
+        return tuple(map(torch.stack, zip(*inputs, strict=True))), self.task.batch(targets)
 
 
 class _Plan:
@@ -137,17 +154,7 @@ def _told(where: str) -> Iterator[None]:
         raise DataError(f"{where}: {one_line(error)}; set data.workers=0") from error
 
 
-def _collate(items: list[tuple[Tensor, int] | str]) -> tuple[Tensor, Tensor] | str:
-    images, labels = [], []
-    for item in items:
-        if isinstance(item, str):
-            return item
-        images.append(item[0])
-        labels.append(item[1])
-    return torch.stack(images), torch.tensor(labels)
-
-
-def _found(batch: tuple[Tensor, Tensor] | str) -> tuple[Tensor, Tensor]:
+def _found(batch: Item | str) -> Item:
     if isinstance(batch, str):
         raise DataError(batch)
     return batch

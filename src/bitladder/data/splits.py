@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -13,17 +13,25 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from bitladder.data import check, decoders
 from bitladder.data.decode import Source
-from bitladder.data.reader import Reader, item_seed
+from bitladder.data.reader import Item, Reader, item_seed
 from bitladder.errors import DataError
+from bitladder.tasks import Task
+
+Targets: TypeAlias = Tensor | list[Any]
+"""Of several images, one each: a tensor whose first dimension is the image, or a list."""
 
 
 class Batches(Protocol):
-    """Float32 images (B, C, H, W) and int64 labels (B,), as often as it is iterated."""
+    """Inputs and targets of an epoch, as often as it is iterated.
+
+    Inputs are float32 images (B, C, H, W), or a tuple of one tensor an input; targets are what the
+    task makes of them, such as int64 labels (B,).
+    """
 
     def __len__(self) -> int:
         """Number of batches."""
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[Item]:
         """Iterate over one epoch."""
 
 
@@ -88,9 +96,9 @@ class TensorBatches(OrderedBatches):
         super().__init__(split.images, batch_size, shuffle_seed)
         self.split = split
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[Item]:
         for index in self.indices():
-            yield self.split.float_images(index), self.split.labels[index]
+            yield self.split.float_images(index), picked(self.split.targets, index)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,20 +107,20 @@ class TensorSplit:
 
     Attributes:
         pixels: uint8, or float32 as it is (N, C, H, W).
-        labels: int64 (M,).
+        targets: of the M images: a tensor (M, ...), or a list.
         normalization: mean and deviation (C, 1, 1), or None.
         rows: of each image in ``pixels`` (M,); None where they are the images in order.
     """
 
     pixels: Tensor
-    labels: Tensor
+    targets: Targets
     normalization: tuple[Tensor, Tensor] | None = None
     rows: Tensor | None = None
 
     @property
     def images(self) -> int:
         """Number of images."""
-        return len(self.labels)
+        return len(self.targets)
 
     def float_images(self, index: Tensor) -> Tensor:
         """The images at ``index`` as float32, bytes in 0 to 1, normalized where that was asked."""
@@ -123,6 +131,13 @@ class TensorSplit:
     def batches(self, batch_size: int, *, shuffle_seed: int | None = None) -> TensorBatches:
         """See ``Split.batches``."""
         return TensorBatches(self, batch_size, shuffle_seed)
+
+
+def picked(targets: Targets, index: Tensor) -> Targets:
+    """The targets of the images at ``index``."""
+    if isinstance(targets, Tensor):
+        return targets[index]
+    return [targets[row] for row in index.tolist()]
 
 
 def as_floats(pixels: Tensor, normalization: tuple[Tensor, Tensor] | None) -> Tensor:
@@ -143,14 +158,14 @@ class FileSplit:
 
     Attributes:
         files: with the hashes that they had when the set was read.
-        labels: int64 (N,).
+        targets: of the N images: a tensor (N, ...), or a list.
         size: height and width in pixels.
         normalization: mean and deviation (3, 1, 1), or None.
         workers: processes that decode ahead; they are kept for all passes.
     """
 
     files: Sequence[Source]
-    labels: Tensor
+    targets: Targets
     size: int
     normalization: tuple[Tensor, Tensor] | None
     workers: int
@@ -170,7 +185,7 @@ class _FileBatches(OrderedBatches):
         super().__init__(split.images, batch_size, shuffle_seed)
         self.split = split
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[Item]:
         split, indices = self.split, self.indices()
         requests = ([split.files[row] for row in index.tolist()] for index in indices)
         decoded = decoders.decode(requests, split.size, split.workers)
@@ -179,7 +194,7 @@ class _FileBatches(OrderedBatches):
                 if reason is not None:
                     raise DataError(f"{file.path}: cannot decode this image: {reason}")
             pixels = torch.from_numpy(found.pixels)
-            yield as_floats(pixels, split.normalization), split.labels[index]
+            yield as_floats(pixels, split.normalization), picked(split.targets, index)
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,6 +209,7 @@ class DatasetSplit:
     indices: tuple[int, ...]
     workers: int
     where: str
+    task: Task
 
     @property
     def images(self) -> int:
@@ -203,7 +219,7 @@ class DatasetSplit:
     @cached_property
     def reader(self) -> Reader:
         """Its processes, kept for all passes."""
-        return Reader(self.dataset, self.workers, self.where)
+        return Reader(self.dataset, self.workers, self.where, self.task)
 
     def batches(self, batch_size: int, *, shuffle_seed: int | None = None) -> Batches:
         """See ``Split.batches``."""
@@ -215,7 +231,7 @@ class _DatasetBatches(OrderedBatches):
         super().__init__(split.images, batch_size, shuffle_seed)
         self.split = split
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[Item]:
         seed, epoch = self.sampler.seed, self.sampler.epoch
         wanted = [
             [
@@ -232,12 +248,14 @@ class LoaderSplit:
     """A split read through a DataLoader of the caller's, which batches and shuffles as it does.
 
     Attributes:
-        loader: batches (images, labels).
+        loader: batches (images, targets).
+        task: checks the targets.
         where: what they are for, as an error says it.
         classes: of the network, or None where it is not known.
     """
 
     loader: DataLoader[Any]
+    task: Task
     where: str = "loader"
     classes: int | None = None
 
@@ -281,8 +299,9 @@ class _LoaderBatches:
         """Whether the loader leaves out a batch that is not full."""
         return bool(getattr(self.split.loader, "drop_last", False))
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return check.batches(self.split.loader, self.split.where, self.split.classes)
+    def __iter__(self) -> Iterator[Item]:
+        split = self.split
+        return check.batches(split.loader, split.where, split.task, split.classes)
 
 
 @dataclass(frozen=True)
@@ -291,18 +310,18 @@ class ImageData:
 
     Attributes:
         name: its name or folder.
-        classes: number of classes.
-        shape: (channels, height, width) of every image.
+        classes: number of classes, or None in a task without any.
+        shapes: of every image, for each input, such as ((channels, height, width),).
         train: images to train on and to calibrate with.
         validation: images to measure with; none of them is in ``train``.
         test: the official test split, or None.
-        fingerprint: SHA-256 in hex of images, labels, split and preprocessing.
+        fingerprint: SHA-256 in hex of images, targets, split and preprocessing.
         notes: what a reader of the results must know.
     """
 
     name: str
-    classes: int
-    shape: tuple[int, int, int]
+    classes: int | None
+    shapes: tuple[tuple[int, ...], ...]
     train: Split
     validation: Split
     test: Split | None

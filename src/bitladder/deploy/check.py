@@ -10,25 +10,26 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from bitladder.deploy.graph import INPUT
 from bitladder.errors import ExportError
 
-_IMAGES = 3
+CHECKED = 3
+"""How many images or signals a file is run on."""
 _FATAL_ONLY = 4  # an error is raised, and told once
 _NOISE = 0.1  # of the outputs' size: a rounding that falls to the other side is far below
 _OTHER = 0.5  # with biases that are not rounded yet, grids of 2 bits differ by more than noise
 
-Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+Run = Callable[..., list[NDArray[Any]]]
+"""Maps an array an input to an array an output."""
 
 
 def run_at_two_sizes(
-    model: onnx.ModelProto, shape: tuple[int, ...], simulation: Run, *, compared: bool
+    model: onnx.ModelProto, inputs: tuple[NDArray[Any], ...], simulation: Run, *, compared: bool
 ) -> None:
     """Refuse a file whose answer for an image depends on how many images come with it.
 
     Args:
         model: the file.
-        shape: of one image.
+        inputs: ``CHECKED`` images or signals of each input.
         simulation: the network itself; one whose own answers depend on the batch may.
         compared: the file holds the simulation's grids, so that it must compute the same.
 
@@ -36,27 +37,22 @@ def run_at_two_sizes(
         ExportError: the file cannot be run, optimised or as it is, or its outputs are of other
             images.
     """
-    images = np.random.default_rng(0).random((_IMAGES, *shape), np.float32)
     levels = onnxruntime.GraphOptimizationLevel
-    together, alone = _answers(model, images, levels.ORT_DISABLE_ALL)
+    outputs, file = _answers(model, inputs, levels.ORT_DISABLE_ALL)
     # Its integer kernels may refuse what runs unfused, and may do so only while they run. How far
     # they round elsewhere is measured by targets, and is no reason to refuse a file.
-    _answers(model, images, levels.ORT_ENABLE_ALL)
-    if together.shape != alone.shape or len(together) != _IMAGES:
-        raise ExportError(
-            f"the file that was written gives {together.shape[0]} rows for {_IMAGES} images"
-        )
-    wanted, wanted_alone = _both(simulation, images)
-    if _apart(together, alone) and not _apart(wanted, wanted_alone):
-        raise ExportError("the file that was written answers by the number of images it is given")
-    if compared and (together.shape != wanted.shape or _apart(together, wanted, _OTHER)):
-        raise ExportError("the file that was written computes something else than the simulation")
+    _answers(model, inputs, levels.ORT_ENABLE_ALL)
+    for name, made, wanted in zip(outputs, file, _both(simulation, inputs), strict=True):
+        fault = _fault(*made, *wanted, compared=compared)
+        if fault:
+            what = "" if len(outputs) == 1 else f" in output '{name}'"
+            raise ExportError(f"the file that was written {fault}{what}")
 
 
 def _answers(
-    model: onnx.ModelProto, images: NDArray[np.float32], level: Any
-) -> tuple[NDArray[np.float32], ...]:
-    """What a session gives for all images together and for each alone."""
+    model: onnx.ModelProto, inputs: tuple[NDArray[Any], ...], level: Any
+) -> tuple[list[str], list[tuple[NDArray[Any], NDArray[Any] | None]]]:
+    """The outputs' names, and what a session gives for all images together and for each alone."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = level
     options.log_severity_level = _FATAL_ONLY
@@ -65,16 +61,53 @@ def _answers(
         session = onnxruntime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
-        return _both(lambda given: session.run(None, {INPUT: given})[0], images)
+        names = [given.name for given in session.get_inputs()]
+        outputs = [output.name for output in session.get_outputs()]
+        run = lambda *given: session.run(None, dict(zip(names, given, strict=True)))  # noqa: E731
+        return outputs, _both(run, inputs)
     except Exception as error:  # the runtime raises its own, of no common type
         reason = " ".join(str(error).split())
         raise ExportError(f"the file that was written does not run: {reason}") from None
 
 
-def _both(run: Run, images: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
-    return run(images), np.concatenate([run(images[i : i + 1]) for i in range(len(images))])
+def _fault(
+    together: NDArray[Any],
+    alone: NDArray[Any] | None,
+    wanted: NDArray[Any],
+    wanted_alone: NDArray[Any] | None,
+    *,
+    compared: bool,
+) -> str:
+    """What is wrong with an output, or nothing."""
+    if together.shape != wanted.shape:
+        return f"gives {list(together.shape)} where the network gives {list(wanted.shape)}"
+    if wanted_alone is not None:
+        if alone is None:
+            return f"gives other rows for one image than for {CHECKED}"
+        if _apart(together, alone) and not _apart(wanted, wanted_alone):
+            return "answers by the number of images it is given"
+    if compared and _apart(together, wanted, _OTHER):
+        return "computes something else than the simulation"
+    return ""
 
 
-def _apart(first: NDArray[np.float32], second: NDArray[np.float32], share: float = _NOISE) -> bool:
-    difference = np.abs(first.astype(np.float64) - second).mean()
-    return bool(difference > share * (np.abs(first).mean() + 1e-30))
+def _both(
+    run: Run, inputs: tuple[NDArray[Any], ...]
+) -> list[tuple[NDArray[Any], NDArray[Any] | None]]:
+    """Each output of all images, and of one after the other if it has a row an image."""
+    together = run(*inputs)
+    each = [run(*(one[i : i + 1] for one in inputs)) for i in range(CHECKED)]
+    found = []
+    for place, whole in enumerate(together):
+        parts = [one[place] for one in each]
+        rows = [len(part) if part.ndim else 0 for part in (whole, *parts)]
+        by_row = rows == [CHECKED, *[1] * CHECKED]
+        found.append((whole, np.concatenate(parts) if by_row else None))
+    return found
+
+
+def _apart(first: NDArray[Any], second: NDArray[Any], share: float = _NOISE) -> bool:
+    if not first.size:
+        return False
+    first, second = first.astype(np.float64), second.astype(np.float64)
+    return bool(np.abs(first - second).mean() > share * (np.abs(first).mean() + 1e-30))

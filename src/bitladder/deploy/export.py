@@ -5,25 +5,27 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
-import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
 from torch import fx
 
+from bitladder import target_specs
 from bitladder.deploy.biases import fit_scales, round_biases
-from bitladder.deploy.check import run_at_two_sizes
+from bitladder.deploy.check import CHECKED, run_at_two_sizes
 from bitladder.deploy.encodings import dump_encodings
 from bitladder.deploy.limits import fit_grids
-from bitladder.deploy.observe import Observed
+from bitladder.deploy.observe import Observed, observed
 from bitladder.deploy.qdq import QdqWriter
-from bitladder.deploy.writer import FileWriter, observed
-from bitladder.errors import ExportError, unknown
+from bitladder.deploy.writer import FileWriter
+from bitladder.errors import ExportError, StudyError, unknown
 from bitladder.files import write_whole
 from bitladder.options import WeightType
 from bitladder.simulation import SimulatedModel, device_of
+from bitladder.structures import named
+from bitladder.target_specs import Dialect, TargetSpec
 
 INTEGER_BIASES = "integer_biases"
 """Name of the rung that ``Traced.quantize_biases`` makes."""
@@ -76,8 +78,8 @@ class Traced:
         """Write the network without its quantizers as ONNX, and their encodings as AIMET's JSON.
 
         Args:
-            path: the ONNX file; its input ``image`` is (N, C, H, W) float32 for any N, its output
-                ``logits`` (N, classes).
+            path: the ONNX file; its inputs and outputs have the network's own names and take any
+                number of images. The only output of a network that gives it no name is ``output``.
             encodings: the JSON file; its names are those of the ONNX file's tensors.
             version: of the JSON, ``1.0.0`` or ``2.0.0``.
 
@@ -96,7 +98,7 @@ class Traced:
         self,
         path: Path,
         *,
-        target: str = "onnxruntime",
+        target: str | TargetSpec = "onnxruntime",
         int4: bool | None = None,
         weights: WeightType = "int8",
     ) -> None:
@@ -104,8 +106,8 @@ class Traced:
 
         Args:
             path: the ONNX file.
-            target: whose form narrow integers take, ``onnxruntime`` or ``htp``; where none are
-                narrower than their integer type, both are the same.
+            target: whose form narrow integers take, by name; where none are narrower than their
+                integer type, all known ones are the same.
             int4: store 4-bit weights with a scale a channel as int4 (opset 21) in place of int8;
                 by default for ``htp``, which computes with them.
             weights: integer type of layers' weights of up to 8 bit, see ``QdqWriter``; files for
@@ -121,16 +123,20 @@ class Traced:
         write_whole(path, model.SerializeToString(deterministic=True), refusal=ExportError)
 
     def qdq(
-        self, *, target: str = "onnxruntime", int4: bool | None = None, weights: WeightType = "int8"
+        self,
+        *,
+        target: str | TargetSpec = "onnxruntime",
+        int4: bool | None = None,
+        weights: WeightType = "int8",
     ) -> onnx.ModelProto:
         """The model that ``write_qdq`` writes."""
-        _check_weights(weights, target)
+        dialect = _dialect(target, weights)
         writer = QdqWriter(
             self.simulated,
             self._seen,
-            int4=target == "htp" if int4 is None else int4,
-            one_sign=target == "htp",
-            weights="int8" if target == "htp" else weights,
+            int4=dialect.int4 if int4 is None else int4,
+            one_sign=dialect.one_sign,
+            weights=weights if weights in dialect.weights else "int8",
         )
         model = writer.write()
         precision = str(self.simulated.precision)
@@ -138,19 +144,25 @@ class Traced:
         return model
 
     def _check(self, model: onnx.ModelProto, *, compared: bool) -> None:
-        run_at_two_sizes(model, self.simulated.shape, self._simulate, compared=compared)
+        example = tuple(one.numpy() for one in self.simulated.example(CHECKED))
+        run_at_two_sizes(model, example, self._simulate, compared=compared)
 
     @torch.no_grad()
-    def _simulate(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        device = device_of(self.simulated)
-        made: NDArray[np.float32] = (
-            self.simulated(torch.from_numpy(images).to(device)).cpu().numpy()
-        )
-        return made
+    def _simulate(self, *inputs: NDArray[Any]) -> list[NDArray[Any]]:
+        given = (torch.from_numpy(one).to(device_of(self.simulated)) for one in inputs)
+        return [made.cpu().numpy() for made in named(self.simulated(*given)).values()]
 
 
-def _check_weights(weights: str, target: str) -> None:
+def _dialect(target: str | TargetSpec, weights: str) -> Dialect:
+    """The form of a target's files, which have to know the type of weights or take ``auto``."""
     if weights not in (known := get_args(WeightType)):
         raise ExportError(unknown("type of weights", weights, known))
-    if target == "htp" and weights == "uint8":
-        raise ExportError("weights: uint8 is for onnxruntime; files for htp hold int8")
+    try:
+        spec = target_specs.find(target)
+    except StudyError as error:
+        raise ExportError(str(error)) from None
+    if weights not in spec.dialect.weights and weights != "auto":
+        raise ExportError(
+            f"weights: files for {spec.name} hold {', '.join(spec.dialect.weights)}, not {weights}"
+        )
+    return spec.dialect

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,16 +13,23 @@ from onnx import TensorProto, helper, numpy_helper
 _OPSET, _OPSET_INT16 = 20, 21  # the second is the first with 4-bit and 16-bit integers
 _WIDE = {TensorProto.INT4, TensorProto.UINT4, TensorProto.INT16, TensorProto.UINT16}
 _IR_VERSION = 10
-INPUT, OUTPUT = "image", "logits"
+FEW = 2
+"""Images or signals for which the sizes of a network's tensors are told."""
+BATCH = "batch"
+"""What files call the dimension that grows with the number of images or signals."""
 
 
 class Graph:
-    """Nodes and constants of an ONNX model to be."""
+    """Nodes and constants of an ONNX model to be.
 
-    def __init__(self) -> None:
+    Args:
+        names: of the inputs and outputs, which nothing else is called.
+    """
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.tensors: dict[str, onnx.TensorProto] = {}
-        self.names: set[str] = {INPUT, OUTPUT}
+        self.names: set[str] = set(names)
 
     def new_name(self, wanted: str) -> str:
         """The name, or one with a number behind it where it is taken."""
@@ -96,10 +103,23 @@ def _needed(nodes: Sequence[onnx.NodeProto], wanted: set[str]) -> list[onnx.Node
     return kept[::-1]
 
 
-def described(name: str, sizes: Sequence[int], free: Sequence[bool]) -> onnx.ValueInfoProto:
-    """A float tensor of the graph's border, with ``batch`` for a dimension of the batch's."""
-    shape = ["batch" if grows else size for size, grows in zip(sizes, free, strict=True)]
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+def described(
+    name: str, sizes: Sequence[int], free: Sequence[bool], kind: int = TensorProto.FLOAT
+) -> onnx.ValueInfoProto:
+    """An input or output of the graph.
+
+    Args:
+        name: its name.
+        sizes: its shape for two images.
+        free: for each dimension, whether it grows with the batch; one that does so in another way
+            than the batch itself has a name of its own.
+        kind: type of its numbers, as ``TensorProto.DataType``.
+    """
+    shape = [
+        size if not grows else BATCH if size == FEW else f"{name}_{axis}"
+        for axis, (size, grows) in enumerate(zip(sizes, free, strict=True))
+    ]
+    return helper.make_tensor_value_info(name, kind, shape)
 
 
 def initializers(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:

@@ -11,12 +11,19 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 from torch import Tensor, fx
 
+from bitladder.deploy.graph import FEW
+from bitladder.errors import ExportError
 from bitladder.operators import CannotWriteError, Value, function_name
+from bitladder.simulation import SimulatedModel, device_of
+from bitladder.simulation.signature import makes_dataclass
+from bitladder.structures import Inputs, moved, named
 
-_FEW, _MORE = 2, 3
+MORE = FEW + 1
+"""How many more are run, to tell which sizes grow with the batch."""
 # Functions that take only the size of a tensor, and fill one with a number.
 _FILLED = {"zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full"}
 
@@ -68,22 +75,17 @@ def renamed(value: Value, name: str) -> Value:
 
 
 @torch.no_grad()
-def observe(
-    module: fx.GraphModule, shape: tuple[int, ...], device: torch.device
-) -> dict[fx.Node, Observed]:
+def observe(module: fx.GraphModule, inputs: Inputs) -> dict[fx.Node, Observed]:
     """Run a traced network on two and three images and describe what each node returns.
 
     Args:
         module: in evaluation mode.
-        shape: of one image.
-        device: where the network is.
+        inputs: three images or signals.
     """
-    generator = torch.Generator().manual_seed(0)
-    images = torch.rand(_MORE, *shape, generator=generator).to(device)
     runs = []
-    for count in (_FEW, _MORE):
+    for count in (FEW, MORE):
         recorder = _Recorder(module)
-        recorder.run(images[:count])
+        recorder.run(*(one[:count] for one in inputs))
         runs.append(recorder.seen)
     few, more = runs
     return {node: _observed(node.name, few[node], more[node]) for node in few}
@@ -99,6 +101,9 @@ class _Recorder(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
+        if n.op == "output" or makes_dataclass(n):  # they only hold what others have made
+            self.seen[n] = None
+            return result
         filled = function_name(n) in _FILLED and n.op != "call_module"
         if n.op == "placeholder" or (
             _has_tensor(result)
@@ -170,3 +175,29 @@ def _value(name: str, few: Any, more: Any) -> Value:
         return Value(name, few.shape, free, few, few.dtype.kind == "f")
     free = tuple(a != b for a, b in zip(few.shape, more.shape, strict=True))
     return Value(name, few.shape, free, few, few.dtype.kind == "f")
+
+
+def observed(simulated: SimulatedModel) -> dict[fx.Node, Observed]:
+    """What the nodes of a simulated network return.
+
+    Raises:
+        ExportError: its shapes do not follow from the number of images.
+    """
+    inputs = moved(simulated.example(MORE), device_of(simulated))
+    try:
+        return observe(simulated.module, inputs)
+    except CannotWriteError as fault:
+        raise ExportError(f"cannot write this network as ONNX: {fault}") from None
+
+
+def onnx_type(kind: torch.dtype) -> int:
+    """As ``TensorProto.DataType`` numbers it."""
+    found: int = onnx.helper.np_dtype_to_tensor_dtype(torch.zeros(0, dtype=kind).numpy().dtype)
+    return found
+
+
+@torch.no_grad()
+def output_types(simulated: SimulatedModel) -> dict[str, torch.dtype]:
+    """The type of each output's numbers."""
+    made = named(simulated(*moved(simulated.example(1), device_of(simulated))))
+    return {name: values.dtype for name, values in made.items()}

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from torch import fx
 
 from bitladder.deploy.encodings import Encoding, encoding_of
-from bitladder.deploy.graph import INPUT, OUTPUT
 from bitladder.deploy.observe import Observed, renamed
 from bitladder.deploy.pairs import TYPES, Pairs
 from bitladder.deploy.saturation import can_saturate
@@ -62,7 +61,6 @@ class QdqWriter(FileWriter):
         self.whole = self.htp = one_sign
         self.pairs = Pairs(self.graph, one_sign=one_sign)
         self._entered: dict[tuple[str, str], str] = {}  # values on the grids of their readers
-        self._last = ""
 
     def write(self) -> onnx.ModelProto:
         """Walk the network and return the model."""
@@ -76,7 +74,7 @@ class QdqWriter(FileWriter):
     def _holder(self, value: str) -> str:
         """The tensor that holds a value after its grid."""
         read = self.pairs.holder(value)
-        return OUTPUT if read == self._last else read
+        return self.finished.get(read, read)
 
     def number(self, call: Call, value: float) -> str:
         """A number that a grid of two integers holds exactly, where its neighbours are integers."""
@@ -152,13 +150,6 @@ class QdqWriter(FileWriter):
     def _put(self, name: str, source: str, encoding: Encoding) -> None:
         self.grids[name] = encoding
         self.pairs.put(name, source, encoding)
-
-    def _finish(self, result: Value) -> None:
-        self._last = self._real(result)
-        if self._last == INPUT or self._last in self.graph.tensors:
-            self.graph.add("Identity", [self._last], [OUTPUT])
-        else:
-            self.graph.rename(self._last, OUTPUT, 0)
 
     def _parameter(self, name: str, values: Any, encoding: Encoding | None) -> str:
         if encoding is None:

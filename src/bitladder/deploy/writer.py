@@ -7,7 +7,7 @@ they lie on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,8 +15,15 @@ import onnx
 from torch import fx, nn
 
 from bitladder.deploy.encodings import Encoding, encoding_of
-from bitladder.deploy.graph import INPUT, OUTPUT, Graph, described
-from bitladder.deploy.observe import Observed, leaves, observe, renamed, replaced
+from bitladder.deploy.graph import Graph, described
+from bitladder.deploy.observe import (
+    Observed,
+    leaves,
+    onnx_type,
+    output_types,
+    renamed,
+    replaced,
+)
 from bitladder.errors import ExportError
 from bitladder.operators import (
     Call,
@@ -29,8 +36,10 @@ from bitladder.operators import (
     of_node,
 )
 from bitladder.operators.writing import Input
-from bitladder.simulation import SimulatedModel, device_of
+from bitladder.simulation import SimulatedModel
 from bitladder.simulation.aimet import input_quantizers, output_quantizer, parameter_quantizers
+from bitladder.simulation.signature import input_nodes, makes_dataclass, returned
+from bitladder.structures import named
 
 # Operators that take only the sizes of their results, so that sizes among their arguments may grow.
 _BY_RESULT = {"reshape", "expand", "repeat"}
@@ -50,11 +59,14 @@ class FileWriter:
     def __init__(self, simulated: SimulatedModel, seen: Mapping[fx.Node, Observed]) -> None:
         self.simulated, self.seen = simulated, seen
         self.module: fx.GraphModule = simulated.module
-        self.graph = Graph()
+        self.inputs = simulated.inputs
+        self._types = output_types(simulated)
+        self.graph = Graph([*self.inputs, *self._types])
         self.env: dict[fx.Node, Any] = {}
         self.grids: dict[str, Encoding] = {}  # of values and parameters, by name
         self.passed: dict[str, str] = {}  # values by the names of the quantizers they passed
         self._rounded: set[str] = set()  # values that have a grid of their own
+        self.finished: dict[str, str] = {}  # outputs of the network by what they were called before
         self._aliases: dict[str, str] = {}  # values for which nothing was written
         self._names = {id(q): info.name for info, q in simulated.quantizers()}
         self._final: dict[str, str] = {}  # of the call that is written: raw names, own names
@@ -78,15 +90,13 @@ class FileWriter:
                 self.env[node] = self.seen[node].few
         if faults:
             raise ExportError(f"cannot write this network as ONNX: {'; '.join(faults)}")
-        [placeholder] = self.module.graph.find_nodes(op="placeholder")[:1]
-        [output] = self.module.graph.find_nodes(op="output")
-        given = self.seen[placeholder].values[0]
-        result = next(leaves(self.env[output]))
-        self._finish(result)
-        return self.graph.model(
-            [described(INPUT, given.sizes, given.free)],
-            [described(OUTPUT, result.sizes, result.free)],
-        )
+        given = [self.seen[node].values[0] for node in input_nodes(self.module.graph)]
+        types = map(onnx_type, self.simulated.dtypes)
+        inputs = [
+            described(name, value.sizes, value.free, kind)
+            for name, value, kind in zip(self.inputs, given, types, strict=True)
+        ]
+        return self.graph.model(inputs, [*self._outputs()])
 
     # What a writer offers to operators (see ``operators.Writer``).
 
@@ -150,7 +160,7 @@ class FileWriter:
 
     def batch(self) -> str:
         """The number of images as an int64 of shape (1,)."""
-        return self.one("Shape", [INPUT], start=0, end=1)
+        return self.one("Shape", [self.inputs[0]], start=0, end=1)
 
     def moved(self, call: Call, source: Value, name: str) -> str:
         """Put an intermediate value that only moved back on the grid of where it comes from."""
@@ -170,14 +180,12 @@ class FileWriter:
         self._at = node
         seen = self.seen[node]
         if node.op == "placeholder":
-            tensors = seen.values
-            if tensors:
-                self.env[node] = replaced(seen.few, lambda v: renamed(v, INPUT))
-            else:
-                self.env[node] = seen.few
+            self.env[node] = replaced(seen.few, lambda v: renamed(v, str(node.target)))
             return
         if node.op == "output":
-            self.env[node] = self._value(node.args[0])
+            return
+        if makes_dataclass(node):
+            self.env[node] = {name: self._value(part) for name, part in node.kwargs.items()}
             return
         tensors = seen.values
         if not tensors or all(value.constant is not None for value in tensors):
@@ -325,6 +333,8 @@ class FileWriter:
         """An argument of a node with what earlier nodes returned in it."""
         if isinstance(argument, fx.Node):
             return self.env[argument]
+        if isinstance(argument, tuple) and hasattr(argument, "_fields"):
+            return type(argument)(*map(self._value, argument))
         if isinstance(argument, list | tuple):
             return type(argument)([self._value(part) for part in argument])
         if isinstance(argument, dict):
@@ -379,19 +389,29 @@ class FileWriter:
             self.grids[name] = encoding
         return name if self.graph.is_made(name) else self.graph.tensor(name, values)
 
-    def _real(self, result: Value) -> str:
-        """What a reader of real numbers reads."""
-        return self._read(result) if result.floating else self.one("Cast", [result], to=1)
+    def _outputs(self) -> Iterator[onnx.ValueInfoProto]:
+        """Have the network's outputs under their names, of the types that it returns."""
+        made = named(self._value(returned(self.module.graph)), Value)
+        self._call = Call("output", "output", None, (), {}, tuple(made.values()))
+        for name, value in made.items():
+            kind = onnx_type(self._types[name])
+            own = name if name not in self.inputs else self.graph.new_name(name)
+            read = self._read(value) if value.floating else self.one("Cast", [value], to=kind)
+            self._finish(read, own)
+            yield described(own, value.sizes, value.free, kind)
 
-    def _finish(self, result: Value) -> None:
-        """Have the network's output under its name."""
-        read = self._real(result)
-        if read == INPUT or read in self.graph.tensors:
-            self.graph.add("Identity", [read], [OUTPUT])
+    def _finish(self, read: str, name: str) -> None:
+        """Have what a reader of an output would read under the output's name."""
+        read = self.finished.get(read, read)
+        if read in self.inputs or read in self.graph.tensors or read in self.finished.values():
+            self.graph.add("Identity", [read], [name])
+            if read in self.grids:
+                self.grids[name] = self.grids[read]
             return
-        self.graph.rename(read, OUTPUT, 0)
+        self.graph.rename(read, name, 0)
+        self.finished[read] = name
         if read in self.grids:
-            self.grids[OUTPUT] = self.grids.pop(read)
+            self.grids[name] = self.grids.pop(read)
 
 
 def _reaches_zero(encoding: Encoding, bounds: tuple[float, float]) -> bool:
@@ -410,16 +430,3 @@ def parameter_quantizer(module: Any, name: str) -> Any | None:
     """The quantizer of a module's parameter, where it has one with a range."""
     found = parameter_quantizers(module).get(name)
     return found if found is not None and found.is_initialized() else None
-
-
-def observed(simulated: SimulatedModel) -> dict[fx.Node, Observed]:
-    """What the nodes of a simulated network return.
-
-    Raises:
-        ExportError: its shapes do not follow from the number of images.
-    """
-    device = device_of(simulated)
-    try:
-        return observe(simulated.module, simulated.shape, device)
-    except CannotWriteError as fault:
-        raise ExportError(f"cannot write this network as ONNX: {fault}") from None

@@ -13,12 +13,13 @@ from bitladder.models.names import MODELS, check_name
 if TYPE_CHECKING:
     from bitladder.models.registry import build, pretrained_file
     from bitladder.models.shim import WithShim
-    from bitladder.models.summary import Summary, summarize
+    from bitladder.models.size import NetworkSize
+    from bitladder.models.summary import summarize
     from bitladder.models.weights import load_weights, save_weights
 
 __all__ = [
     "MODELS",
-    "Summary",
+    "NetworkSize",
     "WithShim",
     "build",
     "check_name",
@@ -29,7 +30,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Summary": "summary",
+    "NetworkSize": "size",
     "WithShim": "shim",
     "build": "registry",
     "load_weights": "weights",

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import torchvision.models
-from torch import Tensor, nn
+from torch import nn
 
 from bitladder.errors import ModelError, unknown
 from bitladder.models.names import MODELS, is_import_path, split_import_path
@@ -25,6 +26,9 @@ from bitladder.models.pretrained import (
 from bitladder.models.shim import WithShim
 from bitladder.models.summary import evaluating
 from bitladder.options import ModelOptions
+from bitladder.structures import named
+from bitladder.tasks import Task
+from bitladder.tasks import find as find_task
 from bitladder.user_code import import_function, one_line
 
 # These two return a tuple of outputs in training unless their auxiliary heads are left out.
@@ -32,7 +36,12 @@ _WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")
 
 
 def build(
-    options: ModelOptions, *, classes: int, shape: tuple[int, int, int], seed: int
+    options: ModelOptions,
+    *,
+    classes: int | None,
+    shapes: Sequence[tuple[int, ...]],
+    seed: int,
+    task: Task | None = None,
 ) -> nn.Module:
     """Build a network in training mode; ``options.weights`` is for ``load_weights`` after it.
 
@@ -41,19 +50,22 @@ def build(
     Args:
         options: its name, and whether to start from ImageNet's weights.
         classes: outputs of the last layer; for two, a network of one's own may have a single one.
-        shape: channels, height and width of one image.
+            None where the task has none: a function of one's own is called without it.
+        shapes: of one image, for each input, such as ((channels, height, width),).
         seed: decides the initial weights; the global random state is left alone.
+        task: what its outputs mean; by default classification.
 
     Raises:
         ModelError: the name is unknown, the pretrained weights are out of reach, or the network
-            does not map such images to so many classes.
+            does not map such images to outputs that the task can read.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = _create(options, classes, shape[0])
-        if shape[0] == 1 and _input_channels(model) == 3:
+        channels = shapes[0][0]
+        model = _create(options, classes, channels)
+        if channels == 1 and len(shapes) == 1 and _input_channels(model) == 3:
             model = WithShim(model)
-    _check_shapes(model, options.name, classes, shape)
+    _check(model, options.name, classes, shapes, task or find_task("classification"))
     return model.train()
 
 
@@ -70,7 +82,7 @@ def pretrained_file(name: str) -> Path:
     raise ModelError(_unknown_model(name))
 
 
-def _create(options: ModelOptions, classes: int, channels: int) -> nn.Module:
+def _create(options: ModelOptions, classes: int | None, channels: int) -> nn.Module:
     name = options.name
     if is_import_path(name):
         if options.pretrained:
@@ -78,6 +90,11 @@ def _create(options: ModelOptions, classes: int, channels: int) -> nn.Module:
                 f"pretrained is for torchvision and timm names; load the weights in '{name}' itself"
             )
         return _from_function(name, classes)
+    if classes is None:
+        raise ModelError(
+            f"model '{name}' is a classifier, and the images have no classes; give a network of "
+            "the task as package.module:function"
+        )
     if name in torchvision.models.list_models(module=torchvision.models):
         return _from_torchvision(name, classes, options.pretrained)
     if _timm_has(name):
@@ -85,10 +102,11 @@ def _create(options: ModelOptions, classes: int, channels: int) -> nn.Module:
     raise ModelError(_unknown_model(name))
 
 
-def _from_function(name: str, classes: int) -> nn.Module:
+def _from_function(name: str, classes: int | None) -> nn.Module:
     split_import_path(name)
     try:
-        model = import_function(name)(num_classes=classes)
+        function = import_function(name)
+        model = function() if classes is None else function(num_classes=classes)
     except Exception as error:
         # Whatever a person's own code raises is told in one line, with the place it came from.
         raise ModelError(f"model '{name}' failed: {one_line(error)}") from error
@@ -146,21 +164,23 @@ def _input_channels(model: nn.Module) -> int | None:
     return None if first is None else first.in_channels
 
 
-def _check_shapes(model: nn.Module, name: str, classes: int, shape: tuple[int, int, int]) -> None:
-    size = "x".join(str(length) for length in shape)
+def _check(
+    model: nn.Module,
+    name: str,
+    classes: int | None,
+    shapes: Sequence[tuple[int, ...]],
+    task: Task,
+) -> None:
+    size = " and ".join("x".join(str(length) for length in shape) for shape in shapes)
     try:
         with evaluating(model), torch.no_grad():
-            output = model(torch.zeros(2, *shape))
+            returned = model(*(torch.zeros(2, *shape) for shape in shapes))
     except Exception as error:
         raise ModelError(
             f"model '{name}' cannot take images of {size} (channels x height x width): "
             f"{one_line(error)}"
         ) from error
-    if not isinstance(output, Tensor):
-        raise ModelError(f"model '{name}' returns {type(output).__name__}, not one tensor")
-    one_logit = classes == 2 and output.shape == (2, 1)  # whose sign tells the two apart
-    if output.shape != (2, classes) and not one_logit:
-        raise ModelError(
-            f"model '{name}' maps 2 images to shape {tuple(output.shape)}; "
-            f"{classes} classes need (2, {classes})"
-        )
+    try:
+        task.check(named(returned), classes=classes)
+    except ModelError as error:
+        raise ModelError(f"model '{name}' {error}") from None

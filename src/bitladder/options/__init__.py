@@ -8,6 +8,7 @@ from bitladder.options.models import ModelOptions
 from bitladder.options.precision import Precision
 from bitladder.options.recipes import RECIPES, dump_recipe, parse_recipe, parse_techniques
 from bitladder.options.targets import TargetOptions
+from bitladder.options.tasks import TaskOptions
 from bitladder.options.technique import TECHNIQUES, TakesImages, Technique, calibration_count
 from bitladder.options.techniques import *  # noqa: F403 - each technique by its class
 from bitladder.options.training import EarlyStopping, TrainOptions
@@ -25,6 +26,7 @@ __all__ = [
     "Precision",
     "TakesImages",
     "TargetOptions",
+    "TaskOptions",
     "Technique",
     "TrainOptions",
     "WeightType",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from bitladder.options.base import Options
+from bitladder.target_specs.htp import HtpVersion
 
-HtpVersion = Literal["v68", "v69", "v73", "v75", "v79", "v81"]
 WeightType = Literal["int8", "uint8", "auto"]
 """How files for ONNX Runtime hold weights of up to 8 bit."""
 

@@ -3,36 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from bitladder import target_specs
+from bitladder.errors import StudyError
 from bitladder.options.base import Options
-from bitladder.options.export import HtpVersion
-
-TargetName = Literal["onnxruntime", "htp"]
-_EMULATED = 500  # an emulator takes up to half a second an image
+from bitladder.target_specs import TargetSpec
 
 
 class TargetOptions(Options):
     """A target that runs the artifact, as a name or ``{name: {images: N}}``."""
 
-    name: TargetName
-    """``onnxruntime`` on the CPU, or ``htp``, the emulator of the Hexagon HTP."""
+    name: str
+    """``onnxruntime`` on the CPU, ``htp``, the emulator of the Hexagon HTP, or a ``TargetSpec`` of
+    the user's own as package.module:NAME."""
     images: int | None = Field(default=None, ge=1)
     """Validation images, the first of the split; by default all, and 500 on ``htp``."""
-    version: HtpVersion | None = None
-    """Of the ``htp``; by default the emulator's own. Versions do not round alike."""
+    version: str | None = None
+    """Of the ``htp``, such as ``v75``; by default the emulator's own. Versions do not round
+    alike."""
+
+    @property
+    def spec(self) -> TargetSpec:
+        """What the target is."""
+        return target_specs.find(self.name)
 
     @property
     def label(self) -> str:
         """What results call it: the name, with the version if one is asked for."""
-        return self.name if self.version is None else f"{self.name}_{self.version}"
+        return self.spec.label(self.version)
+
+    @field_validator("name")
+    @classmethod
+    def _is_there(cls, value: str) -> str:
+        try:
+            target_specs.find(value)
+        except StudyError as error:
+            raise ValueError(str(error)) from None
+        return value
 
     @model_validator(mode="after")
-    def _only_htp_has_versions(self) -> TargetOptions:
-        if self.version is not None and self.name != "htp":
-            raise ValueError(f"version: {self.name} has none; it is of the htp")
+    def _has_the_version(self) -> TargetOptions:
+        versions = self.spec.versions
+        if self.version is not None and self.version not in versions:
+            names = ", ".join(versions) or "none"
+            raise ValueError(f"version: {self.name} has {names}, not {self.version}")
         return self
 
     @model_validator(mode="before")
@@ -43,6 +59,8 @@ class TargetOptions(Options):
         elif isinstance(value, Mapping) and "name" not in value and len(value) == 1:
             [(name, options)] = value.items()
             value = {"name": name, **(options if isinstance(options, Mapping) else {})}
-        if isinstance(value, dict) and value.get("name") == "htp" and value.get("images") is None:
-            value = {**value, "images": _EMULATED}
+        if isinstance(value, dict) and value.get("images") is None:
+            known = target_specs.known().get(str(value.get("name")))
+            if known is not None and known.images is not None:
+                value = {**value, "images": known.images}
         return value

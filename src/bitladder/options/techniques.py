@@ -73,8 +73,8 @@ class Calibrate(Technique):
     """Whether weights' zero is in the middle of their grid; by default what the config says."""
     symmetric_activations: bool | None = None
     """The same of activations."""
-    logits: Literal["method", "cross_entropy"] = "cross_entropy"
-    """Range of the network's output: like all others, or the one that changes classes least."""
+    outputs: Literal["method", "task"] = "task"
+    """Ranges of the network's outputs: like all others, or those that the task asks for."""
     edges: int | None = Field(default=None, ge=MIN_BITS, le=MAX_BITS)
     """Bits of the input and of the first and last layer, as ``-edges8`` in a precision."""
 

@@ -1,8 +1,9 @@
 """A study becomes a graph of stages, the stages run on Dask, their outputs become results."""
 
+from bitladder.pipeline.cell_result import CellResult
 from bitladder.pipeline.explain import Explanation, explain
 from bitladder.pipeline.graph import Cell, Stage, plan
-from bitladder.pipeline.results import CellResult, Results
+from bitladder.pipeline.results import Results
 from bitladder.pipeline.runner import RunOptions, run
 
 __all__ = [

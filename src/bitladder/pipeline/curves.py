@@ -1,17 +1,18 @@
-"""Loss and accuracy over the steps of training and fine-tuning, from what the stages wrote."""
+"""Loss and quality over the steps of training and fine-tuning, from what the stages wrote."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from bitladder.pipeline.results import CellResult
+from bitladder.pipeline.cell_result import CellResult
+from bitladder.pipeline.rows import place
+from bitladder.pipeline.stage_records import TrainRecord
 
-MEASURES = ("train_loss", "train_acc", "val_loss", "val_acc", "lr")
-COLUMNS = ("dataset", "model", "precision", "phase", "step", "epoch", *MEASURES)
+MEASURES = ("train_loss", "train_quality", "val_loss", "val_quality", "lr")
+CURVE_COLUMNS = ("dataset", "model", "precision", "phase", "step", "epoch", *MEASURES)
 _DIGITS = 6  # of what TensorBoard keeps as float32
 
 
@@ -23,16 +24,18 @@ def curve_rows(cells: Iterable[CellResult]) -> Iterator[dict[str, Any]]:
     """
     told: set[Path] = set()
     for cell in cells:
-        place = {"dataset": cell.cell.dataset_label, "model": cell.cell.model_label}
-        for phase, precision in (("train", "float"), ("finetune", str(cell.cell.precision))):
-            folder = cell.folders.get("train" if phase == "train" else "finetune")
-            if folder is None or folder in told:
+        for stage in cell.cell.stages:
+            folder = cell.folders.get(stage.key)
+            if not stage.kind.trains or folder is None or folder in told:
                 continue
             told.add(folder)
-            history = cell.records["train"].get("history") if phase == "train" else None
+            record = cell.records[stage.key]
+            trained = isinstance(record, TrainRecord)
+            history = record.history if isinstance(record, TrainRecord) else ()
             logs = _by_step(history) if history else _logged(folder / "tensorboard")
+            precision = {"precision": "float"} if trained else {}
             for row in logs:
-                yield {**place, "precision": precision, "phase": phase, **row}
+                yield {**place(cell), **precision, "phase": stage.kind.name, **row}
 
 
 def _by_step(history: Iterable[Mapping[str, float]]) -> list[dict[str, float]]:

@@ -20,8 +20,9 @@ from bitladder.store import Store, digest
 
 if TYPE_CHECKING:
     from bitladder.data import ImageData
+    from bitladder.tasks import Task
 
-_CODE = 2  # raise it when the data room reads, splits or hashes in another way
+_CODE = 3  # raise it when the data room reads, splits or hashes in another way
 _TICK = 20_000_000  # nanoseconds: of two changes so close, a file's times may show one
 
 
@@ -38,11 +39,12 @@ class Known:
     test: bool
 
 
-def know(
+def identify(
     options: DatasetOptions,
     loader: LoaderOptions,
     *,
     seed: int,
+    task: str,
     store: Store,
     read: Callable[[DatasetOptions], ImageData],
 ) -> Known:
@@ -52,6 +54,7 @@ def know(
         options: which one, and how it is split.
         loader: where it is looked for.
         seed: seed of the split.
+        task: name of what its targets mean.
         store: it remembers, by the files' paths, sizes, times and places on the disk.
         read: reads the data set.
 
@@ -70,6 +73,7 @@ def know(
         "decoder": decode.versions(),
         "options": options.model_dump(mode="json"),
         "seed": seed,
+        "task": task,
         "files": stamps,
     }
     remembered = store.memory.recall(determines)
@@ -84,7 +88,7 @@ def know(
     return known
 
 
-def load_images(options: DatasetOptions, loader: LoaderOptions, seed: int) -> ImageData:
+def load_images(options: DatasetOptions, loader: LoaderOptions, seed: int, task: Task) -> ImageData:
     """Read a data set, with the random numbers that a function of the user's draws seeded.
 
     Raises:
@@ -93,18 +97,18 @@ def load_images(options: DatasetOptions, loader: LoaderOptions, seed: int) -> Im
     from bitladder import data
 
     with _seeded(seed):
-        return data.load(options, loader, seed=seed)
+        return data.load(options, loader, seed=seed, task=task)
 
 
 def load_known(
-    options: DatasetOptions, loader: LoaderOptions, seed: int, fingerprint: str
+    options: DatasetOptions, loader: LoaderOptions, seed: int, task: Task, fingerprint: str
 ) -> ImageData:
     """Read a data set that is known, and see that it is the same.
 
     Raises:
         DataError: it cannot be read, or is another one.
     """
-    images = load_images(options, loader, seed)
+    images = load_images(options, loader, seed, task)
     if fingerprint_of(images) != fingerprint:
         raise DataError(
             f"data set '{options.name}': the images are not those with which the run began: they "
@@ -116,7 +120,7 @@ def load_known(
 
 def fingerprint_of(images: ImageData) -> str:
     """SHA-256 in hex of all that a stage is told of a data set."""
-    return digest([images.fingerprint, images.classes, list(images.shape), list(images.notes)])
+    return digest([images.fingerprint, images.classes, list(images.shapes), list(images.notes)])
 
 
 def _of(images: ImageData) -> Known:

@@ -97,15 +97,16 @@ def execute(
     report: Callable[[Progress], None] | None = None,
 ) -> Outcome:
     """Run one stage, unless the store has its output or another process makes it."""
-    from bitladder.pipeline.stages import Bench, perform
+    from bitladder.pipeline.stages import perform
+    from bitladder.pipeline.stages.common import Workspace
 
     try:
         shelf = Store(store)
         with _flushed_denormals(), _one_thread(), _as_in_a_new_process():
             output = shelf.make(
                 stage.key,
-                lambda folder: perform(stage, Bench(shelf, loader, report), folder),
-                kind=stage.kind,
+                lambda folder: perform(stage, Workspace(shelf, loader, folder, report)),
+                kind=stage.kind.name,
                 label=stage.label,
                 network=stage.network,
                 wait=False,
@@ -113,14 +114,14 @@ def execute(
     except BusyError:
         return Outcome(stage, None, busy=True)
     except StoreError as error:
-        return Outcome(stage, None, error=f"{stage.kind}: {error}", again=True)
+        return Outcome(stage, None, error=f"{stage.kind.name}: {error}", again=True)
     except BitladderError as error:
-        return Outcome(stage, None, error=f"{stage.kind}: {error}")
+        return Outcome(stage, None, error=f"{stage.kind.name}: {error}")
     except Exception as error:  # a bug or the environment: the other cells go on
         memory = isinstance(error, MemoryError) or "can't allocate memory" in str(error)
         text = f"out of memory: {one_line(error)}" if memory else one_line(error)
         again = memory or isinstance(error, OSError)
-        return Outcome(stage, None, error=f"{stage.kind}: {text}", again=again)
+        return Outcome(stage, None, error=f"{stage.kind.name}: {text}", again=again)
     return Outcome(stage, output.folder, output.produced)
 
 

@@ -5,10 +5,10 @@ The stages are those that a study with the key ``explain`` runs beside the other
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -16,9 +16,9 @@ from bitladder.errors import StudyError
 from bitladder.files import write_whole
 from bitladder.options import ExplainOptions
 from bitladder.pipeline.execute import Observer, Outcome
-from bitladder.pipeline.layers import place
+from bitladder.pipeline.layers import channel_rows
 from bitladder.pipeline.loop import execute_all
-from bitladder.pipeline.results import CellResult, Results, collect
+from bitladder.pipeline.results import Results, collect
 from bitladder.pipeline.runner import RunOptions, prepare, tell_unseen
 from bitladder.pipeline.tables import Table
 from bitladder.study import Study, load
@@ -45,7 +45,7 @@ class Explanation:
 
     def ranges(self) -> pandas.DataFrame:
         """One row a channel of every weight; the columns of ranges.csv."""
-        rows = [row for cell in self.results.cells for row in _channels(cell)]
+        rows = [row for cell in self.results.cells for row in channel_rows(cell)]
         return Table(rows).frame()
 
     def write(self) -> None:
@@ -113,17 +113,3 @@ def _asked(images: int | None) -> ExplainOptions:
         return ExplainOptions() if images is None else ExplainOptions(images=images)
     except ValidationError:
         raise StudyError(f"explain: {images} images; at least 1 is needed") from None
-
-
-def _channels(cell: CellResult) -> Iterator[dict[str, Any]]:
-    for row in cell.records.get("explain", {}).get("quantizers", ()):
-        if row["kind"] == "weight":
-            bounds = zip(row["channel_lowest"], row["channel_highest"], strict=True)
-            for channel, (lowest, highest) in enumerate(bounds):
-                yield {
-                    **place(cell),
-                    "layer": row["name"],
-                    "channel": channel,
-                    "lowest": lowest,
-                    "highest": highest,
-                }

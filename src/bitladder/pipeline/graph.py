@@ -20,22 +20,22 @@ from bitladder.options import (
     dump_recipe,
 )
 from bitladder.pipeline.given import Given
+from bitladder.pipeline.kinds import (
+    EXPLAIN,
+    EXPORT,
+    FINETUNE,
+    QUANTIZE,
+    TEST,
+    TRAIN,
+    VERIFY,
+    StageKind,
+)
 from bitladder.pipeline.names import folders, labels
-from bitladder.pipeline.versions import Kind, Versions
+from bitladder.pipeline.versions import Versions
 from bitladder.store import digest
 from bitladder.study import Study, load
 
-_KEYS = 2  # raise it when a key holds more than it did
-# Raise a stage's number when its code changes what it writes.
-_CODE = {
-    "train": 2,
-    "quantize": 5,
-    "explain": 3,
-    "finetune": 5,
-    "export": 8,
-    "verify": 7,
-    "test": 3,
-}
+_KEYS = 3  # raise it when a key holds more than it did
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Stage:
         versions: of the packages that it uses, and the switches that it follows.
     """
 
-    kind: Kind
+    kind: StageKind
     key: str
     label: str
     spec: Mapping[str, Any]
@@ -92,9 +92,9 @@ class Cell:
         """The keys of its stages."""
         return [stage.key for stage in self.stages]
 
-    def stage(self, kind: Kind) -> Stage | None:
+    def stage(self, kind: StageKind) -> Stage | None:
         """The stage of that kind, or None where the recipe has none."""
-        return next((stage for stage in self.stages if stage.kind == kind), None)
+        return next((stage for stage in self.stages if stage.kind is kind), None)
 
 
 def plan(study: Study | str | Path) -> list[Cell]:
@@ -155,7 +155,7 @@ def build(
                 dataset_label=called,
                 model_label=model_called,
                 name=f"{folder}/{model_folder}/{precision}",
-                unseen=tuple(builder.given.unseen([dataset, model, *study.recipe])),
+                unseen=tuple(builder.given.unseen([study.task, dataset, model, *study.recipe])),
             )
         )
     return cells
@@ -188,14 +188,15 @@ class _Builder:
             "dataset": dataset.model_dump(mode="json"),
             "fingerprint": fingerprint,
             "model": model.model_dump(mode="json"),
+            "task": study.task.model_dump(mode="json"),
             "seed": study.seed,
         }
         simulation = {**network, "precision": str(precision), "recipe": dump_recipe(before)}
-        names: tuple[Options, ...] = (dataset, model)
+        names: tuple[Options, ...] = (study.task, dataset, model)
         here = f"{label} {precision}"
 
         def stage(
-            kind: Kind,
+            kind: StageKind,
             spec: dict[str, Any],
             inputs: Mapping[str, Stage],
             *more: Options,
@@ -207,29 +208,31 @@ class _Builder:
 
         train_options = study.train.model_dump(mode="json")
         floats = {**network, "train": train_options, "pretrained": weights}
-        train = stage("train", floats, {}, study.train, where=label)
+        train = stage(TRAIN, floats, {}, study.train, where=label)
         names = (*names, *before)
-        stages = [train, stage("quantize", simulation, {"float": train})]
+        stages = [train, stage(QUANTIZE, simulation, {"float": train})]
         final = {"float": train, "simulated": stages[-1]}
+        measured = {"quantized": stages[-1]}
         if study.explain is not None:
             explained = {**simulation, "images": study.explain.images}
-            stages.append(stage("explain", explained, final))
+            stages.append(stage(EXPLAIN, explained, final))
         if explain:
             return stages
         names = (*names, *after)
         if after:
             simulation = {**simulation, "rest": dump_recipe(after)}
-            stages.append(stage("finetune", simulation, final))
+            stages.append(stage(FINETUNE, simulation, final))
             final = {"float": train, "simulated": stages[-1]}
+            measured["tuned"] = stages[-1]
         exporting = {**simulation, "export": study.export.model_dump(mode="json")}
-        stages.append(stage("export", exporting, final, study.export))
+        stages.append(stage(EXPORT, exporting, {**final, **measured}, study.export))
         exported = {"artifact": stages[-1]}
         if test:
-            stages.append(stage("test", simulation, {"float": train, **exported}))
+            stages.append(stage(TEST, simulation, {"float": train, **exported}))
         for target in study.verify:
             spec = {**simulation, "target": target.model_dump(mode="json")}
             where = f"{here} on {target.label}"
-            stages.append(stage("verify", spec, exported, target, where=where))
+            stages.append(stage(VERIFY, spec, exported, target, where=where))
         return stages
 
 
@@ -242,7 +245,7 @@ def split_recipe(
 
 
 def _stage(
-    kind: Kind,
+    kind: StageKind,
     label: str,
     spec: dict[str, Any],
     inputs: Mapping[str, Stage],
@@ -253,8 +256,8 @@ def _stage(
     keys = {role: stage.key for role, stage in inputs.items()}
     determines = {
         "keys": _KEYS,
-        "kind": kind,
-        "code": _CODE[kind],
+        "kind": kind.name,
+        "code": kind.code,
         "spec": {key: value for key, value in spec.items() if key != "dataset"},
         "preprocessing": {k: v for k, v in spec["dataset"].items() if k != "name"},
         "inputs": keys,
@@ -262,4 +265,4 @@ def _stage(
         "versions": versions,
     }
     key = digest(determines)
-    return Stage(kind, key, f"{kind} {label}", spec, keys, network, given, versions)
+    return Stage(kind, key, f"{kind.name} {label}", spec, keys, network, given, versions)

@@ -3,49 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from bitladder.accuracy import Accuracy
+from bitladder.pipeline.cell_result import CellResult
+from bitladder.pipeline.rows import interval, place
+from bitladder.pipeline.stage_records import ExplainRecord
 
-if TYPE_CHECKING:
-    from bitladder.pipeline.results import CellResult
-
-COLUMNS = (
+LAYER_COLUMNS = (
     *("dataset", "model", "precision", "layer", "kind", "bits", "sqnr_db", "agreement"),
-    *("acc", "acc_low", "acc_high", "images", "own_sqnr_db", "ranges", "lowest", "highest"),
+    *("value", "value_low", "value_high", "images", "own_sqnr_db", "ranges", "lowest", "highest"),
 )
-
-
-def place(cell: CellResult) -> dict[str, str]:
-    """The columns that name a cell."""
-    return {
-        "dataset": cell.cell.dataset_label,
-        "model": cell.cell.model_label,
-        "precision": str(cell.cell.precision),
-    }
 
 
 def layer_rows(cell: CellResult) -> Iterator[dict[str, Any]]:
     """One row a quantizer, the costliest first.
 
-    ``acc`` and ``agreement`` are those of the network with this quantizer alone, ``sqnr_db`` is of
-    its logits, ``own_sqnr_db`` of the values that pass the quantizer.
+    ``value`` and ``agreement`` are those of the network with this quantizer alone, ``sqnr_db`` is
+    of its outputs, ``own_sqnr_db`` of the values that pass the quantizer.
     """
-    for row in cell.records.get("explain", {}).get("quantizers", ()):
-        accuracy = Accuracy(**row["accuracy"])
+    record = cell.record(ExplainRecord)
+    for cost in record.quantizers if record else ():
         yield {
             **place(cell),
-            "layer": row["name"],
-            "kind": row["kind"],
-            "bits": row["bits"],
-            "sqnr_db": row["sqnr"],
-            "agreement": row["agreement"],
-            "acc": accuracy.value,
-            "acc_low": accuracy.interval[0],
-            "acc_high": accuracy.interval[1],
-            "images": accuracy.total,
-            "own_sqnr_db": row["own_sqnr"],
-            "ranges": len(row["highest"]),
-            "lowest": min(row["lowest"]),
-            "highest": max(row["highest"]),
+            "layer": cost.layer,
+            "kind": cost.kind,
+            "bits": cost.bits,
+            "sqnr_db": cost.sqnr,
+            "agreement": cost.agreement,
+            **interval("value", cost.quality),
+            "images": cost.quality.count,
+            "own_sqnr_db": cost.own_sqnr,
+            "ranges": len(cost.highest),
+            "lowest": min(cost.lowest),
+            "highest": max(cost.highest),
         }
+
+
+def channel_rows(cell: CellResult) -> Iterator[dict[str, Any]]:
+    """One row an output channel of every weight: its smallest and largest value."""
+    record = cell.record(ExplainRecord)
+    for cost in record.quantizers if record else ():
+        bounds = zip(cost.channel_lowest, cost.channel_highest, strict=True)
+        for channel, (lowest, highest) in enumerate(bounds):
+            yield {
+                **place(cell),
+                "layer": cost.layer,
+                "channel": channel,
+                "lowest": lowest,
+                "highest": highest,
+            }

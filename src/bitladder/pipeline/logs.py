@@ -13,7 +13,6 @@ from bitladder.pipeline.graph import Cell, Stage
 from bitladder.store import Store
 
 NAME = "tensorboard"
-_KINDS = ("train", "finetune")
 
 
 def link_logs(cells: Sequence[Cell], store: Store, output: Path) -> None:
@@ -52,8 +51,8 @@ def copy_logs(cells: Sequence[Cell], outcomes: Mapping[str, Outcome], output: Pa
 def _folders(cells: Sequence[Cell], output: Path) -> Iterator[tuple[Stage, Path]]:
     for cell in cells:
         for stage in cell.stages:
-            if stage.kind in _KINDS:
-                yield stage, output / NAME / cell.name / stage.kind
+            if stage.kind.trains:
+                yield stage, output / NAME / cell.name / stage.kind.name
 
 
 def _clear(folder: Path) -> None:

@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from bitladder.errors import StoreError
-from bitladder.pipeline.crew import Crew, InProcess
 from bitladder.pipeline.execute import Execution, Observer, Outcome
 from bitladder.pipeline.graph import Cell, Stage
 from bitladder.pipeline.schedule import Queue, estimate
+from bitladder.pipeline.workers import InProcess, Workers
 from bitladder.progress import Progress
 from bitladder.store import Store, registering
 
@@ -51,25 +51,25 @@ def execute_all(
         try:
             run.find()
             if len(run.queue):
-                with _crew(execution, registration, len(run.queue), run.hear) as crew:
-                    run.work(crew)
+                with _workers(execution, registration, len(run.queue), run.hear) as workers:
+                    run.work(workers)
         except BaseException:
             run.save_now()
             raise
     return run.outcomes
 
 
-def _crew(
+def _workers(
     execution: Execution,
     registration: Path,
     stages: int,
     hear: Callable[[str, Progress], None],
-) -> InProcess | Crew:
+) -> InProcess | Workers:
     if execution.in_process:
         return InProcess(execution, hear)
-    from bitladder.pipeline.dask_crew import DaskCrew
+    from bitladder.pipeline.dask_workers import DaskWorkers
 
-    return DaskCrew(execution, registration, stages, hear)
+    return DaskWorkers(execution, registration, stages, hear)
 
 
 class _Run:
@@ -108,16 +108,16 @@ class _Run:
                 self.observer.message(f"damaged: {stage.label}: {damage}; it is made again")
         self.queue = Queue(missing, self.seconds)
 
-    def work(self, crew: Crew) -> None:
+    def work(self, workers: Workers) -> None:
         """Run what waits until nothing does."""
-        for text in crew.describe():
+        for text in workers.describe():
             self.observer.message(text)
         while self.queue or self.running or self.elsewhere:
-            self._start(crew)
-            for outcome in crew.ended(_TICK if self.running or self.elsewhere else 0.0):
+            self._start(workers)
+            for outcome in workers.ended(_TICK if self.running or self.elsewhere else 0.0):
                 self._end(outcome)
             self._look_elsewhere()
-            self._tell(crew)
+            self._tell(workers)
             self._save_if_due()
 
     def hear(self, label: str, progress: Progress) -> None:
@@ -137,8 +137,8 @@ class _Run:
         self._saved = time.perf_counter()
         self._saving, self._unsaved = self._saved - started, False
 
-    def _start(self, crew: Crew) -> None:
-        while len(self.running) < crew.slots():
+    def _start(self, workers: Workers) -> None:
+        while len(self.running) < workers.slots():
             stage = self.queue.take(self.outcomes)
             if stage is None:
                 return
@@ -149,7 +149,7 @@ class _Run:
                 continue
             self.running[stage.key] = (stage, time.perf_counter())
             self.observer.started(stage)
-            crew.start(stage, priority=self.queue.way[stage.key])
+            workers.start(stage, priority=self.queue.to_the_end[stage.key])
 
     def _end(self, outcome: Outcome) -> None:
         stage = outcome.stage
@@ -180,7 +180,7 @@ class _Run:
         self._unsaved = True
         self.observer.finished(outcome)
 
-    def _tell(self, crew: Crew) -> None:
+    def _tell(self, workers: Workers) -> None:
         now = time.perf_counter()
         if now - self._told < _TICK:
             return
@@ -189,7 +189,7 @@ class _Run:
             key: self.training.get(stage.label, max(0.0, self.seconds[key] - now + started))
             for key, (stage, started) in self.running.items()
         }
-        self.observer.time_left(self.queue.seconds_left(running, crew.slots()))
+        self.observer.time_left(self.queue.seconds_left(running, workers.slots()))
 
     def _save_if_due(self) -> None:
         since = time.perf_counter() - self._saved

@@ -13,6 +13,7 @@ from typing import Any
 
 from bitladder.errors import ModelError
 from bitladder.options import ModelOptions
+from bitladder.pipeline.kinds import TRAIN
 from bitladder.pipeline.versions import Versions
 from bitladder.store import Store, stamp
 from bitladder.user_code import is_import_path
@@ -21,7 +22,7 @@ from bitladder.user_code import is_import_path
 _PLACES = ("TORCH_HOME", "HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME")
 
 
-def know_weights(options: ModelOptions, store: Store) -> str | None:
+def identify_weights(options: ModelOptions, store: Store) -> str | None:
     """SHA-256 in hex of the pretrained weights, or None where a network starts from none.
 
     Args:
@@ -35,7 +36,7 @@ def know_weights(options: ModelOptions, store: Store) -> str | None:
         return None
     determines = {
         "pretrained": options.name,
-        "versions": Versions().of("train", {"model": {"name": options.name}}),
+        "versions": Versions().of(TRAIN, {"model": {"name": options.name}}),
         "places": [os.environ.get(name) for name in _PLACES],
         "home": str(Path.home()),
     }

@@ -9,37 +9,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bitladder import tasks
 from bitladder.errors import StoreError, StudyError
 from bitladder.files import written_aside
 from bitladder.options import DatasetOptions, LoaderOptions, ModelOptions
-from bitladder.pipeline.datasets import know, load_images
+from bitladder.pipeline.datasets import identify, load_images
 from bitladder.pipeline.execute import Execution, Observer, Outcome
 from bitladder.pipeline.graph import Cell, build
 from bitladder.pipeline.logs import copy_logs, link_logs
 from bitladder.pipeline.loop import execute_all
 from bitladder.pipeline.names import labels
-from bitladder.pipeline.pretrained import know_weights
+from bitladder.pipeline.pretrained import identify_weights
 from bitladder.pipeline.results import Results, collect
 from bitladder.store import Store, default_root
 from bitladder.study import Study, load
 
 if TYPE_CHECKING:
     from bitladder.data import ImageData
-
-_ARTIFACTS = {
-    "train": ("weights.safetensors",),
-    "export": (
-        "quantized.safetensors",
-        "model.onnx",
-        "model.htp.onnx",
-        "float.onnx",
-        "encodings.json",
-        "model.dlc",
-        "float.dlc",
-        "context.onnx",
-        "context.bin",
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -185,16 +171,18 @@ def _cells(study: Study, store: Store, explain: bool) -> list[Cell]:
 
     @functools.cache
     def read(options: DatasetOptions) -> ImageData:
-        return load_images(options, study.data, study.seed)
+        return load_images(options, study.data, study.seed, tasks.find(study.task.name))
 
     known = {
-        label: know(options, study.data, seed=study.seed, store=store, read=read)
+        label: identify(
+            options, study.data, seed=study.seed, task=study.task.name, store=store, read=read
+        )
         for label, options in zip(labels(study.datasets), study.datasets, strict=True)
     }
     starts = {
         label: start
         for label, options in zip(labels(study.models), study.models, strict=True)
-        if (start := know_weights(options, store)) is not None
+        if (start := identify_weights(options, store)) is not None
     }
     cells = build(
         study,
@@ -205,14 +193,20 @@ def _cells(study: Study, store: Store, explain: bool) -> list[Cell]:
     )
     waiting = [cell for cell in cells if not all(map(store.has, cell.keys))]
     for dataset, model in dict.fromkeys((cell.dataset, cell.model) for cell in waiting):
-        _see_that_it_fits(model, read(dataset), study.seed)
+        _see_that_it_fits(model, read(dataset), study)
     return cells
 
 
-def _see_that_it_fits(options: ModelOptions, images: ImageData, seed: int) -> None:
+def _see_that_it_fits(options: ModelOptions, images: ImageData, study: Study) -> None:
     from bitladder import models
 
-    network = models.build(options, classes=images.classes, shape=images.shape, seed=seed)
+    network = models.build(
+        options,
+        classes=images.classes,
+        shapes=images.shapes,
+        seed=study.seed,
+        task=tasks.find(study.task.name),
+    )
     if options.weights is not None:
         models.load_weights(network, options.weights)
 
@@ -238,7 +232,7 @@ def _place_artifacts(cells: Sequence[Cell], outcomes: Mapping[str, Outcome], out
         folder = output / "cells" / cell.name
         for stage in cell.stages:
             found = outcomes[stage.key].folder
-            for name in _ARTIFACTS.get(stage.kind, ()):
+            for name in stage.kind.files:
                 if found is not None and (found / name).exists():
                     _copy(found / name, folder / name)
                 else:  # of an earlier run with other options

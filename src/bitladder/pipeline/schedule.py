@@ -8,23 +8,12 @@ from statistics import median
 from bitladder.pipeline.graph import Stage
 from bitladder.store import Made
 
-# Seconds, where no stage of that kind was ever measured in the store.
-_GUESSES = {
-    "train": 120.0,
-    "quantize": 30.0,
-    "explain": 60.0,
-    "finetune": 120.0,
-    "export": 10.0,
-    "verify": 30.0,
-    "test": 10.0,
-}
-
 
 def estimate(stages: Iterable[Stage], made: Iterable[Made]) -> dict[str, float]:
     """Seconds each stage will take, by key.
 
     The median of the stages of the same kind on the same data set and network; of the same kind;
-    or a guess.
+    or the kind's own guess.
     """
     like: dict[tuple[str, str], list[float]] = {}
     for one in made:
@@ -32,8 +21,8 @@ def estimate(stages: Iterable[Stage], made: Iterable[Made]) -> dict[str, float]:
         like.setdefault((one.kind, ""), []).append(one.seconds)
 
     def seconds(stage: Stage) -> float:
-        known = like.get((stage.kind, stage.network)) or like.get((stage.kind, ""))
-        return median(known) if known else _GUESSES[stage.kind]
+        known = like.get((stage.kind.name, stage.network)) or like.get((stage.kind.name, ""))
+        return median(known) if known else stage.kind.seconds
 
     return {stage.key: seconds(stage) for stage in stages}
 
@@ -48,7 +37,7 @@ class Queue:
 
     def __init__(self, stages: Sequence[Stage], seconds: Mapping[str, float]) -> None:
         self._seconds = seconds
-        self.way = ways(stages, seconds)
+        self.to_the_end = longest_paths(stages, seconds)
         self._waiting: dict[str, Stage] = {}
         self._put(stages)
 
@@ -72,7 +61,7 @@ class Queue:
 
     def _put(self, stages: Iterable[Stage]) -> None:
         """Have these wait, the longest way first."""
-        ordered = sorted(stages, key=lambda stage: -self.way[stage.key])
+        ordered = sorted(stages, key=lambda stage: -self.to_the_end[stage.key])
         self._waiting = {stage.key: stage for stage in ordered}
 
     def seconds_left(self, running: Mapping[str, float], workers: int) -> float:
@@ -82,18 +71,18 @@ class Queue:
             running: by key, seconds that the stages that run now still take.
             workers: how many stages run at once.
         """
-        longest = max((self.way[key] for key in self._waiting), default=0.0)
+        longest = max((self.to_the_end[key] for key in self._waiting), default=0.0)
         for key, left in running.items():
-            longest = max(longest, left + self.way[key] - self._seconds[key])
+            longest = max(longest, left + self.to_the_end[key] - self._seconds[key])
         work = sum(self._seconds[key] for key in self._waiting) + sum(running.values())
         return max(longest, work / max(1, workers))
 
 
-def ways(stages: Sequence[Stage], seconds: Mapping[str, float]) -> dict[str, float]:
+def longest_paths(stages: Sequence[Stage], seconds: Mapping[str, float]) -> dict[str, float]:
     """By key, seconds from the beginning of a stage to the end of the last one that needs it."""
-    way = {stage.key: seconds[stage.key] for stage in stages}
+    paths = {stage.key: seconds[stage.key] for stage in stages}
     for stage in reversed(stages):  # what needs a stage comes after it
         for key in stage.inputs.values():
-            if key in way:
-                way[key] = max(way[key], seconds[key] + way[stage.key])
-    return way
+            if key in paths:
+                paths[key] = max(paths[key], seconds[key] + paths[stage.key])
+    return paths

@@ -7,61 +7,12 @@ import os
 import platform
 import shlex
 import shutil
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any
 
-from bitladder.models.names import MODELS
-from bitladder.user_code import as_loaded, is_import_path
+from bitladder.pipeline.kinds import KINDS, StageKind
+from bitladder.user_code import as_loaded
 
-Kind = Literal["train", "quantize", "explain", "finetune", "export", "verify", "test"]
-Spec = Mapping[str, Any]
-KINDS: tuple[Kind, ...] = (
-    *("train", "quantize", "explain", "finetune", "export", "verify", "test"),
-)  # fmt: skip
-_SIMULATED = KINDS[1:]
-_TUNED = ("quantize", "finetune")
-
-
-def _perhaps_timm(spec: Spec) -> bool:
-    """The network may be timm's: what torchvision has is known to torchvision alone."""
-    name = spec["model"]["name"]
-    return name not in MODELS and not is_import_path(name)
-
-
-def _has(technique: str) -> Callable[[Spec], bool]:
-    def has(spec: Spec) -> bool:
-        steps = (*spec.get("recipe", ()), *spec.get("rest", ()))
-        return any(technique in step for step in steps)
-
-    return has
-
-
-def _writes_for_devices(spec: Spec) -> bool:
-    return bool(spec["export"]["dlc"] or spec["export"]["context"])
-
-
-def _on_htp(spec: Spec) -> bool:
-    return bool(spec["target"]["name"] == "htp")
-
-
-_ONNX = ("onnx", "onnxruntime")
-# By kind of stage, each package with the condition on the stage's options under which it is used.
-PACKAGES: Mapping[Kind, Mapping[str, Callable[[Spec], bool] | None]] = {
-    kind: {
-        **dict.fromkeys(("torch", "torchvision", "lightning", "numpy", "pillow")),
-        "timm": _perhaps_timm,
-        **(
-            {"aimet-torch": None, "triton": None, "scipy": _has("mixed_precision")}
-            if kind in _SIMULATED
-            else {}
-        ),
-        **(dict.fromkeys(_ONNX) if kind in ("export", "verify") else {}),
-        **({name: _has("integer_finetune") for name in _ONNX} if kind in _TUNED else {}),
-        **({"onnxruntime-qnn": _writes_for_devices} if kind == "export" else {}),
-        **({"onnxruntime-qnn": _on_htp} if kind == "verify" else {}),
-    }
-    for kind in KINDS
-}
 SWITCHES = (
     "AIMET_ENCODING_VERSION",
     "ATEN_CPU_CAPABILITY",
@@ -87,7 +38,7 @@ class Versions:
     def __init__(self) -> None:
         self._found: dict[str, str] = {}
 
-    def of(self, kind: Kind, spec: Spec) -> dict[str, str]:
+    def of(self, kind: StageKind, spec: Mapping[str, Any]) -> dict[str, str]:
         """What a stage's numbers depend on beside its options and inputs.
 
         Args:
@@ -96,7 +47,7 @@ class Versions:
         """
         used = [
             name
-            for name, condition in PACKAGES[kind].items()
+            for name, condition in kind.packages.items()
             if condition is None or condition(spec)
         ]
         found = {
@@ -104,7 +55,7 @@ class Versions:
             "machine": platform.machine(),
             **{name: self._version(name) for name in ("bitladder", *sorted(used))},
         }
-        if kind in _SIMULATED:
+        if kind.simulates:
             found["kernel"] = kernel()
         for name in SWITCHES:
             if name in os.environ:
@@ -118,7 +69,7 @@ class Versions:
 
     def everything(self) -> dict[str, str]:
         """All packages that any stage uses, and all switches."""
-        names = sorted({name for packages in PACKAGES.values() for name in packages})
+        names = sorted({name for kind in KINDS.values() for name in kind.packages})
         return {
             "python": platform.python_version(),
             "machine": platform.machine(),

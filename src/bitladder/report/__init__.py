@@ -1,12 +1,12 @@
 """Results for people: tables in the terminal, charts, and what is shown while a study runs."""
 
 from bitladder.report.explanation import explanation_table, write_charts
-from bitladder.report.table import accuracy_table, rung_table, verification_table
+from bitladder.report.table import quality_table, rung_table, verification_table
 from bitladder.report.watch import watching
 
 __all__ = [
-    "accuracy_table",
     "explanation_table",
+    "quality_table",
     "rung_table",
     "verification_table",
     "watching",

@@ -2,45 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
-from bitladder.accuracy import Accuracy
-from bitladder.pipeline.results import AGREES
+from bitladder.pipeline.cell_result import AGREES
+from bitladder.pipeline.kinds import KINDS
+from bitladder.report.quality import Estimate, Scale, Slider, estimate, number, scaled
 from bitladder.report.run_folder import RunFolder
+from bitladder.rungs import FLOAT
+from bitladder.target_specs import known
 
-ALLOWED = 1.0  # points of accuracy that may be lost where nobody says otherwise
-STAGES = ("train", "quantize", "explain", "finetune", "export", "test", "verify")
-_TITLES = {"onnxruntime": "ONNX Runtime", "htp": "HTP emulator"}
+SIMULATION = "simulation"
 _SMALL = 0.1  # megabytes
-_EXACT = 1e-9  # of a comparison of points
-_AGREEMENT = "_agreement"  # ends the column that every target has
+_EXACT = 1e-9  # of a comparison of losses
+_WORST_LSB = "_worst_lsb"  # ends a column that every target has
+_MEGABYTES, _SECONDS = "_mb", "_seconds"
 _NEXT = "; "  # between notes
-
-
-@dataclass(frozen=True)
-class Share:
-    """A share of images, 0 to 1, with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def percent(self) -> str:
-        """The share in percent, with two decimals."""
-        return f"{100 * self.value:.2f}"
-
-    @property
-    def interval(self) -> str:
-        """The interval in percent, with one decimal."""
-        return f"{100 * self.low:.1f}\N{EN DASH}{100 * self.high:.1f}"
-
-    def __str__(self) -> str:
-        return f"{self.percent} ({self.interval})"
 
 
 @dataclass(frozen=True)
@@ -50,40 +29,47 @@ class TargetResult:
     Attributes:
         title: what a reader calls the target.
         images: how many it ran.
-        accuracy: on these.
-        simulation: accuracy of the simulation on the same images, 0 to 1, or None.
-        agreement: images that it puts in the class that the simulation gives.
-        integer_equal: share of images whose every logit is that of the integer arithmetic.
-        worst_lsb: largest difference of a logit from the simulation, in steps of its grid.
-        precise: accuracy of a session whose sums are exact, on the same images, where there is one.
-        precise_agreement: share of images to which that session gives the simulation's class.
-        precise_equal: share of images whose every logit is that session's.
+        scale: of the qualities.
+        quality: on these images, or None where nothing says what is right.
+        simulation: quality of the simulation on the same images, or None.
+        loss: against the float network, or None where it did not run every validation image.
+        agreement: mean share in which its answers are the simulation's, or None where the task
+            does not say.
+        equal: share of images whose every value is the simulation's, or None.
+        integer_equal: share of images whose every value is that of the integer arithmetic.
+        worst_lsb: largest difference of a value from the simulation, in steps of its grid.
+        precise: quality of a session whose sums are exact, on the same images, where there is one.
+        precise_agreement: of that session with the simulation.
+        precise_equal: share of images whose every value is that session's.
         latency_ms: milliseconds that it took for one image, or None.
         float_latency_ms: that the float network took on it, or None.
     """
 
     title: str
     images: int
-    accuracy: Share
-    simulation: float | None
-    agreement: Share
-    integer_equal: float | None
+    scale: Scale
+    quality: Estimate | None
+    simulation: Estimate | None
+    loss: Estimate | None
+    agreement: Estimate | None
+    equal: Estimate | None
+    integer_equal: Estimate | None
     worst_lsb: float
-    precise: Share | None
-    precise_agreement: float | None
-    precise_equal: float | None
+    precise: Estimate | None
+    precise_agreement: Estimate | None
+    precise_equal: Estimate | None
     latency_ms: float | None
     float_latency_ms: float | None
 
     @property
     def agrees(self) -> bool:
-        """Whether it leaves the simulation on no more images than need no explanation."""
-        return self.agreement.value >= AGREES
+        """Whether it leaves the simulation no more than needs no explanation."""
+        return self.agreement is None or self.agreement.value >= AGREES
 
     @property
     def saturates(self) -> bool:
-        """Whether a logit of it is another than with exact sums."""
-        return self.precise_equal is not None and self.precise_equal < 1
+        """Whether a value of it is another than with exact sums."""
+        return self.precise_equal is not None and self.precise_equal.value < 1
 
     @property
     def sound(self) -> bool:
@@ -91,21 +77,34 @@ class TargetResult:
         return self.agrees and not self.saturates
 
     @property
+    def exact(self) -> bool:
+        """Whether its every value is the integer arithmetic's."""
+        return self.integer_equal is not None and self.integer_equal.value == 1
+
+    @property
     def verdict(self) -> str:
         """The agreement in words."""
-        told = f"{'agrees' if self.agrees else 'differs'}, {self.agreement.percent} %"
+        if self.agreement is not None:
+            told = f"{'agrees' if self.agrees else 'differs'}, {self.agreement.told}"
+        elif self.equal is not None:
+            told = f"equal to the last bit on {self.equal.told}"
+        else:
+            told = f"differs by at most {self.worst_lsb:.0f} LSB"
         return f"{told}; {self.saturation}" if self.saturates else told
 
     @property
     def saturation(self) -> str:
         """What its users' own session loses against one whose sums are exact, where it does."""
-        if not self.saturates or self.precise is None or self.precise_agreement is None:
-            return ""
-        return (
-            f"16-bit sums saturate: accuracy {self.accuracy.percent} % where exact sums have "
-            f"{self.precise.percent} %, agreement {self.agreement.percent} % where they have "
-            f"{100 * self.precise_agreement:.2f} %"
+        pairs = (
+            (self.scale.name, self.quality, self.precise),
+            ("agreement", self.agreement, self.precise_agreement),
         )
+        costs = ", ".join(
+            f"{name} {here.told} where exact sums have {exact.told}"
+            for name, here, exact in pairs
+            if here is not None and exact is not None
+        )
+        return f"16-bit sums saturate: {costs}" if self.saturates and costs else ""
 
 
 @dataclass(frozen=True)
@@ -120,9 +119,11 @@ class ReportedCell:
         bits: of weights, then of activations.
         status: ``complete``, ``failed`` or ``pending``.
         images: of the validation split.
-        trained: accuracy of the float network.
-        final: accuracy of the last rung.
-        test: accuracy of the last rung on the official test split.
+        scale: of its qualities.
+        trained: quality of the float network.
+        quantized: quality of the last rung.
+        loss: of the last rung against the float network, with its paired interval.
+        test: quality of the last rung on the official test split.
         targets: what each target said, by name.
         sizes: megabytes: ``float``, ``packed``, ``file``, perhaps ``dlc`` and ``context``.
         seconds: of each stage.
@@ -137,9 +138,11 @@ class ReportedCell:
     bits: tuple[int, int]
     status: str
     images: int
-    trained: Share | None
-    final: Share | None
-    test: Share | None
+    scale: Scale
+    trained: Estimate | None
+    quantized: Estimate | None
+    loss: Estimate | None
+    test: Estimate | None
     targets: Mapping[str, TargetResult]
     sizes: Mapping[str, float]
     seconds: Mapping[str, float]
@@ -147,19 +150,36 @@ class ReportedCell:
     error: str
 
     @property
-    def loss(self) -> float | None:
-        """Points of accuracy lost from the float network to the quantized one.
+    def losses(self) -> Mapping[str, Estimate]:
+        """The losses that count, by who has them: the simulation and whoever ran every image."""
+        if self.loss is None or self.status != "complete":
+            return {}
+        losses = {target.title: target.loss for target in self.targets.values()}
+        found = {name: loss for name, loss in losses.items() if loss is not None}
+        return {SIMULATION: self.loss, **found}
 
-        The largest of the simulation's and of the targets' that ran the whole validation split.
-        """
-        if self.trained is None or self.final is None or self.status != "complete":
-            return None
-        whole = [
-            target.accuracy.value
-            for target in self.targets.values()
-            if target.images == self.images
-        ]
-        return 100 * (self.trained.value - min([self.final.value, *whole]))
+    @property
+    def worst_by(self) -> str:
+        """Who has the worst of the losses that count, or empty."""
+        losses = self.losses
+        return max(losses, key=lambda name: losses[name].value, default="")
+
+    @property
+    def worst(self) -> Estimate | None:
+        """The worst of the losses that count, as measured."""
+        return self.losses.get(self.worst_by)
+
+    @property
+    def measured_loss(self) -> float | None:
+        """The worst loss as the slider counts it."""
+        return None if self.worst is None else scaled(self.worst.value, self.worst.unit)
+
+    @property
+    def sure_loss(self) -> float | None:
+        """The most that any loss may be: the upper ends; None where an interval is missing."""
+        ends = [(loss.high, loss.unit) for loss in self.losses.values()]
+        known = [scaled(high, unit) for high, unit in ends if high is not None]
+        return max(known) if known and len(known) == len(ends) else None
 
 
 @dataclass(frozen=True)
@@ -171,8 +191,8 @@ class Pair:
     cells: tuple[ReportedCell, ...]
 
     @property
-    def trained(self) -> Share | None:
-        """Accuracy of the float network, where a cell has reached it."""
+    def trained(self) -> Estimate | None:
+        """Quality of the float network, where a cell has reached it."""
         return next((cell.trained for cell in self.cells if cell.trained is not None), None)
 
     @property
@@ -183,25 +203,48 @@ class Pair:
     @property
     def advice(self) -> str:
         """What to do where no precision will do."""
-        if all(cell.loss is None for cell in self.cells):
+        if all(cell.worst is None for cell in self.cells):
             return "No cell is complete."
         return "Allow more loss, or train longer."
 
-    def lowest(self, allowed: float) -> ReportedCell | None:
-        """The lowest precision that loses no more than ``allowed`` points, or None."""
+    def lowest(self, allowed: float, *, surely: bool = False) -> ReportedCell | None:
+        """The lowest precision whose worst loss is allowed, or None.
+
+        Args:
+            allowed: loss, in points where qualities are shares.
+            surely: the upper ends of the losses' intervals must be allowed too.
+        """
         for cell in self.cells:
-            if cell.loss is not None and cell.loss <= allowed + _EXACT:
+            loss = cell.sure_loss if surely else cell.measured_loss
+            if loss is not None and loss <= allowed + _EXACT:
                 return cell
         return None
+
+
+def read_scale(run: RunFolder) -> Scale:
+    """The quality of a run, whose cells have one task; of no name where no cell has any."""
+    rows: list[dict[str, Any]] = run.results.to_dict("records")  # type: ignore[assignment]
+    for row in rows:
+        if row["quality"]:
+            less = str(row["higher_is_better"]).lower() in ("false", "0", "0.0")
+            return Scale(row["quality"], row["unit"], not less)
+    return Scale()
+
+
+def slider(cells: Sequence[ReportedCell], scale: Scale) -> Slider:
+    """The losses that a reader of these cells may allow."""
+    sizes = [abs(cell.trained.value) for cell in cells if cell.trained is not None]
+    return Slider.of(scale, max(sizes, default=0.0))
 
 
 def read_cells(run: RunFolder) -> list[ReportedCell]:
     """The cells in the order of results.csv."""
     columns = [str(column) for column in run.results.columns]
-    names = [name.removesuffix(_AGREEMENT) for name in columns if name.endswith(_AGREEMENT)]
+    names = [name.removesuffix(_WORST_LSB) for name in columns if name.endswith(_WORST_LSB)]
     names = [name for name in names if f"{name}_images" in columns]  # a target's, not a session's
     rows: list[dict[str, Any]] = run.results.to_dict("records")  # type: ignore[assignment]
-    return [_cell(index, row, names) for index, row in enumerate(rows)]
+    scale = read_scale(run)
+    return [_cell(index, row, names, scale) for index, row in enumerate(rows)]
 
 
 def pairs(cells: Sequence[ReportedCell]) -> list[Pair]:
@@ -240,12 +283,11 @@ def megabytes_text(size: float) -> str:
 def target_title(name: str) -> str:
     """What a reader calls a target, e.g. ``HTP emulator v75`` for ``htp_v75``."""
     kind, _, version = name.partition("_")
-    return " ".join(filter(None, (_TITLES.get(kind, kind), version)))
+    title = known()[kind].title if kind in known() else kind
+    return " ".join(filter(None, (title, version)))
 
 
-def _cell(index: int, row: Mapping[str, Any], targets: Sequence[str]) -> ReportedCell:
-    sizes = {name: row.get(f"{name}_mb") for name in ("float", "packed", "file", "dlc", "context")}
-    seconds = {stage: row.get(f"{stage}_seconds") for stage in STAGES}
+def _cell(index: int, row: Mapping[str, Any], targets: Sequence[str], scale: Scale) -> ReportedCell:
     return ReportedCell(
         index=index,
         dataset=row["dataset"],
@@ -254,48 +296,48 @@ def _cell(index: int, row: Mapping[str, Any], targets: Sequence[str]) -> Reporte
         bits=(int(row["weight_bits"]), int(row["activation_bits"])),
         status=row["status"],
         images=int(number(row["validation_images"]) or 0),
-        trained=_share(row, "trained"),
-        final=_share(row, "quantized"),
-        test=_share(row, "test_quantized"),
+        scale=scale,
+        trained=estimate(row, FLOAT, scale.unit),
+        quantized=estimate(row, "quantized", scale.unit),
+        loss=estimate(row, "loss", scale.unit),
+        test=estimate(row, "test_quantized", scale.unit),
         targets={
-            name: _target(row, name)
+            name: _target(row, name, scale)
             for name in targets
-            if number(row[f"{name}_agreement"]) is not None
+            if number(row[f"{name}_images"]) is not None
         },
-        sizes={name: size for name, size in sizes.items() if number(size) is not None},  # type: ignore[misc]
-        seconds={name: time for name, time in seconds.items() if number(time) is not None},  # type: ignore[misc]
+        sizes=_numbers(row, _MEGABYTES),
+        seconds={name: time for name, time in _numbers(row, _SECONDS).items() if name in KINDS},
         notes=str(row.get("notes", "")),
         error=str(row.get("error", "")),
     )
 
 
-def _target(row: Mapping[str, Any], name: str) -> TargetResult:
-    accuracy, images = _share(row, name), int(row[f"{name}_images"])
-    assert accuracy is not None
-    agreed = Accuracy(round(row[f"{name}_agreement"] * images), images)
+def _numbers(row: Mapping[str, Any], ending: str) -> dict[str, float]:
+    """The numbers of the columns with an ending, by the columns' names without it."""
+    found = {
+        name.removesuffix(ending): number(value)
+        for name, value in row.items()
+        if name.endswith(ending)
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _target(row: Mapping[str, Any], name: str, scale: Scale) -> TargetResult:
     return TargetResult(
         title=target_title(name),
-        images=images,
-        accuracy=accuracy,
-        simulation=number(row.get(f"{name}_simulation_acc")),
-        agreement=Share(agreed.value, *agreed.interval),
-        integer_equal=number(row.get(f"{name}_integer_equal")),
+        images=int(row[f"{name}_images"]),
+        scale=scale,
+        quality=estimate(row, name, scale.unit),
+        simulation=estimate(row, f"{name}_simulation", scale.unit),
+        loss=estimate(row, f"{name}_loss", scale.unit),
+        agreement=estimate(row, f"{name}_agreement"),
+        equal=estimate(row, f"{name}_equal"),
+        integer_equal=estimate(row, f"{name}_integer_equal"),
         worst_lsb=float(row[f"{name}_worst_lsb"]),
-        precise=_share(row, f"{name}_precise"),
-        precise_agreement=number(row.get(f"{name}_precise_agreement")),
-        precise_equal=number(row.get(f"{name}_precise_equal")),
+        precise=estimate(row, f"{name}_precise", scale.unit),
+        precise_agreement=estimate(row, f"{name}_precise_agreement"),
+        precise_equal=estimate(row, f"{name}_precise_equal"),
         latency_ms=number(row.get(f"{name}_latency_ms")),
         float_latency_ms=number(row.get(f"{name}_float_latency_ms")),
     )
-
-
-def _share(row: Mapping[str, Any], name: str) -> Share | None:
-    found = [number(row.get(f"{name}_acc{end}")) for end in ("", "_low", "_high")]
-    return None if None in found else Share(*found)  # type: ignore[arg-type]
-
-
-def number(value: Any) -> float | None:
-    """A value of a table, or None where there is none or where it is infinite."""
-    if value is None or isinstance(value, str) or not math.isfinite(value):
-        return None
-    return float(value)

@@ -1,32 +1,34 @@
-"""The charts of a whole run, one a data set: accuracy, size, targets and time."""
+"""The charts of a whole run, one a data set: quality, size, targets and time."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import altair as alt
 
-from bitladder.report.cells import STAGES, Pair, ReportedCell, Share, in_order
+from bitladder.pipeline.kinds import KINDS, TRAIN
+from bitladder.report.cells import SIMULATION, Pair, ReportedCell, TargetResult, in_order
 from bitladder.report.figures import Figure, figure_name
 from bitladder.report.palette import FRONT, SHAPES
+from bitladder.report.quality import NONE, Estimate, Scale, text
+from bitladder.rungs import FLOAT
 
 WIDTH = 420  # pixels of a saved chart; on the page it is as wide as its place
-FLOAT = "float"
 _HEIGHT = 260
 _ROW = 26  # pixels of a row of a chart with a row a cell
 _MINUTE = 60.0
 
 
-def accuracy_figure(dataset: str, pairs: Sequence[Pair]) -> Figure:
-    """Accuracy against precision, a line a network."""
+def quality_figure(dataset: str, pairs: Sequence[Pair], scale: Scale) -> Figure:
+    """Quality against precision, a line a network."""
     cells = [cell for pair in pairs for cell in pair.cells]
     precisions = [FLOAT, *in_order(cells)]
     rows = [
-        {"model": pair.model, "precision": precision, **_percents(share)}
+        {"model": pair.model, "precision": precision, **found.drawn}
         for pair in pairs
-        for precision, share in _ladder(pair)
+        for precision, found in _ladder(pair)
     ]
     models = [pair.model for pair in pairs]
     base = alt.Chart(alt.Data(values=rows)).encode(
@@ -34,14 +36,11 @@ def accuracy_figure(dataset: str, pairs: Sequence[Pair]) -> Figure:
         xOffset=alt.XOffset("model:N", sort=models),
         color=by_name("model", models),
     )
-    scale = alt.Scale(zero=False, nice=True)
-    y = alt.Y("value:Q", title="accuracy (%)", scale=scale)
+    y = alt.Y("value:Q", title=scale.axis, scale=alt.Scale(zero=False, nice=True))
     tips = [
         alt.Tooltip("model:N", title="network"),
         alt.Tooltip("precision:N"),
-        alt.Tooltip("value:Q", title="accuracy (%)", format=".2f"),
-        alt.Tooltip("low:Q", title="95 % from", format=".2f"),
-        alt.Tooltip("high:Q", title="95 % to", format=".2f"),
+        *interval_tips(scale.heading, scale.number_format),
     ]
     chart = alt.layer(
         base.mark_rule(strokeWidth=2, opacity=0.45).encode(y=alt.Y("low:Q"), y2="high:Q"),
@@ -51,37 +50,38 @@ def accuracy_figure(dataset: str, pairs: Sequence[Pair]) -> Figure:
         ),
     )
     return Figure(
-        figure_name("accuracy", dataset),
-        f"Accuracy against precision, {dataset}",
+        figure_name("quality", dataset),
+        f"{scale.title} against precision, {dataset}",
         _sized(chart, _HEIGHT),
         ("network", *precisions),
         [
-            (pair.model, *(str(dict(_ladder(pair)).get(name, "-")) for name in precisions))
+            (pair.model, *(str(dict(_ladder(pair)).get(name, NONE)) for name in precisions))
             for pair in pairs
         ],
     )
 
 
-def size_figure(dataset: str, pairs: Sequence[Pair]) -> Figure:
-    """Size against accuracy: packed weights filled, the file hollow, and the Pareto front."""
+def size_figure(dataset: str, pairs: Sequence[Pair], scale: Scale) -> Figure:
+    """Size against quality: packed weights filled, the file hollow, and the Pareto front."""
     rows = [row for pair in pairs for row in _sizes(pair)]
-    best: float = -1
-    for row in sorted(rows, key=lambda row: (row["packed"], -row["value"])):
-        row["front"] = row["value"] > best
-        best = max(best, row["value"])
+    sign = -1 if scale.higher_is_better else 1
+    best: float | None = None
+    for row in sorted(rows, key=lambda row: (row["packed"], sign * row["value"])):
+        row["front"] = best is None or scale.better(row["value"], best)
+        best = row["value"] if row["front"] else best
     models = [pair.model for pair in pairs]
     base = alt.Chart(alt.Data(values=rows)).encode(
-        y=alt.Y("value:Q", title="accuracy (%)", scale=alt.Scale(zero=False, nice=True)),
+        y=alt.Y("value:Q", title=scale.axis, scale=alt.Scale(zero=False, nice=True)),
         color=by_name("model", models),
     )
     axis = alt.Axis(grid=False, format="~g", values=_ticks(rows))
-    scale = alt.Scale(type="log", nice=False, padding=20)
-    x = alt.X("packed:Q", title="size (MB, logarithmic)", scale=scale, axis=axis)
+    logarithmic = alt.Scale(type="log", nice=False, padding=20)
+    x = alt.X("packed:Q", title="size (MB, logarithmic)", scale=logarithmic, axis=axis)
     shape = by_shape("model", models)
     tips = [
         alt.Tooltip("model:N", title="network"),
         alt.Tooltip("precision:N"),
-        alt.Tooltip("value:Q", title="accuracy (%)", format=".2f"),
+        alt.Tooltip("value:Q", title=scale.heading, format=scale.number_format),
         alt.Tooltip("packed:Q", title="packed weights (MB)", format=".3f"),
         alt.Tooltip("file:Q", title="ONNX file (MB)", format=".3f"),
     ]
@@ -101,14 +101,14 @@ def size_figure(dataset: str, pairs: Sequence[Pair]) -> Figure:
     )
     return Figure(
         figure_name("size", dataset),
-        f"Size against accuracy, {dataset}",
+        f"Size against {scale.name}, {dataset}",
         _sized(chart, _HEIGHT),
-        ("network", "precision", "accuracy (%)", "packed MB", "file MB", "on the front"),
+        ("network", "precision", scale.heading, "packed MB", "file MB", "on the front"),
         [
             (
                 row["model"],
                 row["precision"],
-                f"{row['value']:.2f} ({row['low']:.1f}\N{EN DASH}{row['high']:.1f})",
+                row["told"],
                 f"{row['packed']:.3f}",
                 f"{row['file']:.3f}",
                 "yes" if row["front"] else "no",
@@ -118,72 +118,78 @@ def size_figure(dataset: str, pairs: Sequence[Pair]) -> Figure:
     )
 
 
-def target_figures(dataset: str, pairs: Sequence[Pair]) -> list[Figure]:
-    """Accuracy of the simulation and of each target, and the images on which they agree."""
-    shown = [
-        cell
-        for pair in pairs
-        for cell in reversed(pair.cells)
-        if cell.targets and cell.final is not None
-    ]
+def target_figures(dataset: str, pairs: Sequence[Pair], scale: Scale) -> list[Figure]:
+    """Quality of the simulation and of each target, and how far they agree."""
+    cells = [cell for pair in pairs for cell in reversed(pair.cells)]
+    shown = [cell for cell in cells if cell.targets and cell.quantized is not None]
     if not shown:
         return []
-    titles = list(dict.fromkeys(t.title for cell in shown for t in cell.targets.values()))
-    accuracies, agreements = [], []
+    everyone = [SIMULATION, *dict.fromkeys(t.title for c in shown for t in c.targets.values())]
+    found = [_qualities(dataset, shown, everyone, scale), _agreements(dataset, shown, everyone)]
+    return [figure for figure in found if figure is not None]
+
+
+def _qualities(
+    dataset: str, shown: Sequence[ReportedCell], everyone: Sequence[str], scale: Scale
+) -> Figure | None:
+    rows = []
     for cell in shown:
-        place = {"cell": f"{cell.model} {cell.precision}"}
-        assert cell.final is not None
-        accuracies.append(
-            {**place, "by": "simulation", "images": cell.images, **_percents(cell.final)}
-        )
-        for target in cell.targets.values():
-            by = {**place, "by": target.title, "images": target.images}
-            accuracies.append({**by, **_percents(target.accuracy)})
-            agreements.append({**by, **_percents(target.agreement)})
-    everyone = ["simulation", *titles]
-    return [
-        Figure(
-            figure_name("targets", dataset),
-            f"Accuracy by simulation and target, {dataset}",
-            _dots(accuracies, "accuracy (%)", everyone),
-            ("network", "precision", *everyone, "simulation on the same images"),
-            [
-                (
-                    cell.model,
-                    cell.precision,
-                    str(cell.final),
-                    *(_told(cell, title, "accuracy") for title in titles),
-                    "; ".join(
-                        f"{target.title}: {_percent(target.simulation)}"
-                        for target in cell.targets.values()
-                    ),
-                )
-                for cell in shown
-            ],
-        ),
-        Figure(
-            figure_name("agreement", dataset),
-            f"Images that a target puts in the simulation's class, {dataset}",
-            _dots(agreements, "agreement (%)", everyone),
-            ("network", "precision", *titles, "worst difference", "equal to the last bit"),
-            [
-                (
-                    cell.model,
-                    cell.precision,
-                    *(_told(cell, title, "agreement") for title in titles),
-                    "; ".join(
-                        f"{target.title}: {target.worst_lsb:.0f} LSB"
-                        for target in cell.targets.values()
-                    ),
-                    "; ".join(
-                        f"{target.title}: {_percent(target.integer_equal)} %"
-                        for target in cell.targets.values()
-                    ),
-                )
-                for cell in shown
-            ],
-        ),
+        assert cell.quantized is not None
+        computed = [(SIMULATION, cell.images, cell.quantized)]
+        computed += [
+            (t.title, t.images, t.quality) for t in cell.targets.values() if t.quality is not None
+        ]
+        rows += [_dot(cell, *one) for one in computed]
+    if all(row["by"] == SIMULATION for row in rows):
+        return None
+    return Figure(
+        figure_name("targets", dataset),
+        f"{scale.title} by simulation and target, {dataset}",
+        _dots(rows, scale.axis, scale.number_format, everyone),
+        ("network", "precision", *everyone, "simulation on the same images"),
+        [
+            (
+                cell.model,
+                cell.precision,
+                str(cell.quantized),
+                *(_told(cell, title, "quality") for title in everyone[1:]),
+                _each(cell, lambda target: text(target.simulation)),
+            )
+            for cell in shown
+        ],
+    )
+
+
+def _agreements(
+    dataset: str, shown: Sequence[ReportedCell], everyone: Sequence[str]
+) -> Figure | None:
+    rows = [
+        _dot(cell, target.title, target.images, target.agreement)
+        for cell in shown
+        for target in cell.targets.values()
+        if target.agreement is not None
     ]
+    if not rows:
+        return None
+    return Figure(
+        figure_name("agreement", dataset),
+        f"Agreement of the targets with the simulation, {dataset}",
+        _dots(rows, "agreement (%)", ".2f", everyone),
+        (
+            *("network", "precision", *everyone[1:]),
+            *("worst difference", "equal to the integers to the last bit"),
+        ),
+        [
+            (
+                cell.model,
+                cell.precision,
+                *(_told(cell, title, "agreement") for title in everyone[1:]),
+                _each(cell, lambda target: f"{target.worst_lsb:.0f} LSB"),
+                _each(cell, lambda t: NONE if t.integer_equal is None else t.integer_equal.told),
+            )
+            for cell in shown
+        ],
+    )
 
 
 def time_figure(dataset: str, pairs: Sequence[Pair]) -> Figure:
@@ -197,13 +203,13 @@ def time_figure(dataset: str, pairs: Sequence[Pair]) -> Figure:
         }
         for pair in pairs
         for name, times in _times(pair)
-        for rank, stage in enumerate(STAGES)
+        for rank, stage in enumerate(KINDS)
         if (seconds := times.get(stage))
     ]
     order = list(
         dict.fromkeys(f"{pair.model} {name}" for pair in pairs for name, _ in _times(pair))
     )
-    stages = [stage for stage in STAGES if any(row["stage"] == stage for row in rows)]
+    stages = [stage for stage in KINDS if any(row["stage"] == stage for row in rows)]
     chart = (
         alt.Chart(alt.Data(values=rows))
         .mark_bar()
@@ -225,12 +231,12 @@ def time_figure(dataset: str, pairs: Sequence[Pair]) -> Figure:
         figure_name("time", dataset),
         f"Time spent, {dataset}",
         _sized(chart, _ROW * max(1, len(order))),
-        ("network", "precision", *STAGES, "minutes"),
+        ("network", "precision", *KINDS, "minutes"),
         [
             (
                 pair.model,
                 name,
-                *(f"{times[stage] / _MINUTE:.1f}" if stage in times else "-" for stage in STAGES),
+                *(f"{times[stage] / _MINUTE:.1f}" if stage in times else NONE for stage in KINDS),
                 f"{sum(times.values()) / _MINUTE:.1f}",
             )
             for pair in pairs
@@ -256,28 +262,37 @@ def by_shape(field: str, domain: Sequence[str], **options: Any) -> Any:
     return alt.Shape(f"{field}:N", scale=scale, **options)
 
 
-def _ladder(pair: Pair) -> list[tuple[str, Share]]:
-    """The float network and then the precisions, the highest first, where there is an accuracy."""
-    steps = [(FLOAT, pair.trained), *((c.precision, c.final) for c in reversed(pair.cells))]
-    return [(name, share) for name, share in steps if share is not None]
+def interval_tips(heading: str, number_format: str) -> list[Any]:
+    """A value and its interval, as a tooltip."""
+    return [
+        alt.Tooltip("value:Q", title=heading, format=number_format),
+        alt.Tooltip("low:Q", title="95 % from", format=number_format),
+        alt.Tooltip("high:Q", title="95 % to", format=number_format),
+    ]
+
+
+def _ladder(pair: Pair) -> list[tuple[str, Estimate]]:
+    """The float network and then the precisions, the highest first, where there is a quality."""
+    steps = [(FLOAT, pair.trained), *((c.precision, c.quantized) for c in reversed(pair.cells))]
+    return [(name, found) for name, found in steps if found is not None]
 
 
 def _sizes(pair: Pair) -> list[dict[str, Any]]:
-    found = [
+    sizes = {cell.precision: cell.sizes for cell in pair.cells}
+    if pair.megabytes is not None:
+        sizes[FLOAT] = {"packed": pair.megabytes, "file": pair.megabytes}
+    return [
         {
             "model": pair.model,
-            "precision": cell.precision,
-            **_percents(cell.final),
-            "packed": cell.sizes["packed"],
-            "file": cell.sizes["file"],
+            "precision": name,
+            **found.drawn,
+            "told": str(found),
+            "packed": sizes[name]["packed"],
+            "file": sizes[name]["file"],
         }
-        for cell in reversed(pair.cells)
-        if cell.final is not None and {"packed", "file"} <= cell.sizes.keys()
+        for name, found in _ladder(pair)
+        if {"packed", "file"} <= sizes.get(name, {}).keys()
     ]
-    if pair.megabytes is None or pair.trained is None:
-        return found
-    size = {"packed": pair.megabytes, "file": pair.megabytes}
-    return [{"model": pair.model, "precision": FLOAT, **_percents(pair.trained), **size}, *found]
 
 
 def _ticks(rows: Sequence[Mapping[str, Any]]) -> list[float]:
@@ -289,11 +304,17 @@ def _ticks(rows: Sequence[Mapping[str, Any]]) -> list[float]:
 
 def _times(pair: Pair) -> list[tuple[str, dict[str, float]]]:
     times = [(cell.precision, dict(cell.seconds)) for cell in reversed(pair.cells)]
-    trained = [of.pop("train") for _, of in times if "train" in of]
-    return [(FLOAT, {"train": trained[0]} if trained else {}), *times]
+    trained = [of.pop(TRAIN.name) for _, of in times if TRAIN.name in of]
+    return [(FLOAT, {TRAIN.name: trained[0]} if trained else {}), *times]
 
 
-def _dots(rows: Sequence[dict[str, Any]], title: str, everyone: Sequence[str]) -> Any:
+def _dot(cell: ReportedCell, by: str, images: int, found: Estimate) -> dict[str, Any]:
+    return {"cell": f"{cell.model} {cell.precision}", "by": by, "images": images, **found.drawn}
+
+
+def _dots(
+    rows: Sequence[dict[str, Any]], title: str, number_format: str, everyone: Sequence[str]
+) -> Any:
     """A row a cell, a point with its interval for everyone who computed it."""
     order = list(dict.fromkeys(row["cell"] for row in rows))
     there = [name for name in everyone if any(row["by"] == name for row in rows)]
@@ -306,9 +327,7 @@ def _dots(rows: Sequence[dict[str, Any]], title: str, everyone: Sequence[str]) -
     tips = [
         alt.Tooltip("cell:N", title="cell"),
         alt.Tooltip("by:N", title="by"),
-        alt.Tooltip("value:Q", title=title, format=".2f"),
-        alt.Tooltip("low:Q", title="95 % from", format=".2f"),
-        alt.Tooltip("high:Q", title="95 % to", format=".2f"),
+        *interval_tips(title, number_format),
         alt.Tooltip("images:Q"),
     ]
     chart = alt.layer(
@@ -328,18 +347,11 @@ def _sized(chart: Any, height: int) -> Any:
     return chart.properties(width=WIDTH, height=height)
 
 
-def _percents(share: Share) -> dict[str, float]:
-    found = {"value": share.value, "low": share.low, "high": share.high}
-    return {name: round(100 * value, 4) for name, value in found.items()}
-
-
 def _told(cell: ReportedCell, title: str, what: str) -> str:
     found = [target for target in cell.targets.values() if target.title == title]
-    if not found:
-        return "-"
-    share: Share = getattr(found[0], what)
-    return f"{share} of {found[0].images:,}"
+    told: Estimate | None = getattr(found[0], what) if found else None
+    return NONE if told is None else f"{told} of {found[0].images:,}"
 
 
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.2f}"
+def _each(cell: ReportedCell, told: Callable[[TargetResult], str]) -> str:
+    return "; ".join(f"{target.title}: {told(target)}" for target in cell.targets.values())

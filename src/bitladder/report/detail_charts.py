@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import altair as alt
 
-from bitladder.report.cells import Pair, ReportedCell, Share, number
-from bitladder.report.charts import FLOAT, WIDTH, by_name, by_shape
+from bitladder.pipeline.kinds import FINETUNE, TRAIN
+from bitladder.report.cells import Pair, ReportedCell
+from bitladder.report.charts import WIDTH, by_name, by_shape, interval_tips
 from bitladder.report.figures import Figure, figure_name
+from bitladder.report.quality import NONE, Estimate, Scale, estimate, number, scaled, signed, text
 from bitladder.report.run_folder import CELL
+from bitladder.rungs import FLOAT
 
 if TYPE_CHECKING:
     import pandas
@@ -22,8 +25,8 @@ _KINDS = ("weight", "input", "output")
 _NAME = 26  # letters of a layer's name that fit beside a chart
 
 
-def ladder_figure(pair: Pair, rungs: pandas.DataFrame) -> Figure | None:
-    """Accuracy after each technique, a line a precision; None where no rung was reached."""
+def ladder_figure(pair: Pair, rungs: pandas.DataFrame, scale: Scale) -> Figure | None:
+    """Quality after each technique, a line a precision; None where no rung was reached."""
     here = _of(pair, rungs)
     if here.empty:
         return None
@@ -34,27 +37,25 @@ def ladder_figure(pair: Pair, rungs: pandas.DataFrame) -> Figure | None:
             "technique": row["technique"],
             "rung": row["rung"],
             "precision": row["precision"],
-            "accuracy": 100 * row["acc"],
-            "low": 100 * row["acc_low"],
-            "high": 100 * row["acc_high"],
-            "gain": None if number(row["gain"]) is None else 100 * row["gain"],
+            **found.drawn,
+            "gain": None if number(row["gain"]) is None else scaled(row["gain"], scale.unit),
         }
         for row in here.to_dict("records")
+        if (found := estimate(row, "value", scale.unit)) is not None
     ]
     legend = alt.Legend(values=precisions[1:])
+    gain = f"gain ({scale.loss_unit})" if scale.loss_unit else "gain"
     base = alt.Chart(alt.Data(values=rows)).encode(
         y=alt.Y("technique:N", sort=techniques, title=None, axis=alt.Axis(labelLimit=170)),
         yOffset=alt.YOffset("precision:N", sort=precisions[1:]),
         color=by_name("precision", precisions, legend=legend),
     )
-    x = alt.X("accuracy:Q", title="accuracy (%)", scale=alt.Scale(zero=False, nice=True))
+    x = alt.X("value:Q", title=scale.axis, scale=alt.Scale(zero=False, nice=True))
     tips = [
         alt.Tooltip("technique:N"),
         alt.Tooltip("precision:N"),
-        alt.Tooltip("accuracy:Q", title="accuracy (%)", format=".2f"),
-        alt.Tooltip("gain:Q", title="gain (points)", format="+.2f"),
-        alt.Tooltip("low:Q", title="95 % from", format=".2f"),
-        alt.Tooltip("high:Q", title="95 % to", format=".2f"),
+        alt.Tooltip("gain:Q", title=gain, format=f"+{scale.number_format}"),
+        *interval_tips(scale.heading, scale.number_format),
     ]
     chart = alt.layer(
         base.mark_rule(strokeWidth=2, opacity=0.4).encode(x=alt.X("low:Q"), x2="high:Q"),
@@ -70,18 +71,18 @@ def ladder_figure(pair: Pair, rungs: pandas.DataFrame) -> Figure | None:
         chart.properties(width=WIDTH, height=_ROW * len(techniques) + 20),
         ("technique", *precisions[1:]),
         [
-            (name, *(_rung(cells.get((precision, name))) for precision in precisions[1:]))
+            (name, *(_rung(cells.get((precision, name)), scale) for precision in precisions[1:]))
             for name in techniques
         ],
     )
 
 
-def curve_figures(pair: Pair, curves: pandas.DataFrame) -> list[Figure]:
-    """Accuracy and loss over the steps; fine-tuning goes on where float training ends."""
+def curve_figures(pair: Pair, curves: pandas.DataFrame, scale: Scale) -> list[Figure]:
+    """Quality and loss over the steps; fine-tuning goes on where float training ends."""
     here = _of(pair, curves)
     if here.empty:
         return []
-    ends = here[here["phase"] == "train"]["step"].max()
+    ends = here[here["phase"] == TRAIN.name]["step"].max()
     trained = int(number(ends) or 0)
     series = [name for name in _precisions(pair) if name in set(here["precision"])]
     table = []
@@ -89,26 +90,25 @@ def curve_figures(pair: Pair, curves: pandas.DataFrame) -> list[Figure]:
         run = here[here["precision"] == name]
         last = {
             column: run[column].dropna().iloc[-1] if run[column].notna().any() else None
-            for column in ("train_acc", "val_acc", "train_loss", "val_loss")
+            for column in ("train_quality", "val_quality", "train_loss", "val_loss")
         }
         table.append(
             (
                 "float training" if name == FLOAT else f"fine-tuning at {name}",
                 str(int(run["step"].max())),
-                *(_percent(last[column]) for column in ("train_acc", "val_acc")),
+                *(_bare(last[column], scale) for column in ("train_quality", "val_quality")),
                 *(_decimal(last[column]) for column in ("train_loss", "val_loss")),
             )
         )
-    headings = ("run", "steps", "training accuracy (%)", "validation accuracy (%)")
+    headings = ("run", "steps", f"training {scale.heading}", f"validation {scale.heading}")
     figures = []
-    for measure, title, factor in (("acc", "accuracy (%)", 100.0), ("loss", "loss", 1.0)):
-        rows = _points(here, measure, trained, factor)
+    for measure, told in (("quality", scale), ("loss", Scale("loss"))):
+        rows = _points(here, measure, trained, told)
         figures.append(
             Figure(
-                figure_name("curves", title.partition(" ")[0], pair.dataset, pair.model),
-                f"{title.partition(' ')[0].capitalize()} over training, "
-                f"{pair.dataset} {pair.model}",
-                _curves(rows, title, series, trained),
+                figure_name("curves", measure, pair.dataset, pair.model),
+                f"{told.title} over training, {pair.dataset} {pair.model}",
+                _curves(rows, told.axis, series, trained),
                 (*headings, "training loss", "validation loss"),
                 table,
             )
@@ -116,7 +116,7 @@ def curve_figures(pair: Pair, curves: pandas.DataFrame) -> list[Figure]:
     return figures
 
 
-def layer_figure(cell: ReportedCell, layers: pandas.DataFrame) -> Figure | None:
+def layer_figure(cell: ReportedCell, layers: pandas.DataFrame, scale: Scale) -> Figure | None:
     """The quantizers that cost most alone; None where they were not measured."""
     place = [cell.dataset, cell.model, cell.precision]
     here = layers[(layers[CELL] == place).all(axis=1)]
@@ -131,7 +131,7 @@ def layer_figure(cell: ReportedCell, layers: pandas.DataFrame) -> Figure | None:
             "layer": row["layer"],
             "kind": row["kind"],
             "sqnr": row["sqnr_db"],
-            "accuracy": 100 * row["acc"],
+            "alone": text(estimate(row, "value", scale.unit)),
         }
         for row in rows
     ]
@@ -144,7 +144,7 @@ def layer_figure(cell: ReportedCell, layers: pandas.DataFrame) -> Figure | None:
         .mark_point(filled=True, size=80, opacity=1)
         .encode(
             x=alt.X(
-                "sqnr:Q", title="SQNR of the logits (dB), left is worse", scale={"zero": False}
+                "sqnr:Q", title="SQNR of the outputs (dB), left is worse", scale={"zero": False}
             ),
             y=alt.Y(
                 "layer:N",
@@ -158,7 +158,7 @@ def layer_figure(cell: ReportedCell, layers: pandas.DataFrame) -> Figure | None:
                 alt.Tooltip("layer:N"),
                 alt.Tooltip("kind:N"),
                 alt.Tooltip("sqnr:Q", title="SQNR (dB)", format=".1f"),
-                alt.Tooltip("accuracy:Q", title="accuracy alone (%)", format=".2f"),
+                alt.Tooltip("alone:N", title=f"alone: {scale.heading}"),
             ],
         )
         .properties(width=WIDTH, height=22 * len(order))
@@ -167,13 +167,13 @@ def layer_figure(cell: ReportedCell, layers: pandas.DataFrame) -> Figure | None:
         figure_name("layers", cell.dataset, cell.model, cell.precision),
         f"Most sensitive layers, {cell.dataset} {cell.model} {cell.precision}",
         chart,
-        ("layer", "quantizer", "SQNR (dB)", "accuracy alone (%)"),
+        ("layer", "quantizer", "SQNR (dB)", f"alone: {scale.heading}"),
         [
             (
                 row["layer"],
                 row["kind"],
                 f"{row['sqnr_db']:.1f}",
-                str(Share(row["acc"], row["acc_low"], row["acc_high"])),
+                text(estimate(row, "value", scale.unit)),
             )
             for row in rows
         ],
@@ -181,15 +181,15 @@ def layer_figure(cell: ReportedCell, layers: pandas.DataFrame) -> Figure | None:
 
 
 def _points(
-    here: pandas.DataFrame, measure: str, trained: int, factor: float
+    here: pandas.DataFrame, measure: str, trained: int, scale: Scale
 ) -> list[dict[str, Any]]:
     found = []
     for row in here.to_dict("records"):
-        step = row["step"] + (trained if row["phase"] == "finetune" else 0)
+        step = row["step"] + (trained if row["phase"] == FINETUNE.name else 0)
         for split, column in (("training", f"train_{measure}"), ("validation", f"val_{measure}")):
             value = number(row.get(column))
             if value is not None:
-                value = round(factor * value, 4)
+                value = scaled(value, scale.unit)
                 found.append(
                     {"step": step, "run": row["precision"], "split": split, "value": value}
                 )
@@ -229,17 +229,16 @@ def _precisions(pair: Pair) -> list[str]:
     return [FLOAT, *(cell.precision for cell in reversed(pair.cells))]
 
 
-def _rung(row: Any) -> str:
+def _rung(row: Any, scale: Scale) -> str:
     if row is None:
-        return "-"
-    share = Share(row["acc"], row["acc_low"], row["acc_high"])
-    gain = number(row["gain"])
-    return str(share) if gain is None else f"{share}, {100 * gain:+.2f}"
+        return NONE
+    found, gain = text(estimate(row, "value", scale.unit)), number(row["gain"])
+    return found if gain is None else f"{found}, {signed(gain, scale.unit)}"
 
 
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.2f}"
+def _bare(value: float | None, scale: Scale) -> str:
+    return NONE if value is None else Estimate(value, None, None, scale.unit).text
 
 
 def _decimal(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    return NONE if value is None else f"{value:.3f}"

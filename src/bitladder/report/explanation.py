@@ -1,4 +1,4 @@
-"""Why cells lose accuracy, for people: a table for the terminal and a page of charts."""
+"""Why cells lose quality, for people: a table for the terminal and a page of charts."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rich.table import Table
 
 from bitladder.files import write_whole
 from bitladder.pipeline.explain import Explanation
+from bitladder.report.quality import NONE, Scale, estimate, number
 
 if TYPE_CHECKING:
     import pandas
@@ -21,25 +22,33 @@ _CELL = ["dataset", "model", "precision"]
 
 def explanation_table(explanation: Explanation) -> Table:
     """The costliest quantizers of each cell."""
-    layers = explanation.layers()
+    layers, scale = explanation.layers(), _scale(explanation)
     table = Table(title="costliest alone, weights and activations", title_justify="left")
     for column in ("data set", "model", "bits", "layer", "kind"):
         table.add_column(column, overflow="fold")
-    for column in ("width", "accuracy alone", "95 %", "logits SQNR", "own SQNR", "range"):
+    for column in (
+        "width",
+        f"alone: {scale.heading}",
+        "95 %",
+        "outputs' SQNR",
+        "own SQNR",
+        "range",
+    ):
         table.add_column(column, justify="right", no_wrap=True)
     if layers.empty:
         return table
     for place, cell in layers.groupby(_CELL, sort=False):
         for row in cell.head(_WORST).to_dict("records"):
+            alone = estimate(row, "value", scale.unit)
             table.add_row(
                 *map(str, place),
                 row["layer"],
                 row["kind"],
                 str(row["bits"]),
-                f"{100 * row['acc']:.2f}",
-                f"{100 * row['acc_low']:.1f}-{100 * row['acc_high']:.1f}",
+                alone.text if alone else NONE,
+                alone.interval if alone else NONE,
                 f"{row['sqnr_db']:.1f} dB",
-                f"{row['own_sqnr_db']:.1f} dB",
+                _decibels(row["own_sqnr_db"]),
                 f"{row['lowest']:.3g} to {row['highest']:.3g}",
             )
         table.add_section()
@@ -73,14 +82,25 @@ def write_charts(explanation: Explanation) -> Path:
     return path
 
 
+def _scale(explanation: Explanation) -> Scale:
+    """The quality of the study, whose cells have one task."""
+    rungs = (rung for cell in explanation.results.cells for rung in cell.rungs)
+    return next((Scale.of(rung.quality) for rung in rungs if rung.quality), Scale())
+
+
+def _decibels(value: float | None) -> str:
+    found = number(value)
+    return NONE if found is None else f"{found:.1f} dB"
+
+
 def _sensitivity(altair: Any, cell: pandas.DataFrame, title: str) -> Any:
-    rows = cell[["layer", "kind", "bits", "sqnr_db", "acc", "agreement"]]
+    rows = cell[["layer", "kind", "bits", "sqnr_db", "value", "agreement"]]
     rows = rows[rows["sqnr_db"].abs() < float("inf")]
     return (
         altair.Chart(rows, title=title)
         .mark_bar()
         .encode(
-            x=altair.X("sqnr_db", title="SQNR of the logits (dB), less is worse"),
+            x=altair.X("sqnr_db", title="SQNR of the outputs (dB), less is worse"),
             y=altair.Y("layer", sort=altair.EncodingSortField("sqnr_db", op="min"), title=None),
             yOffset="kind",
             color=altair.Color("kind", title=None),

@@ -5,15 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from bitladder.report.cells import ALLOWED, Pair, ReportedCell, Share, megabytes_text
+from bitladder.report.cells import SIMULATION, ReportedCell, megabytes_text
+from bitladder.report.contents import Contents
+from bitladder.report.quality import NONE, Estimate, text
 from bitladder.report.run_folder import RunFolder
 
-_NONE = "-"
 
-
-def results_markdown(run: RunFolder, cells: Sequence[ReportedCell], by_pair: Sequence[Pair]) -> str:
+def results_markdown(found: Contents) -> str:
     """The text of results.md; names and errors are escaped."""
-    return "\n".join([*_head(run, cells), *_answer(by_pair), *_table(cells), *_failed(cells)])
+    return "\n".join(
+        [
+            *_head(found.run, found.cells),
+            *_answer(found),
+            *_table(found),
+            *_failed(found.cells),
+        ]
+    )
 
 
 def _head(run: RunFolder, cells: Sequence[ReportedCell]) -> Iterator[str]:
@@ -28,42 +35,54 @@ def _head(run: RunFolder, cells: Sequence[ReportedCell]) -> Iterator[str]:
     yield f"{_text(', '.join(filter(None, made)))}.\n"
 
 
-def _answer(by_pair: Sequence[Pair]) -> Iterator[str]:
-    yield f"Lowest precision that loses at most {ALLOWED:.1f} points:\n"
-    for pair in by_pair:
-        cell = pair.lowest(ALLOWED)
+def _answer(found: Contents) -> Iterator[str]:
+    slider, unit = found.slider, found.scale.loss_unit
+    allowed = f"{slider.told(slider.allowed)} {unit}".strip()
+    worsens = f"{_text(found.scale.name)} {found.scale.worsens}s"
+    yield f"Lowest precision whose {worsens} by at most {allowed}:\n"
+    for pair in found.pairs:
+        cell = pair.lowest(slider.allowed)
         place = f"- {_text(pair.dataset)}, {_text(pair.model)}:"
-        if cell is None or cell.loss is None:
+        if cell is None or cell.loss is None or cell.worst is None:
             yield f"{place} none of them. {pair.advice}"
             continue
-        parts = [f"**{cell.precision}**", f"loss {cell.loss:+.2f} points"]
+        parts = [f"**{cell.precision}**", f"loss {cell.loss.loss}"]
+        if cell.worst_by != SIMULATION:
+            parts.append(f"worst on {_text(cell.worst_by)}: {cell.worst.loss}")
         if "packed" in cell.sizes:
             packed, file = (megabytes_text(cell.sizes[name]) for name in ("packed", "file"))
             parts.append(f"{packed} MB packed, {file} MB a file")
-        parts += [f"{target.title} {target.verdict}" for target in cell.targets.values()]
+        parts += [f"{target.title} {_text(target.verdict)}" for target in cell.targets.values()]
         yield f"{place} {'; '.join(parts)}"
     yield ""
 
 
-def _table(cells: Sequence[ReportedCell]) -> Iterator[str]:
+def _table(found: Contents) -> Iterator[str]:
+    cells, scale = found.cells, found.scale
     titles = {name: target.title for cell in cells for name, target in cell.targets.items()}
     headings = ["data set", "network", "precision", "float", "quantized", "loss"]
     for title in titles.values():
         headings += [title, "agrees"]
     headings += ["packed MB", "file MB"]
-    yield f"Accuracies in % with their 95 % intervals, {_images(cells)}.\n"
+    unit = f" in {scale.unit_text}" if scale.unit_text else ""
+    less = "" if scale.higher_is_better else ", less is better"
+    losses = f"losses in {scale.loss_unit}, " if scale.loss_unit else ""
+    yield (
+        f"{_text(scale.title)}{unit}{less}, {losses}with 95 % intervals, {_images(cells)}; "
+        f"agreement in %.\n"
+    )
     yield _row(headings)
     yield _row(["---"] * 3 + ["--:"] * (len(headings) - 3))
     for cell in cells:
-        row = [_text(cell.dataset), _text(cell.model), cell.precision, _told(cell.trained)]
-        row.append(_told(cell.final) if cell.status != "failed" else "failed")
-        row.append(_NONE if cell.loss is None else f"{cell.loss:+.2f}")
+        row = [_text(cell.dataset), _text(cell.model), cell.precision, text(cell.trained)]
+        row.append(text(cell.quantized) if cell.status != "failed" else "failed")
+        row.append(_loss(cell.loss))
         for name in titles:
             target = cell.targets.get(name)
-            row.append(_told(target.accuracy if target else None))
-            row.append(_told(target.agreement if target else None))
+            row.append(text(target.quality if target else None))
+            row.append(text(target.agreement if target else None))
         row += [
-            megabytes_text(cell.sizes[size]) if size in cell.sizes else _NONE
+            megabytes_text(cell.sizes[size]) if size in cell.sizes else NONE
             for size in ("packed", "file")
         ]
         yield _row(row)
@@ -93,8 +112,11 @@ def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _told(share: Share | None) -> str:
-    return _NONE if share is None else str(share)
+def _loss(found: Estimate | None) -> str:
+    """A loss without its unit, which the table's heading has."""
+    if found is None:
+        return NONE
+    return f"{found.text} ({found.ends})" if found.ends else found.text
 
 
 def _text(text: str) -> str:

@@ -16,19 +16,19 @@ import jinja2
 
 from bitladder.errors import StoreError
 from bitladder.files import write_whole
-from bitladder.report.cells import ALLOWED, ReportedCell, megabytes_text, number, shared_note
+from bitladder.report.cells import ReportedCell, megabytes_text, shared_note
 from bitladder.report.charts import total_minutes
 from bitladder.report.contents import Contents, read_contents
 from bitladder.report.figures import vega_lite_version
 from bitladder.report.markdown import results_markdown
 from bitladder.report.palette import DARK, LIGHT
+from bitladder.report.quality import NONE, Scale, estimate, number, text
 from bitladder.report.run_folder import CELL, RunFolder
 from bitladder.report.stamp import PAGE, stamp
 
 TABLE, FIGURES = "results.md", "figures"
 _ASSETS = files("bitladder.report") / "assets"
 _SCRIPTS = ("charts.js", "answer.js", "detail.js", "table.js")
-_LAYER_COLUMNS = ("layer", "kind", "bits", "sqnr_db", "acc", "acc_low", "acc_high", "own_sqnr_db")
 
 
 def write_report(folder: Path) -> Path:
@@ -45,7 +45,7 @@ def write_report(folder: Path) -> Path:
     """
     contents = read_contents(folder)
     page = render(contents)
-    write_whole(folder / TABLE, results_markdown(contents.run, contents.cells, contents.pairs))
+    write_whole(folder / TABLE, results_markdown(contents))
     try:
         (folder / FIGURES).mkdir(exist_ok=True)
     except OSError as error:
@@ -61,7 +61,7 @@ def render(contents: Contents) -> str:
     run, cells, pairs = contents.run, contents.cells, contents.pairs
     data = {
         "specs": {figure.name: figure.page_spec() for figure in contents.figures},
-        "layers": {cell.index: _layers(run, cell) for cell in cells},
+        "layers": {cell.index: _layers(run, cell, contents.scale) for cell in cells},
         "table": _rows(run.path / "results.csv"),
         "name": run.name,
     }
@@ -90,7 +90,9 @@ def render(contents: Contents) -> str:
         },
         titles={name: t.title for cell in cells for name, t in cell.targets.items()},
         minutes=total_minutes(pairs),
-        allowed=ALLOWED,
+        scale=contents.scale,
+        slider=contents.slider,
+        sure=any(cell.sure_loss is not None for cell in cells),
         data=data,
         stamp=stamp(run.path),
         light=LIGHT,
@@ -101,7 +103,7 @@ def render(contents: Contents) -> str:
     )
 
 
-def _layers(run: RunFolder, cell: ReportedCell) -> list[list[Any]]:
+def _layers(run: RunFolder, cell: ReportedCell, scale: Scale) -> list[list[str]]:
     """Every quantizer of a cell, for the table of its layers."""
     if run.layers.empty:
         return []
@@ -109,11 +111,20 @@ def _layers(run: RunFolder, cell: ReportedCell) -> list[list[Any]]:
     here = run.layers[(run.layers[CELL] == place).all(axis=1)]
     return [
         [
-            value if isinstance(value, str) else number(value)
-            for value in (row.get(c) for c in _LAYER_COLUMNS)
+            row["layer"],
+            row["kind"],
+            str(int(row["bits"])),
+            _decibels(row["sqnr_db"]),
+            text(estimate(row, "value", scale.unit)),
+            _decibels(row.get("own_sqnr_db")),
         ]
         for row in here.to_dict("records")
     ]
+
+
+def _decibels(value: Any) -> str:
+    found = number(value)
+    return NONE if found is None else f"{found:.1f}"
 
 
 def _rows(path: Path) -> list[list[str]]:

@@ -16,9 +16,15 @@ if TYPE_CHECKING:
     import pandas
 
 CELL = ["dataset", "model", "precision"]
-_TEXT = [*CELL, "status", "notes", "error", "technique", "layer", "kind", "phase"]
+_TEXT = [
+    *(*CELL, "quality", "unit", "higher_is_better", "status"),
+    *("notes", "error", "technique", "layer", "kind", "phase"),
+]
 _NEEDED = {
-    "results": [*CELL, "weight_bits", "activation_bits", "status", "validation_images"],
+    "results": [
+        *(*CELL, "weight_bits", "activation_bits", "status"),
+        *("quality", "unit", "higher_is_better", "validation_images"),
+    ],
     "rungs": [*CELL, "rung", "technique"],
     "curves": [*CELL, "phase", "step"],
     "layers": [*CELL, "layer", "kind", "sqnr_db"],
@@ -103,7 +109,10 @@ def _table(folder: Path, name: str) -> pandas.DataFrame:
         ) from None
     missing = [column for column in needed if column not in table.columns]
     if missing:
-        raise StoreError(f"{path}: not a table of a run: the column '{missing[0]}' is missing")
+        raise StoreError(
+            f"{path}: not a table of a run: the column '{missing[0]}' is missing; "
+            "run the study again with this version"
+        )
     if name == "results" and table.empty:
         raise StoreError(f"{path}: there are no cells in it; run the study again")
     texts = [column for column in _TEXT if column in table.columns]

@@ -7,30 +7,37 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from bitladder.accuracy import Accuracy
-from bitladder.pipeline.results import CellResult, Results, saturates
+from bitladder.measurement import Loss, Measurement
+from bitladder.pipeline.cell_result import CellResult
+from bitladder.pipeline.results import Results
+from bitladder.pipeline.rows import rung_rows
+from bitladder.pipeline.stage_records import ExportRecord
+from bitladder.report.quality import NONE, Estimate, Scale, estimate, signed
+from bitladder.rungs import FLOAT, Rung
 
 if TYPE_CHECKING:  # it loads torch
     from bitladder.verification import Verification
 
-_NONE = "-"
+_MEGABYTE = 1e6
+_SIZES = ("packed", "file")
 
 
-def accuracy_table(results: Results) -> Table:
-    """Lay out the results: accuracies as percentages, the final one with its 95 % interval.
+def quality_table(results: Results) -> Table:
+    """Lay out the results: qualities, the quantized one with its 95 % interval, and the loss.
 
-    ``agrees`` is the share of images that a target puts in the simulation's class, ``exact`` the
-    share whose every logit is that of the integer arithmetic to the last bit. Where a target's
-    sums saturate in a cell, ``precise`` is its accuracy with exact sums.
+    ``agrees`` is the mean share in which a target's answers are the simulation's, ``exact`` the
+    share of images whose every value is that of the integer arithmetic to the last bit. Where a
+    target's sums saturate in a cell, ``precise`` is its quality with exact sums.
     """
     targets = _targets(results)
     # The rung that begins simulation is the network before any repair.
     recipe = results.study.recipe
     simulation = next(step.name for step in recipe if step.phase == "simulate")
-    table = Table(title=results.study.name, title_justify="left")
+    scale = _scale(rung for cell in results.cells for rung in cell.rungs)
+    table = Table(title=f"{results.study.name}: {scale.axis}", title_justify="left")
     for column in ("data set", "model", "bits"):
         table.add_column(column, overflow="fold")
-    for column in ("trained", "simulated", "final", "95 %", "loss"):
+    for column in (FLOAT, "simulated", "quantized", "95 %", *_loss_columns(scale)):
         table.add_column(column, justify="right", no_wrap=True)
     for target, saturated in targets.items():
         table.add_column(target, justify="right", no_wrap=True)
@@ -38,8 +45,8 @@ def accuracy_table(results: Results) -> Table:
             table.add_column("precise", justify="right", no_wrap=True)
         table.add_column("agrees", justify="right", no_wrap=True)
         table.add_column("exact", justify="right", no_wrap=True)
-    for column in ("packed MB", "file MB"):
-        table.add_column(column, justify="right", no_wrap=True)
+    for size in _SIZES:
+        table.add_column(f"{size} MB", justify="right", no_wrap=True)
     for cell in results.cells:
         table.add_row(*_cells(cell, simulation, targets))
     return table
@@ -50,32 +57,32 @@ def _targets(results: Results) -> dict[str, bool]:
     found: dict[str, bool] = {}
     for cell in results.cells:
         for name, record in cell.verified.items():
-            found[name] = found.get(name, False) or saturates(record["comparison"])
+            found[name] = found.get(name, False) or record.comparison.saturates
     return found
 
 
 def rung_table(results: Results) -> Table:
-    """Lay out the rungs: the accuracy after each technique and what the technique gained."""
+    """Lay out the rungs: quality, what the technique gained, what is lost against float so far."""
+    scale = _scale(rung for cell in results.cells for rung in cell.rungs)
+    gain = f"gain ({scale.loss_unit})" if scale.loss_unit else "gain"
     table = Table(title=f"{results.study.name}: rungs", title_justify="left")
     for column in ("data set", "model", "bits", "technique"):
         table.add_column(column, overflow="fold")
-    for column in ("accuracy", "95 %", "gain", "seconds"):
+    for column in (scale.axis, "95 %", gain, *_loss_columns(scale), "seconds"):
         table.add_column(column, justify="right", no_wrap=True)
     for cell in results.cells:
-        before: Accuracy | None = None
-        for rung in cell.rungs:
-            gain = None if before is None else rung.accuracy.value - before.value
+        for row in rung_rows(cell):
+            gained = row["gain"]
             table.add_row(
-                cell.cell.dataset_label,
-                cell.cell.model_label,
-                str(cell.cell.precision),
-                rung.name,
-                _percent(rung.accuracy),
-                _interval(rung.accuracy),
-                _NONE if gain is None else f"{100 * gain:+.2f}",
-                f"{rung.seconds:.1f}",
+                row["dataset"],
+                row["model"],
+                row["precision"],
+                row["technique"],
+                *_told(estimate(row, "value", scale.unit)),
+                NONE if gained is None else signed(gained, scale.unit),
+                *_lost(estimate(row, "loss", scale.unit)),
+                f"{row['seconds']:.1f}",
             )
-            before = rung.accuracy
         table.add_section()
     return table
 
@@ -85,79 +92,90 @@ def verification_table(name: str, found: Iterable[Verification]) -> Table:
 
     Where a target's sums saturate, what it makes of the file with exact sums stands beside it.
     """
+    found = list(found)
+    qualities = (one.comparison.quality for one in found)
+    scale = next((Scale.of(quality) for quality in qualities if quality), Scale())
     table = Table(title=name, title_justify="left")
     table.add_column("target")
-    for column in ("images", "accuracy", "95 %", "agrees", "worst", "mean", "exact", "seconds"):
+    for column in ("images", scale.axis, "95 %", "agrees", "worst", "mean", "exact", "seconds"):
         table.add_column(column, justify="right", no_wrap=True)
-    found = list(found)
     saturated = any(one.comparison.saturates for one in found)
     for column in ("precise", "precise agrees") if saturated else ():
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("first layer that differs", overflow="fold")
     for one in found:
         compared, first = one.comparison, one.first_layer
-        accuracy = compared.accuracy if one.labelled else None
+        precise = compared.precise
+        beside = (
+            _value(precise.quality if precise else None),
+            _value(precise.agreement if precise else None),
+        )
         table.add_row(
             one.target,
-            str(compared.agreement.total),
-            _percent(accuracy),
-            _interval(accuracy),
-            _percent(compared.agreement),
+            str(compared.equal.count),
+            *_told(_of(compared.quality)),
+            _value(compared.agreement),
             f"{compared.worst_lsb:.0f} LSB",
             f"{compared.mean_lsb:.2f}",
-            _percent(compared.integer_equal),
+            _value(compared.integer.equal if compared.integer else None),
             f"{compared.seconds:.1f}",
-            *(_precise(one) if saturated else ()),
-            _NONE if first is None else f"{first.name} (by {first.worst})",
+            *(beside if saturated else ()),
+            NONE if first is None else f"{first.name} (by {first.worst})",
         )
     return table
 
 
-def _precise(one: Verification) -> tuple[str, str]:
-    """What the target makes of the file with exact sums."""
-    compared = one.comparison
-    accuracy = compared.precise if one.labelled else None
-    return _percent(accuracy), _percent(compared.precise_agreement)
-
-
 def _cells(cell: CellResult, simulation: str, targets: Mapping[str, bool]) -> list[str]:
-    accuracies = {rung.name: rung.accuracy for rung in cell.rungs}
-    trained, final = accuracies.get("float"), cell.quantized
-    simulated = accuracies.get(simulation)
-    loss = None if trained is None or final is None else trained.value - final.value
+    qualities = {rung.technique: rung.quality for rung in cell.rungs}
+    quantized, interval = _told(_of(cell.quantized.quality if cell.quantized else None))
     row = [
         cell.cell.dataset_label,
         cell.cell.model_label,
         str(cell.cell.precision),
-        _percent(trained),
-        _percent(simulated),
-        _percent(final) if cell.status != "failed" else "failed",
-        _interval(final),
-        _NONE if loss is None else f"{100 * loss:+.2f}",
+        _value(qualities.get(FLOAT)),
+        _value(qualities.get(simulation)),
+        quantized if cell.status != "failed" else "failed",
+        interval,
+        *_lost(_of(cell.loss)),
     ]
     for target, saturated in targets.items():
-        found = cell.verified.get(target, {}).get("comparison")
-        row.append(_percent(found and Accuracy(**found["accuracy"])))
+        record = cell.verified.get(target)
+        found = record.comparison if record else None
+        row.append(_value(found.quality if found else None))
         if saturated:
-            precise = found and found.get("precise")
-            row.append(_percent(precise and Accuracy(**precise)))
-        row.append(_percent(found and Accuracy(**found["agreement"])))
-        equal = found and found.get("integer_equal")
-        row.append(_percent(equal and Accuracy(**equal)))
-    sizes = cell.records.get("export", {}).get("sizes")
-    return [*row, *(_megabytes(sizes, name) for name in ("packed_bytes", "file_bytes"))]
+            row.append(_value(found.precise.quality if found and found.precise else None))
+        row.append(_value(found.agreement if found else None))
+        row.append(_value(found.integer.equal if found and found.integer else None))
+    exported = cell.record(ExportRecord)
+    sizes = exported.sizes if exported else {}
+    return [
+        *row,
+        *(f"{sizes[size] / _MEGABYTE:.2f}" if size in sizes else NONE for size in _SIZES),
+    ]
 
 
-def _megabytes(sizes: Mapping[str, int] | None, name: str) -> str:
-    return f"{sizes[name] / 1e6:.2f}" if sizes else _NONE
+def _scale(rungs: Iterable[Rung]) -> Scale:
+    """The quality of a study, whose cells have one task."""
+    return next((Scale.of(rung.quality) for rung in rungs if rung.quality), Scale())
 
 
-def _percent(accuracy: Accuracy | None) -> str:
-    return _NONE if accuracy is None else f"{100 * accuracy.value:.2f}"
+def _loss_columns(scale: Scale) -> tuple[str, str]:
+    return f"loss ({scale.loss_unit})" if scale.loss_unit else "loss", "95 % of it"
 
 
-def _interval(accuracy: Accuracy | None) -> str:
-    if accuracy is None:
-        return _NONE
-    low, high = accuracy.interval
-    return f"{100 * low:.1f}-{100 * high:.1f}"
+def _of(found: Measurement | Loss | None) -> Estimate | None:
+    return None if found is None else Estimate.of(found)
+
+
+def _value(found: Measurement | None) -> str:
+    return NONE if found is None else Estimate.of(found).text
+
+
+def _told(found: Estimate | None) -> tuple[str, str]:
+    """A quality and its interval."""
+    return (NONE, NONE) if found is None else (found.text, found.interval)
+
+
+def _lost(found: Estimate | None) -> tuple[str, str]:
+    """A loss and its interval."""
+    return (NONE, NONE) if found is None else (found.text, found.ends)

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from bitladder.pipeline.execute import Observer, Outcome
 from bitladder.pipeline.graph import Stage
+from bitladder.pipeline.kinds import TRAIN, StageKind
 from bitladder.progress import Progress
 
 _SIGNS = {
@@ -110,7 +111,7 @@ class _Board(_Lines):
         table = Table(box=None, pad_edge=False)
         table.add_column("cell")
         for kind in kinds:
-            table.add_column(kind)
+            table.add_column(kind.name)
         rows = self._rows()
         shown = max(3, self.console.height - _AROUND - len(self.training))
         for name, states in rows[:shown]:
@@ -124,10 +125,10 @@ class _Board(_Lines):
         lines.append(Text(f"{self.done} of {len(self.stages)} stages{left}", style="bold"))
         return Group(*lines)
 
-    def _rows(self) -> list[tuple[str, dict[str, list[str]]]]:
+    def _rows(self) -> list[tuple[str, dict[StageKind, list[str]]]]:
         """Cells with the states of their stages by kind; what runs comes first, then what waits."""
         by_key = {stage.key: stage for stage in self.stages}
-        cells: dict[str, dict[str, list[str]]] = {}
+        cells: dict[str, dict[StageKind, list[str]]] = {}
         for stage in self.stages:
             name = f"{stage.network} {stage.spec.get('precision', '')}".strip()
             if "precision" not in stage.spec:  # the float network is that of every cell after it
@@ -138,9 +139,9 @@ class _Board(_Lines):
             if source is not None and source.kind not in kinds:
                 kinds[source.kind] = [self.states[source.key]]
 
-        def order(row: tuple[str, dict[str, list[str]]]) -> int:
+        def order(row: tuple[str, dict[StageKind, list[str]]]) -> int:
             states = {state for found in row[1].values() for state in found}
-            own = {state for kind, found in row[1].items() if kind != "train" for state in found}
+            own = {state for kind, found in row[1].items() if kind is not TRAIN for state in found}
             if "running" in own:
                 return 0
             return 1 if "waiting" in states else 2
@@ -159,11 +160,11 @@ def _cell(states: Sequence[str]) -> Text:
 
 
 def _describe(progress: Progress) -> str:
-    training = "" if progress.train_acc is None else f", acc {progress.train_acc:.3f}"
-    validation = "" if progress.val_acc is None else f", val {progress.val_acc:.3f}"
+    qualities = (("training", progress.train_quality), ("validation", progress.val_quality))
+    told = "".join(f", {name} {value:.4g}" for name, value in qualities if value is not None)
     return (
         f"epoch {progress.epoch}/{progress.epochs}, {progress.images_per_second:.0f} images/s"
-        f"{training}{validation}, {_duration(progress.seconds_left)} left"
+        f"{told}, {_duration(progress.seconds_left)} left"
     )
 
 

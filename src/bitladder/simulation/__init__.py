@@ -12,7 +12,7 @@ from bitladder.simulation.analysis import (
 from bitladder.simulation.placement import WeightedLayer
 from bitladder.simulation.plain import copy_of
 from bitladder.simulation.prepare import check, note_ranks, notes_of, prepare
-from bitladder.simulation.quality import agreement, device_of, outputs, sqnr
+from bitladder.simulation.quality import device_of, outputs, sqnr, sqnr_by_output, total_sqnr
 from bitladder.simulation.simulated import SimulatedModel
 
 __all__ = [
@@ -23,7 +23,6 @@ __all__ = [
     "SimulatedModel",
     "WeightedLayer",
     "activations",
-    "agreement",
     "check",
     "copy_of",
     "device_of",
@@ -34,4 +33,6 @@ __all__ = [
     "prepare",
     "sensitivity",
     "sqnr",
+    "sqnr_by_output",
+    "total_sqnr",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -10,12 +10,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bitladder.accuracy import Accuracy
+from bitladder.measurement import Measurement
 from bitladder.simulation.aimet import QuantizerInfo, QuantizerKind
 from bitladder.simulation.isolate import only_quantizers
-from bitladder.simulation.quality import agreement, decibels, device_of, outputs, sqnr
+from bitladder.simulation.quality import (
+    decibels,
+    device_of,
+    outputs,
+    sqnr,
+    sqnr_by_output,
+    total_sqnr,
+)
 from bitladder.simulation.simulated import SimulatedModel
-from bitladder.tasks.classes import right
+from bitladder.structures import Inputs, as_inputs, moved
+from bitladder.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -47,17 +55,19 @@ class Sensitivity:
         name: of the operation in the traced network.
         kind: ``weight``, or the operation's ``input`` or ``output``.
         bits: width of its integers.
-        sqnr: of the logits against the float network's, in dB.
-        agreement: share of images whose class stays, 0 to 1.
-        accuracy: with the labels, or None without.
+        sqnr: of the outputs against the float network's, in dB; of several, see ``total_sqnr``.
+        agreement: mean share in which the task's answers stay, 0 to 1, or None where it cannot say.
+        quality: with the targets, or None without.
+        outputs: the SQNR of each output, in dB.
     """
 
     name: str
     kind: QuantizerKind
     bits: int
     sqnr: float
-    agreement: float
-    accuracy: Accuracy | None
+    agreement: float | None
+    quality: Measurement | None
+    outputs: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -76,12 +86,12 @@ class Activation:
 
 
 @torch.no_grad()
-def activations(simulated: SimulatedModel, images: Tensor) -> list[Activation]:
-    """What every activation quantizer makes of images (N, C, H, W), in the order they run.
+def activations(simulated: SimulatedModel, inputs: Tensor | Inputs) -> list[Activation]:
+    """What every activation quantizer makes of inputs, in the order they run.
 
     Args:
         simulated: a calibrated network; one range a quantizer.
-        images: (N, C, H, W), run as one batch.
+        inputs: one tensor an input, run as one batch.
     """
     found: list[Activation] = []
     names = {id(quantizer): info.name for info, quantizer in simulated.quantizers()}
@@ -91,21 +101,23 @@ def activations(simulated: SimulatedModel, images: Tensor) -> list[Activation]:
         found.append(Activation(names[id(quantizer)], float(quantizer.get_scale()), values))
 
     with _hooked(simulated, seen):
-        simulated(images.to(device_of(simulated)))
+        simulated(*moved(inputs, device_of(simulated)))
     return found
 
 
 @torch.no_grad()
-def layers(simulated: SimulatedModel, images: Tensor | None = None) -> list[QuantizerRange]:
+def layers(
+    simulated: SimulatedModel, inputs: Tensor | Inputs | None = None
+) -> list[QuantizerRange]:
     """Every quantizer with its range and noise, in module order.
 
     Args:
         simulated: a calibrated network; its modes are left as they are.
-        images: (N, C, H, W) that activations' noise is measured on; without, it is None.
+        inputs: that activations' noise is measured on; without, it is None.
     """
     noise = _Noise(simulated)
-    if images is not None:
-        noise.measure(images)
+    if inputs is not None:
+        noise.measure(as_inputs(inputs))
     found = []
     for info, quantizer in _distinct(simulated):
         if info.parameter is not None:
@@ -121,7 +133,10 @@ def layers(simulated: SimulatedModel, images: Tensor | None = None) -> list[Quan
 
 
 def sensitivity(
-    simulated: SimulatedModel, images: Tensor, labels: Tensor | None = None
+    simulated: SimulatedModel,
+    inputs: Tensor | Inputs,
+    target: Any | None = None,
+    task: Task | None = None,
 ) -> list[Sensitivity]:
     """What each quantizer costs when it alone is on, the costliest first.
 
@@ -129,22 +144,31 @@ def sensitivity(
 
     Args:
         simulated: a calibrated network.
-        images: (N, C, H, W).
-        labels: (N,), for accuracies.
+        inputs: one tensor an input.
+        target: of the same images, for the task's quality.
+        task: what the outputs mean, or None to measure their SQNR alone.
     """
     modes = [(module, module.training) for module in simulated.modules()]
     simulated.eval()
     with only_quantizers(simulated.module, []):
-        reference = outputs(simulated.module, images)
+        reference = outputs(simulated, inputs)
     found = []
     for info, quantizer in _distinct(simulated):
         with only_quantizers(simulated.module, [quantizer]):
-            logits = outputs(simulated.module, images)
-        accuracy = None
-        if labels is not None:
-            accuracy = Accuracy(right(logits, labels.cpu()), len(labels))
-        quality = sqnr(reference, logits), agreement(reference, logits)
-        found.append(Sensitivity(info.layer, info.kind, info.bits, *quality, accuracy))
+            made = outputs(simulated, inputs)
+        agreement = quality = None
+        if task is not None and (shares := task.agreement(made, reference)) is not None:
+            agreement = float(shares.double().mean())
+        if task is not None and target is not None:
+            meter = task.meter()
+            meter.update(made, target)
+            quality = meter.measurement()
+        by_output = sqnr_by_output(reference, made)
+        sqnr_of_all = total_sqnr(reference, made)
+        row = Sensitivity(
+            info.layer, info.kind, info.bits, sqnr_of_all, agreement, quality, by_output
+        )
+        found.append(row)
     for module, mode in modes:
         module.training = mode
     return sorted(found, key=lambda row: row.sqnr)
@@ -182,9 +206,9 @@ class _Noise:
         self.simulated = simulated
         self.sums: dict[int, tuple[float, float]] = {}
 
-    def measure(self, images: Tensor) -> None:
+    def measure(self, inputs: Inputs) -> None:
         with _hooked(self.simulated, self._seen):
-            outputs(self.simulated, images)
+            outputs(self.simulated, inputs)
 
     def sqnr(self, quantizer: nn.Module) -> float | None:
         if id(quantizer) not in self.sums:

@@ -27,6 +27,7 @@ from bitladder.simulation.aimet import (
     quantized_layers,
     runs_as_usual,
 )
+from bitladder.simulation.signature import input_nodes
 
 _Run: TypeAlias = Callable[..., Any]
 _Watch: TypeAlias = Callable[[Any, list[Any]], None]
@@ -56,18 +57,25 @@ class Executor:
         finally:
             self._watch = None
 
-    def __call__(self, images: Tensor) -> Any:
-        """Map images (N, C, H, W) to the network's output."""
+    def __call__(self, *inputs: Tensor) -> Any:
+        """Map the network's inputs to what it returns.
+
+        Raises:
+            TypeError: there are more or fewer inputs than it takes.
+        """
         if torch.jit.is_tracing() or torch.compiler.is_compiling():  # type: ignore[attr-defined,no-untyped-call]
-            return self.module(images)
+            return self.module(*inputs)
         if self.module.code is not self._code:
             self._steps, self._code = _compile(self.module), self.module.code
-        values: dict[fx.Node, Any] = {}
+        places = input_nodes(self.module.graph)
+        if len(inputs) != len(places):
+            raise TypeError(f"the network takes {len(places)} inputs, not {len(inputs)}")
+        values: dict[fx.Node, Any] = dict(zip(places, inputs, strict=True))
         for step in self._steps:
             if self._watch is not None:
                 step.show(values, self._watch)
-            step.run(values, images)
-        return values[self._steps[-1].node]
+            step.run(values)
+        return _plain_structure(values[self._steps[-1].node])
 
 
 @contextmanager
@@ -123,10 +131,9 @@ class _Step:
             owner, name = self.home
             watch(owner._modules[name], [values[read] for read in self.node.all_input_nodes])
 
-    def run(self, values: dict[fx.Node, Any], images: Tensor) -> None:
+    def run(self, values: dict[fx.Node, Any]) -> None:
         node = self.node
         if node.op == "placeholder":
-            values[node] = images
             return
         if self.flat:
             args = [values[a] if isinstance(a, fx.Node) else a for a in node.args]
@@ -274,6 +281,17 @@ def _quantize(quantizer: Any, value: Any) -> Any:
     if quantizer is None or not isinstance(value, Tensor) or not value.is_floating_point():
         return value
     return _plain(quantizer(value))
+
+
+def _plain_structure(value: Any) -> Any:
+    """What the network returns, without the types in which torch.fx keeps lists and mappings."""
+    if isinstance(value, dict):
+        return {key: _plain_structure(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_plain_structure(part) for part in value]
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*map(_plain_structure, value))
+    return tuple(map(_plain_structure, value)) if type(value) is tuple else value
 
 
 def _plain(value: Any) -> Any:

@@ -104,7 +104,8 @@ class Joined:
                 raise self._error(_OTHERWISE)
             return first
         if isinstance(first, list | tuple) and len({len(value) for value in values}) == 1:
-            return type(first)(self._same(list(parts)) for parts in zip(*values, strict=True))
+            parts = [self._same(list(parts)) for parts in zip(*values, strict=True)]
+            return type(first)(*parts) if hasattr(first, "_fields") else type(first)(parts)
         if isinstance(first, dict):
             return {key: self._same([value[key] for value in values]) for key in first}
         if isinstance(first, slice):
@@ -123,9 +124,9 @@ class Joined:
         if any(slope * n + start != value for n, value in zip(BATCHES, values, strict=True)):
             raise self._error("it computes with a number that is no multiple of the batch")
         if self._batch is None:
-            [placeholder] = self.graph.find_nodes(op="placeholder")
-            with self.graph.inserting_after(placeholder):
-                self._batch = self.graph.call_method("size", (placeholder, 0))
+            placeholders = self.graph.find_nodes(op="placeholder")
+            with self.graph.inserting_after(placeholders[-1]):
+                self._batch = self.graph.call_method("size", (placeholders[0], 0))
         found: fx.Node = self._batch
         if slope != 1:
             found = self.graph.call_function(operator.mul, (found, slope))

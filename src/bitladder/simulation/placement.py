@@ -25,6 +25,7 @@ from bitladder.simulation.aimet import (
     parameter_quantizers,
     weight_quantizer,
 )
+from bitladder.simulation.signature import output_nodes
 
 _IMAGE_CHANNELS = 3
 WeightedLayer: TypeAlias = Convolution | nn.Linear
@@ -174,10 +175,10 @@ def _origin(source: fx.Node, modules: dict[str, nn.Module]) -> fx.Node:
 
 def _is_tensor(source: fx.Node, modules: dict[str, nn.Module]) -> bool:
     """Whether a node gives real numbers in a tensor that a grid can hold."""
+    if source.op == "placeholder":
+        return bool(source.meta.get("floating", True))
     if source.op == "get_attr":
         return bool(attrgetter(str(source.target))(modules[""]).is_floating_point())
-    if source.op == "placeholder":
-        return True
     called = modules.get(str(source.target)) if source.op == "call_module" else None
     if grid_of(source, called) is Grid.NONE:
         return False
@@ -199,11 +200,11 @@ def rectified_quantizers(module: fx.GraphModule) -> Iterator[Any]:
 
 
 def edge_quantizers(module: fx.GraphModule) -> Iterator[Any]:
-    """Quantizers of the weights and inputs of the edge layers, and of the logits.
+    """Quantizers of the weights and inputs of the edge layers, and of the outputs of the last.
 
     Edge layers are those that read an image (at most 3 channels: the first convolution, and the
-    1-to-3-channel shim before it) and the last layer, as in Esser et al. 2020 (arXiv 1902.08153),
-    section 3.
+    1-to-3-channel shim before it) and the last layer before each output, as in Esser et al. 2020
+    (arXiv 1902.08153), section 3.
     """
     modules = dict(module.named_modules())
     layers = [
@@ -211,9 +212,10 @@ def edge_quantizers(module: fx.GraphModule) -> Iterator[Any]:
         for node in module.graph.nodes
         if node.op == "call_module" and isinstance(modules[node.target], WeightedLayer)
     ]
+    last = _last_layers(module.graph, layers)
     for node in layers:
         layer: Any = modules[node.target]
-        if node is not layers[-1] and getattr(layer, "in_channels", None) not in range(
+        if node not in last and getattr(layer, "in_channels", None) not in range(
             1, _IMAGE_CHANNELS + 1
         ):
             continue
@@ -223,14 +225,32 @@ def edge_quantizers(module: fx.GraphModule) -> Iterator[Any]:
         given = input_grid(module, node)
         if given is not None:
             yield given
-    if layers:
-        yield from _output_quantizers(modules[layers[-1].target])
+    for node in last:
+        yield from _output_quantizers(modules[node.target])
 
 
-def logits_quantizer(module: fx.GraphModule) -> Any | None:
-    """The quantizer that the network's output comes from, or None."""
-    [output] = module.graph.find_nodes(op="output")
-    return quantizer_of(output.args[0], dict(module.named_modules()))
+def _last_layers(graph: fx.Graph, layers: list[fx.Node]) -> list[fx.Node]:
+    """The last layer that each output depends on."""
+    found: dict[fx.Node, None] = {}
+    for output in output_nodes(graph).values():
+        before = {output}
+        for node in reversed(graph.nodes):
+            if node in before:
+                before.update(node.all_input_nodes)
+        reached = [layer for layer in layers if layer in before]
+        found.update(dict.fromkeys(reached[-1:]))
+    return list(found)
+
+
+def outputs_of_quantizers(module: fx.GraphModule) -> list[tuple[Any, list[str]]]:
+    """The quantizers that the network's outputs come from, each with the names of its outputs."""
+    modules = dict(module.named_modules())
+    found: dict[int, tuple[Any, list[str]]] = {}
+    for name, node in output_nodes(module.graph).items():
+        quantizer = quantizer_of(node, modules)
+        if quantizer is not None:
+            found.setdefault(id(quantizer), (quantizer, []))[1].append(name)
+    return list(found.values())
 
 
 def _output_quantizers(module: nn.Module | None) -> Iterator[Any]:

@@ -19,26 +19,39 @@ from bitladder.simulation.plain import copy_of, make_plain
 from bitladder.simulation.quality import device_of
 from bitladder.simulation.record import record
 from bitladder.simulation.rewrite import rewrite, unknown
+from bitladder.structures import (
+    Inputs,
+    Outputs,
+    dtypes,
+    example,
+    input_names,
+    moved,
+    named,
+    shapes,
+)
 from bitladder.user_code import one_line
 
 _PREPARED, _NOTES = "bitladder_prepared", "bitladder_notes"
-_TOLERANCE = 1e-3  # of the largest logit
+_TOLERANCE = 1e-3  # of the largest value of an output
 _COUNTS = (1, 4)  # images that a traced network is compared on
 
 
-def prepare(model: nn.Module, shape: tuple[int, ...] | None = None) -> fx.GraphModule:
+def prepare(model: nn.Module, inputs: Inputs | None = None) -> fx.GraphModule:
     """Return a traced copy of ``model`` in evaluation mode, every operation a module.
 
     Functional operations (add, cat, mean, relu6 ...) become modules, so that each can carry a
-    quantizer; arguments of ``forward`` besides the images keep their defaults. The caller's model
-    is not changed; one that is prepared already is only copied.
+    quantizer; arguments of ``forward`` besides the inputs keep their defaults. What the network
+    returns keeps its structure. The caller's model is not changed; one that is prepared already is
+    only copied.
 
     torch.fx traces without sizes. Where it stops, or leaves a function that no operator is known
-    for, the network is recorded on images of the shape (see ``record``).
+    for, the network is recorded while it runs (see ``record``).
 
     Args:
         model: any network.
-        shape: of an image, (channels, height, width); without it nothing is recorded.
+        inputs: such as it takes, of which their number, shapes and types count. Without them,
+            every argument of ``forward`` that has no default is an input, ``*inputs`` is one, and
+            nothing is recorded.
 
     Raises:
         ModelError: the model cannot be traced, or what was traced computes something else; the
@@ -49,8 +62,8 @@ def prepare(model: nn.Module, shape: tuple[int, ...] | None = None) -> fx.GraphM
         return model
     notes = make_plain(model)
     attempts: list[_Attempt] = []
-    for trace in (_symbolic, _recorded)[: 1 if shape is None else 2]:
-        attempts.append(_attempt(trace, model, shape))
+    for trace in (_symbolic, _recorded)[: 1 if inputs is None else 2]:
+        attempts.append(_attempt(trace, model, inputs))
         if attempts[-1].fault is None and not attempts[-1].unknown:
             break
     best = min(attempts, key=lambda made: (made.fault is not None, len(made.unknown)))
@@ -75,12 +88,12 @@ class _Attempt:
 
 
 def _attempt(
-    trace: Callable[..., fx.GraphModule], model: nn.Module, shape: tuple[int, ...] | None
+    trace: Callable[..., fx.GraphModule], model: nn.Module, inputs: Inputs | None
 ) -> _Attempt:
     made, name = _Attempt(), type(model).__name__
     try:
         with quiet():
-            traced = trace(model, shape)
+            traced = trace(model, inputs)
             made.notes = rewrite(traced, model, recorded=trace is _recorded)
     except Exception as error:  # tracing runs the user's forward, which can raise anything
         made.fault = ModelError(
@@ -91,54 +104,53 @@ def _attempt(
         made.fault.__cause__ = error
         return made
     made.traced, made.unknown = traced, unknown(traced)
-    if shape is not None:
-        made.fault = _unlike(traced, model, shape)
+    if inputs is not None:
+        made.fault = _unlike(traced, model, inputs)
     return made
 
 
-def _symbolic(model: nn.Module, shape: Any) -> fx.GraphModule:
-    graph = fx.Tracer().trace(model, concrete_args=_defaults(model))
+def _symbolic(model: nn.Module, inputs: Inputs | None) -> fx.GraphModule:
+    graph = _Tracer(model, None if inputs is None else len(inputs)).trace(model)
     return fx.GraphModule(model, graph)
 
 
-def _recorded(model: nn.Module, shape: Any) -> fx.GraphModule:
-    return record(model, shape)
+def _recorded(model: nn.Module, inputs: Inputs) -> fx.GraphModule:
+    return record(model, shapes(inputs), dtypes(inputs))
 
 
 @torch.no_grad()
-def _unlike(traced: fx.GraphModule, model: nn.Module, shape: tuple[int, ...]) -> ModelError | None:
+def _unlike(traced: fx.GraphModule, model: nn.Module, inputs: Inputs) -> ModelError | None:
     """Why a traced network is not the model, at one image and at four; None where it is."""
     for count in _COUNTS:
-        images = torch.rand(count, *shape, generator=torch.Generator().manual_seed(count))
-        images = images.to(device_of(model))
+        given = example(count, shapes(inputs), dtypes(inputs), seed=count)
+        given = moved(given, device_of(model))
         try:
-            wanted = model(images)
+            wanted = named(model(*given))
         except Exception:  # what the network itself refuses is not compared
             continue
-        fault = _fault(traced, wanted, images, type(model).__name__)
+        fault = _fault(traced, wanted, given, type(model).__name__)
         if fault is not None:
             return fault
     return None
 
 
-def _fault(traced: fx.GraphModule, wanted: Any, images: Tensor, name: str) -> ModelError | None:
+def _fault(traced: fx.GraphModule, wanted: Outputs, inputs: Inputs, name: str) -> ModelError | None:
     try:
-        found = traced.forward(images)  # a call prints what it raises
+        found = named(traced.forward(*inputs))  # a call prints what it raises
     except Exception as error:  # such as an argument that AIMET's module for a function lacks
         return ModelError(
             f"{name} was traced, but what was traced does not run: {one_line(error)}; write the "
             "operation in another way"
         )
-    if not isinstance(found, Tensor) or not isinstance(wanted, Tensor):
-        return None
-    size = wanted.abs().max().clamp(min=1e-30)
-    difference = float((found - wanted).abs().max() / size) if found.shape == wanted.shape else 1
-    if difference < _TOLERANCE or not torch.isfinite(wanted).all():
-        return None
-    return ModelError(
-        f"{name} computes something else once it is traced, by {difference:.2g} of the largest "
-        "logit; its forward must not depend on values or on what it computed before"
-    )
+    for output, values in wanted.items():
+        difference = _difference(found.get(output), values)
+        if not difference < _TOLERANCE and torch.isfinite(values).all():
+            return ModelError(
+                f"{name} computes something else once it is traced, '{output}' by "
+                f"{difference:.2g} of its largest value; its forward must not depend on values or "
+                "on what it computed before"
+            )
+    return None
 
 
 def notes_of(module: nn.Module) -> tuple[str, ...]:
@@ -147,22 +159,37 @@ def notes_of(module: nn.Module) -> tuple[str, ...]:
     return found
 
 
+class _Tracer(fx.Tracer):
+    """Traces with one placeholder an input; other arguments keep their defaults."""
+
+    def __init__(self, model: nn.Module, count: int | None) -> None:
+        super().__init__()
+        self._inputs = input_names(model.forward, count)
+
+    def create_args_for_root(
+        self, root_fn: Callable[..., Any], is_module: bool, concrete_args: Any = None
+    ) -> tuple[Any, list[Any]]:
+        given = [self.create_proxy("placeholder", name, (), {}) for name in self._inputs]
+        return root_fn, [self.root, *given]
+
+
 @torch.no_grad()
-def note_ranks(module: fx.GraphModule, shape: tuple[int, ...]) -> None:
+def note_ranks(module: fx.GraphModule, inputs: Inputs) -> None:
     """Note how many dimensions batch norms of one dimension read, as ``meta["rank"]``.
 
     Behind a linear layer, one over (N, channels) and one over (N, tokens, channels) look alike.
 
     Args:
         module: a prepared network.
-        shape: of one image.
+        inputs: some that it takes.
     """
     kinds = {type(layer) for layer in module.modules()}
     if not {nn.BatchNorm1d, nn.Linear} <= kinds:
         return
     values = itertools.chain(module.parameters(), module.buffers())
     like = next((one for one in values if one.is_floating_point()), torch.zeros(()))
-    _Ranks(module).run(torch.zeros(2, *shape, dtype=like.dtype, device=like.device))
+    given = (one.to(like if one.is_floating_point() else like.device) for one in inputs)
+    _Ranks(module).run(*given)
 
 
 class _Ranks(fx.Interpreter):
@@ -176,39 +203,42 @@ class _Ranks(fx.Interpreter):
 
 
 @torch.no_grad()
-def check(model: nn.Module, images: Tensor) -> None:
+def check(model: nn.Module, inputs: Inputs) -> None:
     """Refuse a network that techniques and simulation cannot stand for.
 
     Args:
         model: any network, in evaluation mode.
-        images: some images (N, C, H, W) that it takes.
+        inputs: some that it takes.
 
     Raises:
-        ModelError: it does not map the images to logits (N, classes), torch.fx cannot trace it, or
+        ModelError: it does not take the inputs, returns no tensor, torch.fx cannot trace it, or
             what was traced computes something else.
     """
-    size, name = "x".join(map(str, images.shape[1:])), type(model).__name__
+    sizes = ", ".join("x".join(map(str, one.shape[1:])) for one in inputs)
+    name = type(model).__name__
     try:
-        logits = model(images)
+        wanted = named(model(*inputs))
     except Exception as error:  # whatever a person's own code raises
+        what = "images of" if len(inputs) == 1 and inputs[0].dim() == 4 else "inputs of"
+        raise ModelError(f"{name} cannot take {what} {sizes}: {one_line(error)}") from error
+    if not wanted:
         raise ModelError(
-            f"{name} cannot take images of {size} (channels x height x width): {one_line(error)}"
-        ) from error
-    if not isinstance(logits, Tensor) or logits.dim() != 2:
-        shape = f" {tuple(logits.shape)}" if isinstance(logits, Tensor) else ""
-        raise ModelError(
-            f"{name} returns {type(logits).__name__}{shape}, not logits (N, classes); wrap it in a "
-            "module whose forward returns them alone"
+            f"{name} returns no tensor; return one, or tuples, lists, dictionaries or dataclasses "
+            "of them"
         )
-    fault = _fault(prepare(model, images.shape[1:]), logits, images, name)
+    fault = _fault(prepare(model, inputs), wanted, inputs, name)
     if fault is not None:
         raise fault
 
 
-def _defaults(model: nn.Module) -> dict[str, Any] | None:
-    """Arguments of ``forward`` after the first that may be left out, with their defaults."""
-    _, *others = inspect.signature(model.forward).parameters.values()
-    return {given.name: given.default for given in others if given.default is not given.empty}
+def _difference(found: Tensor | None, wanted: Tensor) -> float:
+    """Largest difference over the largest value; infinity for another shape."""
+    if found is None or found.shape != wanted.shape:
+        return float("inf")
+    if not wanted.numel():
+        return 0.0
+    apart = (found.double() - wanted.double()).abs().max()
+    return float(apart / wanted.double().abs().max().clamp(min=1e-30))
 
 
 def _first_line(error: Exception) -> str:

@@ -1,8 +1,9 @@
-"""How quantizers find their ranges: AIMET's analyzers, one by entropy, and one for logits."""
+"""How quantizers find their ranges: AIMET's analyzers, one by entropy, and one for outputs."""
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,14 +19,17 @@ from bitladder.simulation.aimet import (
     squared_error_analyzer,
     tf_enhanced_analyzer,
 )
-from bitladder.tasks.classes import by_class, share_loss, shares
+from bitladder.structures import Outputs
+from bitladder.tasks.classes import shares
+from bitladder.tasks.task import HasLogits, Task
 
 _BINS = 2048
 _CANDIDATES = 100  # shares of the observed range that are tried
 _NARROWEST = 0.1
-_LOGIT_SHARES = 21  # of each end of the logits' range
-_LEAST_GAIN = 1e-4  # nats; below it, the range that is there or was found first is kept
-_ROUNDING = 1e-5  # nats, relative above one; nearer than that, the order of sums could decide
+_OUTPUT_SHARES = 21  # of each end of an output's range
+_FEWEST, _VALUES = 8, 200_000  # images and values on which a loss without a kernel is tried
+_LEAST_GAIN = 1e-4  # such as nats; below it, the range that is there or was found first is kept
+_ROUNDING = 1e-5  # relative above one; nearer than that, the order of sums could decide
 
 
 def set_analyzer(quantizer: nn.Module, options: Calibrate, *, weight: bool) -> None:
@@ -49,25 +53,39 @@ def set_analyzer(quantizer: nn.Module, options: Calibrate, *, weight: bool) -> N
     quantizer.encoding_analyzer = analyzer
 
 
-def set_logits_range(quantizer: Any, logits: Tensor) -> None:
-    """Give the logits' quantizer the range that changes the softmax least.
+def set_output_range(quantizer: Any, outputs: Outputs, names: Sequence[str], task: Task) -> None:
+    """Give the quantizer of an output the range that changes the task's ``range_loss`` least.
 
     What decides between classes are the largest logits, which the mean squared error weighs like
-    all others: at few bits classes then tie. The cross-entropy between the softmax of the logits
-    and of their quantized values is minimized in its place (Nagel et al. 2021, arXiv 2106.08295,
-    section 3.1), over shares of the observed range; the range that is there is a candidate.
+    all others: at few bits classes then tie. A classifier minimizes in its place the cross-entropy
+    between the softmax of the logits and of their quantized values (Nagel et al. 2021, arXiv
+    2106.08295, section 3.1). Shares of the observed range are tried; the range that is there is a
+    candidate, and stays where the loss does not depend on these outputs.
 
     Args:
         quantizer: per tensor, with a range; it is changed.
-        logits: float values that it quantizes, (N, classes); a single one stands for two classes.
+        outputs: float values of all outputs.
+        names: of those that it quantizes.
+        task: what they mean.
     """
-    wanted = shares(logits)
-    steps = torch.linspace(0, 1, _LOGIT_SHARES, device=logits.device)
+    if not _matters(outputs, names, task):
+        return
+    device = quantizer.min.device
+    lowest = torch.stack([outputs[name].min() for name in names]).min().to(device)
+    highest = torch.stack([outputs[name].max() for name in names]).max().to(device)
+    steps = torch.linspace(0, 1, _OUTPUT_SHARES, device=device)
     low, high = torch.cartesian_prod(steps, steps[1:]).unbind(1)
-    low, high = low * logits.min().clamp(max=0), high * logits.max().clamp(min=0)
+    low, high = low * lowest.clamp(max=0), high * highest.clamp(min=0)
+    estimates = _estimates(quantizer, outputs, names, task, low, high)
+    if estimates is None and not isinstance(task, HasLogits):
+        outputs = _fewer(outputs, names)
+    reference = {name: values.to(device) for name, values in outputs.items()}
 
     def loss() -> float:
-        return float(share_loss(quantizer(logits).as_subclass(Tensor), wanted))
+        rounded = {name: quantizer(reference[name]).as_subclass(Tensor) for name in names}
+        found = task.range_loss({**reference, **rounded}, reference)
+        assert found is not None
+        return float(found)
 
     first, found = loss(), (quantizer.get_min(), quantizer.get_max())
 
@@ -77,8 +95,6 @@ def set_logits_range(quantizer: Any, logits: Tensor) -> None:
         return loss()
 
     losses = {-1: first}
-    # The zero that stands beside a single logit is on every grid, so that it may be quantized too.
-    estimates = cross_entropies(quantizer, by_class(logits), wanted, low, high)
     best = -1
     for index in range(len(low)):
         losses[index] = exact(index) if estimates is None else float(estimates[index])
@@ -92,6 +108,40 @@ def set_logits_range(quantizer: Any, logits: Tensor) -> None:
         quantizer.set_range(low[best].view(quantizer.shape), high[best].view(quantizer.shape))
         found = quantizer.get_min(), quantizer.get_max()
     quantizer.set_range(*found)
+
+
+def _matters(outputs: Outputs, names: Sequence[str], task: Task) -> bool:
+    """Whether the loss depends on some of the outputs."""
+    without = {**outputs, **{name: torch.zeros_like(outputs[name]) for name in names}}
+    first, other = task.range_loss(outputs, outputs), task.range_loss(without, outputs)
+    return first is not None and other is not None and float(first) != float(other)
+
+
+def _estimates(
+    quantizer: Any,
+    outputs: Outputs,
+    names: Sequence[str],
+    task: Task,
+    low: Tensor,
+    high: Tensor,
+) -> Tensor | None:
+    """The loss of each range where it is the cross-entropy of logits that are these outputs."""
+    if not isinstance(task, HasLogits):
+        return None
+    logits = task.logits(outputs)
+    without = {**outputs, **{name: torch.zeros_like(outputs[name]) for name in names}}
+    if task.logits(without).any():  # other outputs have a part in them
+        return None
+    # The zero that stands beside a single logit is on every grid, so that it may be quantized too.
+    return cross_entropies(quantizer, logits, shares(logits), low, high)
+
+
+def _fewer(outputs: Outputs, names: Sequence[str]) -> Outputs:
+    """The first images, as many as make the search quick."""
+    rows = min(len(outputs[name]) for name in names)
+    each = max(1, sum(outputs[name].numel() for name in names) // max(1, rows))
+    kept = max(_FEWEST, _VALUES // each)
+    return {name: values[:kept] if values.dim() else values for name, values in outputs.items()}
 
 
 def entropy_range(counts: Tensor, edges: Tensor, levels: int) -> tuple[float, float]:

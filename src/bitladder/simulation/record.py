@@ -6,10 +6,11 @@ two, three and five images; a number that differs is a multiple of the batch, an
 
 from __future__ import annotations
 
+import dataclasses
 import linecache
 import operator
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
 from bitladder.simulation.join import BATCHES, LINE, Joined, RecordingError
+from bitladder.simulation.quality import device_of
+from bitladder.structures import Inputs, example, first, input_names, moved
 
 _ELSEWHERE = (str(Path(torch.__file__).parent), __file__)
 # Methods that give Python a value of a tensor, on which a graph cannot depend.
@@ -53,12 +56,15 @@ def put(x: Tensor, index: Any, value: Any) -> Tensor:
     return x
 
 
-def record(model: nn.Module, shape: tuple[int, ...]) -> fx.GraphModule:
+def record(
+    model: nn.Module, shapes: Sequence[tuple[int, ...]], dtypes: Sequence[torch.dtype]
+) -> fx.GraphModule:
     """Trace a network that is written for sizes, not for values.
 
     Args:
         model: in evaluation mode.
-        shape: of an image, (channels, height, width).
+        shapes: of one image or signal of each input, without the batch.
+        dtypes: of each input.
 
     Returns:
         The traced network; it takes any number of images.
@@ -67,13 +73,11 @@ def record(model: nn.Module, shape: tuple[int, ...]) -> fx.GraphModule:
         RecordingError: it looks at values, or does something else for another number of images.
         Exception: whatever its forward raises.
     """
-    generator = torch.Generator().manual_seed(0)
-    first = next(iter(model.parameters()), torch.zeros(0))
-    images = torch.rand(max(BATCHES), *shape, generator=generator).to(first)
+    inputs = moved(example(max(BATCHES), shapes, dtypes), device_of(model))
     runs = []
     for count in BATCHES:
         run = _Recorder(model)
-        run.trace(images[:count])
+        run.trace(first(inputs, count))
         runs.append(run)
     return Joined(model, [run.graph for run in runs], [run.constants for run in runs]).join()
 
@@ -95,11 +99,13 @@ class _Recorder(TorchFunctionMode):
         self._names = {id(value): name for name, value in reversed(named)}
         self._stack: list[tuple[str, type]] = [("", type(model))]
 
-    def trace(self, images: Tensor) -> None:
+    def trace(self, inputs: Inputs) -> None:
         """Run the network and note what it does."""
-        self._nodes[images] = (self.graph.placeholder("x"), True)
+        names = input_names(self.model.forward, len(inputs))
+        for name, values in zip(names, inputs, strict=True):
+            self._nodes[values] = (self.graph.placeholder(name), True)
         with torch.no_grad(), _calls(self._called), self:
-            result = self.model.forward(images)
+            result = self.model.forward(*inputs)
         self.graph.output(self._given(result))
 
     def __torch_function__(
@@ -240,14 +246,17 @@ class _Recorder(TorchFunctionMode):
             return self._node_of(value)
         if isinstance(value, torch.Size):
             return tuple(value)
+        if isinstance(value, tuple) and hasattr(value, "_fields"):
+            return type(value)(*map(self._given, value))
         if isinstance(value, list | tuple):
-            return type(value)(map(self._given, value)) if not hasattr(value, "_fields") else tuple(
-                map(self._given, value)
-            )  # fmt: skip
+            return type(value)(map(self._given, value))
         if isinstance(value, dict):
             return {key: self._given(part) for key, part in value.items()}
         if isinstance(value, slice):
             return slice(*map(self._given, (value.start, value.stop, value.step)))
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            parts = {f.name: self._given(getattr(value, f.name)) for f in dataclasses.fields(value)}
+            return self.graph.call_function(type(value), (), parts)
         return value
 
     def _node_of(self, value: Tensor) -> fx.Node:

@@ -17,6 +17,7 @@ from bitladder.operators import conversions, function_name, of_module, of_node
 from bitladder.simulation.arguments import by_place
 from bitladder.simulation.changes import is_change, out_of_place
 from bitladder.simulation.conversions import RULES, Made, converted
+from bitladder.simulation.signature import makes_dataclass
 
 # Functions and methods that tell a size or a type and compute no tensor.
 _NUMBERS = {"size", "dim", "ndimension", "numel", "len", "stride", "get_device",
@@ -69,6 +70,8 @@ def unquantized(graph_module: fx.GraphModule) -> list[str]:
         if not _is_function(node) or node.meta.get("kind") == "number":
             continue
         known = of_node(node, None)
+        if makes_dataclass(node):
+            continue
         if (known is None and function_name(node) != "getattr") or (known and known.why):
             found.add(function_name(node))
     return sorted(found)
@@ -88,8 +91,7 @@ def unknown(graph_module: fx.GraphModule) -> list[str]:
 
 
 def _drop_checks(graph_module: fx.GraphModule) -> None:
-    """Take out assertions, arguments that keep their defaults, and modules that do nothing."""
-    _, *others = graph_module.graph.find_nodes(op="placeholder")
+    """Take out assertions and modules that do nothing."""
     for node in list(graph_module.graph.nodes):
         if _is_function(node) and function_name(node) in ("_assert", "_assert_is_none"):
             graph_module.graph.erase_node(node)
@@ -97,9 +99,6 @@ def _drop_checks(graph_module: fx.GraphModule) -> None:
             node.replace_all_uses_with(node.args[0])
             graph_module.graph.erase_node(node)
     graph_module.graph.eliminate_dead_code(_has_effect)
-    for node in others:
-        if not node.users:
-            graph_module.graph.erase_node(node)
 
 
 def _tell_numbers(graph_module: fx.GraphModule) -> None:

@@ -8,7 +8,7 @@ and targets read it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
@@ -19,6 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, fx, nn
 
+from bitladder import structures
 from bitladder.errors import QuantizationError
 from bitladder.options import Calibrate, Precision
 from bitladder.simulation.aimet import (
@@ -37,14 +38,17 @@ from bitladder.simulation.execute import Executor, held_weights
 from bitladder.simulation.isolate import only_quantizers
 from bitladder.simulation.placement import (
     edge_quantizers,
-    logits_quantizer,
+    outputs_of_quantizers,
     place,
     rectified_quantizers,
 )
 from bitladder.simulation.prepare import note_ranks
 from bitladder.simulation.quality import device_of, outputs
-from bitladder.simulation.ranges import set_analyzer, set_logits_range
+from bitladder.simulation.ranges import set_analyzer, set_output_range
+from bitladder.simulation.signature import flat_outputs, input_nodes
 from bitladder.simulation.unknown import register_unknown
+from bitladder.structures import Inputs, as_inputs
+from bitladder.tasks.task import Task
 
 
 class SimulatedModel(nn.Module):
@@ -53,7 +57,8 @@ class SimulatedModel(nn.Module):
     Args:
         model: a prepared network (see ``prepare``) in evaluation mode; it is copied.
         precision: bits of weights and activations.
-        shape: the input's (channels, height, width).
+        shapes: of one image or signal of each input, without the batch.
+        dtypes: of each input; by default all are float32.
         options: the quantsim config, and how ranges are found when ``calibrate`` is called.
 
     Raises:
@@ -65,26 +70,36 @@ class SimulatedModel(nn.Module):
         model: nn.Module,
         precision: Precision,
         *,
-        shape: tuple[int, int, int],
+        shapes: Sequence[tuple[int, ...]],
+        dtypes: Sequence[torch.dtype] | None = None,
         options: Calibrate | None = None,
     ) -> None:
         super().__init__()
         self.precision = precision
-        self.shape = shape
+        self.shapes = tuple(map(tuple, shapes))
+        self.dtypes = tuple(dtypes or (torch.float32,) * len(self.shapes))
         self.options = options or Calibrate()
         if isinstance(model, fx.GraphModule):
-            note_ranks(model, shape)
-        self.sim = _build(model, precision, shape, self.options)
+            note_ranks(model, self.example(2))
+        self.sim = _build(model, precision, self.example(1), self.options)
         self.module: fx.GraphModule = self.sim.model
         self._execute = Executor(self.module)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Map images (N, C, H, W) to quantized logits (N, classes)."""
-        logits: Tensor = self._execute(images)
-        return logits
+    def forward(self, *inputs: Tensor) -> Any:
+        """Map the network's inputs to what it returns, quantized."""
+        return self._execute(*inputs)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What the network calls its inputs."""
+        return tuple(str(node.target) for node in input_nodes(self.module.graph))
+
+    def example(self, count: int, seed: int = 0) -> Inputs:
+        """Random inputs of the network, see ``structures.example``."""
+        return structures.example(count, self.shapes, self.dtypes, seed)
 
     def weights_held(self) -> AbstractContextManager[None]:
-        """Quantize every weight once for all images of a block, in which no weight may change.
+        """Quantize every weight once for all that runs in a block, in which no weight may change.
 
         Where gradients are wanted, weights are quantized as ever.
         """
@@ -94,15 +109,30 @@ class SimulatedModel(nn.Module):
         raise TypeError("a SimulatedModel is not copied: the trained module must be this one")
 
     @torch.no_grad()
-    def calibrate(self, images: Tensor) -> None:
-        """Set every range from what the quantizers see of the images (N, C, H, W)."""
+    def calibrate(self, inputs: Tensor | Inputs, task: Task | None = None) -> None:
+        """Set every range from what the quantizers see.
+
+        Args:
+            inputs: one tensor an input.
+            task: what the outputs mean, for the ranges of their quantizers.
+        """
+        inputs = as_inputs(inputs)
         with quiet():
-            find_ranges(self.sim, self._execute, lambda: outputs(self, images))
-        last = logits_quantizer(self.module)
-        if self.options.logits == "cross_entropy" and last is not None and last.min.numel() == 1:
-            with only_quantizers(self.module, [q for _, q in self.quantizers() if q is not last]):
-                logits = outputs(self, images)
-            set_logits_range(last, logits.to(last.min.device))
+            find_ranges(self.sim, self._execute, lambda: outputs(self, inputs))
+        if self.options.outputs == "method" or task is None:
+            return
+        found = [
+            (quantizer, names)
+            for quantizer, names in outputs_of_quantizers(self.module)
+            if quantizer.min.numel() == 1 and quantizer.is_initialized()
+        ]
+        last = {id(quantizer) for quantizer, _ in found}
+        if found:
+            others = [q for _, q in self.quantizers() if id(q) not in last]
+            with only_quantizers(self.module, others):
+                values = outputs(self, inputs)
+            for quantizer, names in found:
+                set_output_range(quantizer, values, names, task)
 
     def quantizers(self) -> Iterator[tuple[QuantizerInfo, nn.Module]]:
         """Every active quantizer in module order, with what it is."""
@@ -180,16 +210,14 @@ def _strides(module: nn.Module) -> dict[str, tuple[int, ...]]:
     }
 
 
-def _build(
-    model: nn.Module, precision: Precision, shape: tuple[int, int, int], options: Calibrate
-) -> Any:
+def _build(model: Any, precision: Precision, example: Inputs, options: Calibrate) -> Any:
     device = device_of(model)
     register_unknown(model)
     try:
-        with quantsim_config(options) as config:
+        with quantsim_config(options) as config, flat_outputs(model):
             sim = build_simulation(
                 model,
-                torch.zeros(1, *shape, device=device),
+                tuple(torch.zeros_like(one, device=device) for one in example),
                 weights=max(precision.weights, MIN_BITS),
                 activations=max(precision.activations, MIN_BITS),
                 config=config,
@@ -199,6 +227,9 @@ def _build(
         raise QuantizationError(
             f"cannot simulate at {precision} with quantsim config '{options.config}': {reason}"
         ) from error
+    _restore_structure(sim.model, model)
+    for node, one in zip(input_nodes(sim.model.graph), example, strict=True):
+        node.meta["floating"] = one.is_floating_point()
     place(sim.model, _maker(sim, max(precision.activations, MIN_BITS)))
     for info, quantizer in quantizers(sim.model):
         set_analyzer(quantizer, options, weight=info.kind == "weight")
@@ -208,6 +239,14 @@ def _build(
             quantizer.min.requires_grad_(False)  # training would move zero off the grid's end
     _apply_bits(sim, precision, options.edges or precision.edges)
     return sim
+
+
+def _restore_structure(module: fx.GraphModule, original: fx.GraphModule) -> None:
+    """Have a copy whose outputs were flattened return what the original returns."""
+    nodes = {node.name: node for node in module.graph.nodes}
+    [output], [wanted] = (g.graph.find_nodes(op="output") for g in (module, original))
+    output.args = fx.node.map_arg(wanted.args, lambda node: nodes[node.name])
+    module.recompile()
 
 
 def _maker(sim: Any, bits: int) -> Callable[[], nn.Module]:

@@ -1,9 +1,9 @@
 """Content-addressed outputs of stages: written aside, moved in atomically, checked when read.
 
-A stage's key names a folder; ``manifest.json`` in it holds the SHA-256 of every file. A folder
-without a sound manifest is damaged: it is put aside and the stage runs again. ``checked.json``
-remembers size and times of the files when they were last hashed, so that what nobody has touched
-is not read again.
+A stage's key names a folder; ``manifest.json`` in it holds its format and the SHA-256 of every
+file. A folder without a sound manifest is damaged: it is put aside and the stage runs again.
+``checked.json`` remembers size and times of the files when they were last hashed, so that what
+nobody has touched is not read again.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from bitladder.errors import StoreError
 from bitladder.store.journal import Journal, Made
 from bitladder.store.memory import Memory
 
+FORMAT = 2
+"""Of an output's folder. Those of bitladder 0.1 say none, which is format 1."""
 _MANIFEST, _CHECKED = "manifest.json", "checked.json"
 _UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES}
 # PyTorch and safetensors do not raise an OSError.
@@ -95,8 +97,11 @@ class Store:
         """What is wrong with an output that is there, or None if nothing is."""
         folder = self.stages / key
         try:
-            manifest = dict(json.loads((folder / _MANIFEST).read_text()))
-        except (OSError, ValueError, TypeError):
+            content = dict(json.loads((folder / _MANIFEST).read_text()))
+            if content.get("format", 1) != FORMAT:
+                return f"it is of format {content.get('format', 1)}; this bitladder reads {FORMAT}"
+            manifest = dict(content["files"])
+        except (OSError, ValueError, TypeError, KeyError):
             return f"{_MANIFEST} is missing or damaged"
         try:
             stamps = {name: stamp(folder / name) for name in manifest}
@@ -196,7 +201,8 @@ class Store:
             files = [path for path in sorted(aside.rglob("*")) if path.is_file()]
             manifest = {path.relative_to(aside).as_posix(): _hash(path) for path in files}
             stamps = {name: stamp(aside / name) for name in manifest}
-            (aside / _MANIFEST).write_text(json.dumps(manifest, indent=1))
+            content = {"format": FORMAT, "files": manifest}
+            (aside / _MANIFEST).write_text(json.dumps(content, indent=1))
             (aside / _CHECKED).write_text(json.dumps(stamps))
             folder = self.stages / key
             if folder.is_dir():  # damaged, or it would have been returned

@@ -9,8 +9,7 @@ from onnx import numpy_helper
 
 from bitladder.deploy import saturating_layers
 from bitladder.errors import TargetError
-
-REMEDY = "export with weights: auto or uint8, or set session.x64quantprecision=1 wherever it runs"
+from bitladder.targets.remedy import REMEDY
 
 
 def saturation_risk(artifact: Path) -> str | None:
@@ -29,18 +28,25 @@ def saturation_risk(artifact: Path) -> str | None:
     )
 
 
-def output_step(artifact: Path) -> float | None:
-    """Scale of the integers of an ONNX file's first output, or None where it is float.
+def output_steps(artifact: Path) -> dict[str, float]:
+    """Scale of the integers of each output of an ONNX file that is not float.
 
     Raises:
         TargetError: the file is not an ONNX model.
     """
     graph = _load(artifact)
-    for node in graph.node:
-        if node.op_type == "DequantizeLinear" and graph.output[0].name in node.output:
-            scale = next(tensor for tensor in graph.initializer if tensor.name == node.input[1])
-            return float(numpy_helper.to_array(scale))
-    return None
+    makers = {name: node for node in graph.node for name in node.output}
+    scales = {tensor.name: tensor for tensor in graph.initializer}
+    found = {}
+    for output in graph.output:
+        maker = makers.get(output.name)
+        while maker is not None and maker.op_type == "Identity":
+            maker = makers.get(maker.input[0])
+        if maker is not None and maker.op_type == "DequantizeLinear":
+            scale = scales.get(maker.input[1])
+            if scale is not None and not scale.dims:
+                found[output.name] = float(numpy_helper.to_array(scale))
+    return found
 
 
 def _load(artifact: Path) -> onnx.GraphProto:

@@ -12,6 +12,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitladder.errors import TargetError, unknown
-from bitladder.targets.graph import output_step
+from bitladder.target_specs.htp import TARGET
+from bitladder.targets.graph import output_steps
 from bitladder.targets.memory_watch import MemoryWatch
-from bitladder.targets.names import HTP_VERSIONS
 
 _SCRIPT = Path(__file__).with_name("htp_process.py")
 _MISSING = (
@@ -55,8 +56,8 @@ def htp_options(version: str | None) -> dict[str, str]:
     """
     if version is None:
         return dict(_FINALIZATION)
-    if version not in HTP_VERSIONS:
-        raise TargetError(unknown("HTP version", version, HTP_VERSIONS))
+    if version not in TARGET.versions:
+        raise TargetError(unknown("HTP version", version, TARGET.versions))
     return {**_FINALIZATION, "htp_arch": version.removeprefix("v")}
 
 
@@ -196,6 +197,11 @@ class QnnProcess:
         return TargetError(f"{self.artifact}: the HTP emulator ended with code {code}: {last}")
 
 
+def open_session(artifact: Path, *, threads: int, version: str | None) -> HtpSession:
+    """See ``TargetSpec.open``; the emulator takes the threads that it likes."""
+    return HtpSession(artifact, version)
+
+
 class HtpSession:
     """See ``Session``; batches run image by image, as on a device.
 
@@ -208,17 +214,17 @@ class HtpSession:
     """
 
     def __init__(self, artifact: Path, version: str | None = None) -> None:
-        self.lsb = output_step(artifact)
+        self.steps: Mapping[str, float] = output_steps(artifact)
         self.fallbacks: tuple[str, ...] = ()
         self._process = QnnProcess(artifact, backend=HTP_LIBRARY, provider=htp_options(version))
 
-    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Map images (N, C, H, W) to logits (N, classes)."""
-        return self.outputs(images)[0]
-
-    def outputs(self, images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """Every output of the graph."""
-        return [values.astype(np.float32) for values in self._process.run(images, each=True)]
+    def run(self, *inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Map an array an input to every output, by name."""
+        made = self._process.run(*inputs, each=True)
+        floats = (
+            values.astype(np.float32) if values.dtype.kind == "f" else values for values in made
+        )
+        return dict(zip(self._process.outputs, floats, strict=True))
 
     def close(self) -> None:
         """End the process."""

@@ -52,7 +52,15 @@ def _run_each(session: Any, feeds: dict[str, Any]) -> list[Any]:
         session.run(None, {name: values[i : i + 1] for name, values in feeds.items()})
         for i in range(batch)
     ]
-    return [np.concatenate(parts) for parts in zip(*found, strict=True)]
+    return [_joined(parts) for parts in zip(*found, strict=True)]
+
+
+def _joined(parts: tuple[Any, ...]) -> Any:
+    """An output of all runs; one without a row an image is there once."""
+    if all(part.ndim and len(part) == 1 for part in parts):
+        return np.concatenate(parts)
+    same = all(np.array_equal(part, parts[0]) for part in parts[1:])
+    return parts[0] if same else np.stack(parts) if not parts[0].ndim else np.concatenate(parts)
 
 
 def _open(options: dict[str, Any]) -> Any:

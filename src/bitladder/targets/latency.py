@@ -7,8 +7,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from bitladder.targets.onnxruntime_cpu import OnnxRuntimeSession
@@ -29,14 +29,12 @@ class Speed:
     images_per_second: float
 
 
-def speeds(
-    files: Mapping[str, Path], images: NDArray[np.float32], *, rounds: int = 5
-) -> dict[str, Speed]:
+def speeds(files: Mapping[str, Path], *inputs: NDArray[Any], rounds: int = 5) -> dict[str, Speed]:
     """Run files in turns, so that what else the machine does falls on all of them.
 
     Args:
         files: ONNX files by name.
-        images: (N, C, H, W), the batch.
+        inputs: an array an input, the batch.
         rounds: of all files; the best of them counts.
 
     Raises:
@@ -46,10 +44,12 @@ def speeds(
     best = dict.fromkeys(itertools.product(files, (False, True)), float("inf"))
     for _ in range(rounds):
         for name, session in sessions.items():
-            for whole, given in ((False, images[:1]), (True, images)):
+            for whole, given in ((False, [one[:1] for one in inputs]), (True, inputs)):
                 for _ in range(1 if whole else _SINGLES):
                     started = time.perf_counter()
-                    session.run(given)
+                    session.run(*given)
                     taken = time.perf_counter() - started
                     best[name, whole] = min(best[name, whole], taken)
-    return {name: Speed(1000 * best[name, False], len(images) / best[name, True]) for name in files}
+    return {
+        name: Speed(1000 * best[name, False], len(inputs[0]) / best[name, True]) for name in files
+    }

@@ -6,17 +6,19 @@ import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
-import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from bitladder.deploy.qdq import QUANTIZERS
 from bitladder.errors import TargetError
 from bitladder.simulation import Activation, SimulatedModel, activations
-from bitladder.targets.session import Session, open_target, open_unfused
+from bitladder.structures import Inputs
+from bitladder.target_specs import TargetSpec
+from bitladder.targets.session import Session, as_arrays, open_target, open_unfused
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,8 @@ class LayerDifference:
 
 def layer_differences(
     artifact: Path,
-    target: str,
-    images: NDArray[np.float32],
+    target: str | TargetSpec,
+    inputs: Inputs,
     *,
     version: str | None = None,
     simulation: SimulatedModel | None = None,
@@ -51,8 +53,8 @@ def layer_differences(
 
     Args:
         artifact: a QDQ ONNX file.
-        target: name of the target.
-        images: (N, C, H, W).
+        target: the target, or its name.
+        inputs: one tensor an input.
         version: of the HTP.
         simulation: the network that the file was written from.
 
@@ -64,12 +66,12 @@ def layer_differences(
         model = _loaded(artifact)
         held = _held(model)
         grids = _grids(model.graph, set(held) or None)
-        names = _expose(model, grids, path)
-        given = _outputs(open_target(target, path, version=version), names, images)
+        _expose(model, grids, path)
+        given = _outputs(open_target(target, path, version=version), inputs)
         if simulation is None or not held:
-            intended = _outputs(open_unfused(path), names, images)
+            intended = _outputs(open_unfused(path), inputs)
         else:
-            intended = _simulated(held, activations(simulation, torch.from_numpy(images)))
+            intended = _simulated(held, activations(simulation, inputs))
     differences = []
     for grid in grids:
         if grid.values not in intended:
@@ -99,11 +101,9 @@ class _Grid:
         return self.values.partition("_dequantized")[0]
 
 
-def _outputs(
-    session: Session, names: list[str], images: NDArray[np.float32]
-) -> dict[str, NDArray[np.float32]]:
+def _outputs(session: Session, inputs: Inputs) -> dict[str, NDArray[Any]]:
     try:
-        return dict(zip(names, session.outputs(images), strict=True))
+        return session.run(*as_arrays(inputs))
     finally:
         session.close()
 
@@ -122,18 +122,16 @@ def _held(model: onnx.ModelProto) -> dict[str, str]:
     return {tensor: quantizer for quantizer, tensor in found.items()}
 
 
-def _simulated(
-    held: dict[str, str], activations: list[Activation]
-) -> dict[str, NDArray[np.float32]]:
+def _simulated(held: dict[str, str], activations: list[Activation]) -> dict[str, NDArray[Any]]:
     """What the simulation made of each tensor."""
-    made: dict[str, NDArray[np.float32]] = {}
+    made: dict[str, NDArray[Any]] = {}
     for activation in activations:
         made.setdefault(activation.quantizer, activation.values.numpy())
     return {tensor: made[quantizer] for tensor, quantizer in held.items() if quantizer in made}
 
 
-def _expose(model: onnx.ModelProto, grids: list[_Grid], path: Path) -> list[str]:
-    """Write the graph with its activations as further outputs, and return all outputs' names.
+def _expose(model: onnx.ModelProto, grids: list[_Grid], path: Path) -> None:
+    """Write the graph with its activations as further outputs.
 
     They are outputs as they are dequantized: integers as outputs the HTP refuses in places.
     """
@@ -145,7 +143,6 @@ def _expose(model: onnx.ModelProto, grids: list[_Grid], path: Path) -> list[str]
         if grid.values not in there
     )
     onnx.save(model, path)
-    return [output.name for output in outputs]
 
 
 def _grids(graph: onnx.GraphProto, wanted: set[str] | None) -> list[_Grid]:

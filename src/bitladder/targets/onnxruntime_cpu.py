@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
 from bitladder.errors import TargetError
-from bitladder.targets.graph import output_step
+from bitladder.targets.graph import output_steps
 from bitladder.targets.integer import IntegerModel
 
 _FLOAT_LAYERS = {"Conv", "FusedConv", "ConvTranspose", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"}
 _ERRORS_ONLY = 3
+
+
+def open_session(artifact: Path, *, threads: int, version: str | None) -> OnnxRuntimeSession:
+    """See ``TargetSpec.open``; there is one version."""
+    return OnnxRuntimeSession(artifact, threads=threads)
+
+
+def open_precise(artifact: Path, *, threads: int) -> OnnxRuntimeSession:
+    """See ``TargetSpec.open_precise``."""
+    return OnnxRuntimeSession(artifact, threads=threads, precise=True)
 
 
 class OnnxRuntimeSession:
@@ -35,19 +46,15 @@ class OnnxRuntimeSession:
 
     def __init__(self, artifact: Path, *, threads: int = 0, precise: bool = False) -> None:
         self._session, graph = _open(artifact, threads, precise=precise)
-        self.lsb = output_step(artifact)
+        self.steps: Mapping[str, float] = output_steps(artifact)
         layers = Counter(node.op_type for node in graph.node if node.op_type in _FLOAT_LAYERS)
         self.fallbacks = tuple(
             f"{count} {kind} computed in float" for kind, count in sorted(layers.items())
         )
 
-    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Map images (N, C, H, W) to logits (N, classes)."""
-        return self.outputs(images)[0]
-
-    def outputs(self, images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """Every output of the graph."""
-        return _run(self._session, images)
+    def run(self, *inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Map an array an input to every output, by name."""
+        return _run(self._session, inputs)
 
     def close(self) -> None:
         """Nothing is held beyond the session itself."""
@@ -64,15 +71,11 @@ class UnfusedSession:
 
     def __init__(self, artifact: Path, *, threads: int = 0) -> None:
         self._session, _ = _open(artifact, threads, fused=False)
-        self.lsb = output_step(artifact)
+        self.steps: Mapping[str, float] = output_steps(artifact)
 
-    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Map images (N, C, H, W) to logits (N, classes)."""
-        return self.outputs(images)[0]
-
-    def outputs(self, images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """Every output of the graph."""
-        return _run(self._session, images)
+    def run(self, *inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Map an array an input to every output, by name."""
+        return _run(self._session, inputs)
 
     def close(self) -> None:
         """Nothing is held beyond the session itself."""
@@ -91,15 +94,11 @@ class IntegerSession:
     def __init__(self, artifact: Path) -> None:
         _, graph = _open(artifact, 1)
         self._model = IntegerModel(graph, _opset(artifact))
-        self.lsb = output_step(artifact)
+        self.steps: Mapping[str, float] = output_steps(artifact)
 
-    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Map images (N, C, H, W) to logits (N, classes)."""
-        return self._model.run(images)
-
-    def outputs(self, images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """The logits alone."""
-        return [self.run(images)]
+    def run(self, *inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Map an array an input to every output, by name."""
+        return self._model.run(*inputs)
 
     def close(self) -> None:
         """Nothing is held."""
@@ -112,15 +111,18 @@ def _opset(artifact: Path) -> int:
 
 
 def _run(
-    session: onnxruntime.InferenceSession, images: NDArray[np.float32]
-) -> list[NDArray[np.float32]]:
-    try:
-        outputs: list[NDArray[np.float32]] = session.run(
-            None, {session.get_inputs()[0].name: images}
+    session: onnxruntime.InferenceSession, inputs: tuple[NDArray[Any], ...]
+) -> dict[str, NDArray[Any]]:
+    names = [given.name for given in session.get_inputs()]
+    if len(names) != len(inputs):
+        raise TargetError(
+            f"the file takes {len(names)} inputs ({', '.join(names)}), not {len(inputs)}"
         )
+    try:
+        made = session.run(None, dict(zip(names, inputs, strict=True)))
     except Exception as error:
         raise TargetError(f"ONNX Runtime: {' '.join(str(error).split())}") from None
-    return outputs
+    return dict(zip((output.name for output in session.get_outputs()), made, strict=True))
 
 
 def _open(

@@ -1,21 +1,22 @@
-"""What every target offers: an artifact, loaded, that maps images to logits."""
+"""What every target offers: an artifact, loaded, that maps inputs to outputs."""
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from bitladder import deploy
-from bitladder.errors import TargetError, unknown
+from bitladder import deploy, target_specs
+from bitladder.errors import StudyError, TargetError, unknown
 from bitladder.options import Precision
 from bitladder.simulation import SimulatedModel
-from bitladder.targets.names import TARGETS
+from bitladder.structures import Inputs, Outputs
+from bitladder.target_specs import TargetSpec
+from bitladder.target_specs.record import loaded
 
 
 class Session(Protocol):
@@ -23,58 +24,62 @@ class Session(Protocol):
 
     Attributes:
         fallbacks: what does not run as the target's integer arithmetic, a line each.
-        lsb: step of the integer grid of the logits, or None where they are float.
+        steps: of the integer grid of each output that lies on one, by its name.
     """
 
     fallbacks: tuple[str, ...]
-    lsb: float | None
+    steps: Mapping[str, float]
 
-    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Map images (N, C, H, W) to logits (N, classes)."""
+    def run(self, *inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Map an array an input to every output of the graph, by name and in order.
 
-    def outputs(self, images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """Every output of the graph; ``run`` returns the first."""
+        Raises:
+            TargetError: there are more or fewer arrays than inputs, or the target fails.
+        """
 
     def close(self) -> None:
         """Free what the session holds."""
 
 
 def open_target(
-    name: str, artifact: Path, *, threads: int = 0, version: str | None = None
+    target: str | TargetSpec, artifact: Path, *, threads: int = 0, version: str | None = None
 ) -> Session:
     """Load an artifact on a target.
 
     Args:
-        name: one of ``TARGETS``.
+        target: its name, or ``package.module:NAME`` of a user's.
         artifact: an ONNX file.
         threads: threads to run with, 0 for as many as the target likes.
-        version: of the HTP, such as ``v75``; by default the emulator's own.
+        version: of the target, such as ``v75`` of the HTP; by default its own.
 
     Raises:
         TargetError: the target or the version is unknown or not installed, or refuses the artifact.
     """
-    if name == "onnxruntime":
-        from bitladder.targets.onnxruntime_cpu import OnnxRuntimeSession
-
-        return OnnxRuntimeSession(artifact, threads=threads)
-    if name == "htp":
-        from bitladder.targets.htp import HtpSession
-
-        return HtpSession(artifact, version)
-    raise TargetError(unknown("target", name, TARGETS))
+    spec = _find(target)
+    if version is not None and version not in spec.versions:
+        raise TargetError(unknown(f"version of {spec.name}", version, spec.versions))
+    session: Session = loaded(spec.open)(artifact, threads=threads, version=version)
+    return session
 
 
-def open_precise(name: str, artifact: Path, *, threads: int = 0) -> Session | None:
+def open_precise(target: str | TargetSpec, artifact: Path, *, threads: int = 0) -> Session | None:
     """The session of a target whose sums are exact, where its users' own may saturate; or None.
 
     Raises:
         TargetError: the target refuses the artifact.
     """
-    if name != "onnxruntime":
+    spec = _find(target)
+    if spec.open_precise is None:
         return None
-    from bitladder.targets.onnxruntime_cpu import OnnxRuntimeSession
+    session: Session = loaded(spec.open_precise)(artifact, threads=threads)
+    return session
 
-    return OnnxRuntimeSession(artifact, threads=threads, precise=True)
+
+def _find(target: str | TargetSpec) -> TargetSpec:
+    try:
+        return target_specs.find(target)
+    except StudyError as error:
+        raise TargetError(str(error)) from None
 
 
 def open_unfused(artifact: Path) -> Session:
@@ -113,22 +118,28 @@ def integer_arithmetic(simulated: SimulatedModel) -> Session:
         return integer_session(artifact)
 
 
-def integer_logits(simulated: SimulatedModel, images: Tensor) -> Tensor:
-    """The logits (N, classes) of images (N, C, H, W) by ``integer_arithmetic``, on their device.
+def integer_outputs(simulated: SimulatedModel, inputs: Inputs) -> Outputs:
+    """The outputs by ``integer_arithmetic``, on the device of the inputs.
 
     Raises:
         ExportError: the network cannot be exported.
         TargetError: it holds an operation whose integer arithmetic is not known.
     """
-    logits = integer_arithmetic(simulated).run(images.cpu().contiguous().numpy())
-    return torch.from_numpy(logits).to(images.device)
+    made = integer_arithmetic(simulated).run(*as_arrays(inputs))
+    device = inputs[0].device
+    return {name: torch.from_numpy(values).to(device) for name, values in made.items()}
 
 
-def containers(name: str, precision: Precision) -> tuple[str, ...]:
+def as_arrays(inputs: Inputs) -> list[NDArray[Any]]:
+    """The inputs as a session takes them."""
+    return [one.cpu().contiguous().numpy() for one in inputs]
+
+
+def containers(target: str | TargetSpec, precision: Precision) -> tuple[str, ...]:
     """What a target's hardware has no integers for, and which larger ones hold it, a line each."""
-    found = []
+    widths, found = _find(target).containers, []
     for kind, bits in (("weights", precision.weights), ("activations", precision.activations)):
-        container = 8 if bits <= 8 else 16
-        if name == "htp" and bits != container:
+        container = min((width for width in widths if width >= bits), default=bits)
+        if bits != container:
             found.append(f"{bits}-bit {kind} in a {container}-bit container")
     return tuple(found)

@@ -61,8 +61,10 @@ def _checked(made: Any, name: str, task: Any) -> Task:
     return found
 
 
-def __getattr__(name: str) -> Any:
-    homes = {"Meter": "task", "Task": "task", "ScoreMeter": "scores"}
-    if name in homes:
-        return getattr(importlib.import_module(f"bitladder.tasks.{homes[name]}"), name)
-    raise AttributeError(f"module 'bitladder.tasks' has no attribute '{name}'")
+if not TYPE_CHECKING:  # which would let every name pass
+
+    def __getattr__(name: str) -> Any:
+        homes = {"Meter": "task", "Task": "task", "ScoreMeter": "scores"}
+        if name in homes:
+            return getattr(importlib.import_module(f"bitladder.tasks.{homes[name]}"), name)
+        raise AttributeError(f"module 'bitladder.tasks' has no attribute '{name}'")

@@ -10,7 +10,15 @@ from torch import Tensor
 from bitladder.errors import DataError, ModelError
 from bitladder.measurement import Measurement, proportion
 from bitladder.structures import Outputs
-from bitladder.tasks.classes import as_labels, choose, label_loss, number, share_loss, shares
+from bitladder.tasks.classes import (
+    as_labels,
+    by_class,
+    choose,
+    label_loss,
+    number,
+    share_loss,
+    shares,
+)
 from bitladder.tasks.targets import label, labels
 from bitladder.tasks.task import Task
 
@@ -88,6 +96,10 @@ class Classification(Task):
     def range_loss(self, outputs: Outputs, reference: Outputs) -> Tensor:
         """Cross-entropy with the softmax of the reference (Nagel 2021, arXiv 2106.08295, 3.1)."""
         return self.distill(outputs, reference)
+
+    def logits(self, outputs: Outputs) -> Tensor:
+        """See ``HasLogits``: one row an image, ``(0, z)`` of a single logit ``z``."""
+        return by_class(_logits(outputs))
 
     def chance(self, classes: int | None) -> float | None:
         """One of the classes, drawn blindly."""

@@ -162,6 +162,17 @@ class Task(Protocol):
         return None
 
 
+@runtime_checkable
+class HasLogits(Protocol):
+    """A task whose ``range_loss`` is a cross-entropy, which a kernel computes for many ranges."""
+
+    def logits(self, outputs: Outputs) -> Tensor:
+        """Rows of logits (M, K), each number of which is one of the outputs or zero.
+
+        ``range_loss`` is the mean cross-entropy of their softmax with that of the reference.
+        """
+
+
 def _relative_error(given: Tensor, wanted: Tensor) -> Tensor:
     spread = wanted.var().clamp(min=torch.finfo(wanted.dtype).tiny)
     return (given - wanted).square().mean() / spread

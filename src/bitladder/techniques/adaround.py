@@ -21,7 +21,9 @@ from bitladder.simulation.aimet import (
     output_quantizers,
     weight_quantizer,
 )
-from bitladder.techniques.registry import Context, calibration_images, register
+from bitladder.simulation.signature import flat_outputs
+from bitladder.structures import Inputs, moved, split
+from bitladder.techniques.registry import Context, calibration_inputs, register
 
 
 @register(Adaround)
@@ -35,10 +37,10 @@ def adaround(options: Adaround, model: nn.Module, context: Context) -> Simulated
         QuantizationError: there are no calibration images.
     """
     assert isinstance(model, SimulatedModel)
-    images = calibration_images(options, context)
+    inputs = calibration_inputs(options, context)
     model.eval()
-    rounded = _rounded(options, model, images, context.seed)
-    layers = moved = weights = 0
+    rounded = _rounded(options, model, inputs, context.seed)
+    layers = other = weights = 0
     with torch.no_grad():
         for name, layer in model.module.named_modules():
             if not isinstance(layer, WeightedLayer):
@@ -49,14 +51,14 @@ def adaround(options: Adaround, model: nn.Module, context: Context) -> Simulated
             nearest, learned = quantizer(layer.weight), quantizer(rounded[f"{name}.weight"])
             layer.weight.copy_(learned)
             layers, weights = layers + 1, weights + nearest.numel()
-            moved += int((learned != nearest).sum())
-    share = 100 * moved / max(1, weights)
+            other += int((learned != nearest).sum())
+    share = 100 * other / max(1, weights)
     context.notes.append(f"{share:.1f} % of the weights of {layers} layers rounded the other way")
     return model
 
 
 def _rounded(
-    options: Adaround, model: SimulatedModel, images: Tensor, seed: int
+    options: Adaround, model: SimulatedModel, inputs: Inputs, seed: int
 ) -> dict[str, Tensor]:
     """State of the network whose weights AdaRound has put on the grids of ``model``."""
     simulated = copy.deepcopy(model.module)  # its graph is too deep to copy
@@ -65,12 +67,13 @@ def _rounded(
             places.update(dict.fromkeys(places))
     device = device_of(model)
     devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices):
+    reference = model.float_network()
+    with flat_outputs(reference), flat_outputs(simulated), torch.random.fork_rng(devices):
         torch.manual_seed(seed)
         return learned_rounding(
             simulated,
-            model.float_network(),
-            [batch.to(device) for batch in torch.split(images, options.batch_size)],
+            reference,
+            [moved(batch, device) for batch in split(inputs, options.batch_size)],
             iterations=options.iterations,
             regularization=options.regularization,
         )

@@ -20,8 +20,10 @@ from torch import Tensor, fx, nn
 from bitladder.options import BiasCorrection
 from bitladder.simulation import SimulatedModel, WeightedLayer, device_of
 from bitladder.simulation.aimet import output_quantizers, weight_quantizer
+from bitladder.simulation.signature import input_nodes
+from bitladder.structures import Inputs, count, moved, split
 from bitladder.techniques.pairs import Statistics, expected_output, statistics
-from bitladder.techniques.registry import Context, calibration_images, register
+from bitladder.techniques.registry import Context, calibration_inputs, register
 
 _BATCH = 250  # images a forward; results do not depend on it but for rounding
 
@@ -44,11 +46,11 @@ def bias_correction(options: BiasCorrection, model: nn.Module, context: Context)
     if options.method == "analytic":
         context.notes.append(f"{len(analytic)} biases corrected from batch norms")
         return model
-    images = calibration_images(options, context)
-    corrected = _empirical(model, images, skip=set(analytic))
+    inputs = calibration_inputs(options, context)
+    corrected = _empirical(model, inputs, skip=set(analytic))
     context.notes.append(
         f"biases of {len(analytic)} layers corrected from batch norms, of {corrected} from "
-        f"{len(images)} images"
+        f"{count(inputs)} images"
     )
     return model
 
@@ -106,13 +108,13 @@ def _input_means(
     return None
 
 
-def _empirical(model: SimulatedModel, images: Tensor, *, skip: set[str]) -> int:
+def _empirical(model: SimulatedModel, inputs: Inputs, *, skip: set[str]) -> int:
     """Run float and simulated network in step, node by node, and correct each layer as it comes."""
     simulated = model.module
     reference = model.float_network()
     assert isinstance(simulated, fx.GraphModule)
     device = device_of(simulated)
-    batches = [batch.to(device) for batch in torch.split(images, _BATCH)]
+    batches = [moved(batch, device) for batch in split(inputs, _BATCH)]
     runs = [_Lockstep(network, batches) for network in (reference, simulated)]
     modules = dict(simulated.named_modules())
     corrected = 0
@@ -125,7 +127,9 @@ def _empirical(model: SimulatedModel, images: Tensor, *, skip: set[str]) -> int:
             assert layer is not None
             with _unrounded(layer):
                 own.step(node, last=False)
-            _take_out(model, str(node.target), own.channel_means(node) - twin.channel_means(node))
+            axis = -1 if isinstance(layer, nn.Linear) else 1
+            error = own.channel_means(node, axis) - twin.channel_means(node, axis)
+            _take_out(model, str(node.target), error)
             corrected += 1
         own.step(node)
     return corrected
@@ -134,9 +138,10 @@ def _empirical(model: SimulatedModel, images: Tensor, *, skip: set[str]) -> int:
 class _Lockstep:
     """A traced network run one node at a time, each on all batches, old values let go."""
 
-    def __init__(self, module: fx.GraphModule, batches: list[Tensor]) -> None:
+    def __init__(self, module: fx.GraphModule, batches: list[Inputs]) -> None:
         self.interpreter = fx.Interpreter(module)
         self.nodes = {node.name: node for node in module.graph.nodes}
+        self.places = {node: place for place, node in enumerate(input_nodes(module.graph))}
         self.batches = batches
         self.values: list[dict[fx.Node, Any]] = [{} for _ in batches]
 
@@ -144,8 +149,8 @@ class _Lockstep:
         """Run the node of that name; ``last`` lets go what no later node reads."""
         node = self.nodes[like.name]
         for batch, values in zip(self.batches, self.values, strict=True):
-            if node.op == "placeholder":
-                values[node] = batch
+            if node in self.places:
+                values[node] = batch[self.places[node]]
                 continue
             self.interpreter.env = values
             values[node] = self.interpreter.run_node(node)
@@ -153,10 +158,15 @@ class _Lockstep:
             for values in self.values:
                 del values[read]
 
-    def channel_means(self, like: fx.Node) -> Tensor:
-        """Mean of a node's output over images and positions, (channels,)."""
+    def channel_means(self, like: fx.Node, axis: int) -> Tensor:
+        """Mean of a node's output over images and positions, (channels,).
+
+        Args:
+            like: the node.
+            axis: of the channels.
+        """
         outputs = [values[self.nodes[like.name]] for values in self.values]
-        channels = torch.cat([output.movedim(1, 0).flatten(1).double() for output in outputs], 1)
+        channels = torch.cat([output.movedim(axis, 0).flatten(1).double() for output in outputs], 1)
         return channels.mean(1)
 
 

@@ -7,14 +7,20 @@ from torch import nn
 from bitladder.options import Calibrate
 from bitladder.simulation import SimulatedModel, notes_of, prepare
 from bitladder.simulation.rewrite import unquantized
-from bitladder.techniques.registry import Context, calibration_images, register, register_rebuild
+from bitladder.structures import count
+from bitladder.techniques.registry import Context, calibration_inputs, register, register_rebuild
 
 
 @register_rebuild(Calibrate)
 def simulate(options: Calibrate, model: nn.Module, context: Context) -> SimulatedModel:
     """Build the simulated network, its ranges not set yet."""
-    traced = prepare(model, context.shape)
-    return SimulatedModel(traced, context.precision, shape=context.shape, options=options)
+    return SimulatedModel(
+        prepare(model, context.calibration),
+        context.precision,
+        shapes=context.shapes,
+        dtypes=context.dtypes,
+        options=options,
+    )
 
 
 @register(Calibrate)
@@ -24,10 +30,10 @@ def calibrate(options: Calibrate, model: nn.Module, context: Context) -> Simulat
     Raises:
         QuantizationError: there are no calibration images, or the network cannot be simulated.
     """
-    images = calibration_images(options, context)
+    inputs = calibration_inputs(options, context)
     simulated = simulate(options, model, context)
-    simulated.calibrate(images)
-    context.notes.append(f"ranges by {options.method} from {len(images)} images")
+    simulated.calibrate(inputs, context.task)
+    context.notes.append(f"ranges by {options.method} from {count(inputs)} images")
     context.notes += notes_of(simulated.module)
     if functions := unquantized(simulated.module):
         context.notes.append(f"no quantizer follows {', '.join(functions)}")

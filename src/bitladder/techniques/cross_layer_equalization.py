@@ -53,7 +53,7 @@ def cross_layer_equalization(
 @register(CrossLayerEqualization)
 def _apply(options: CrossLayerEqualization, model: nn.Module, context: Context) -> nn.Module:
     model, pairs = cross_layer_equalization(
-        prepare(model, context.shape), tolerance=options.tolerance
+        prepare(model, context.calibration), tolerance=options.tolerance
     )
     context.notes.append(f"{pairs} pairs equalized" if pairs else "no pairs of layers found")
     return model

@@ -58,19 +58,21 @@ def train(
     *,
     checkpoint: Path | None,
 ) -> None:
-    """Train on the context's labelled images, and note what was done.
+    """Train on the context's images with targets, and note what was done.
 
     Raises:
         TrainingError: the loss is not a number, or training ends at chance level.
     """
-    data = context.training
-    assert data is not None
+    data, task = context.training, context.task
+    assert data is not None  # the registry has checked both
+    assert task is not None
     device = device_of(model)
     result = fit(
         model,
         data.train,
         data.validation,
         options,
+        task,
         seed=context.seed,
         log_dir=data.log_dir,
         tuning=tuning,

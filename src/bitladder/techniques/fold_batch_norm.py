@@ -143,8 +143,8 @@ def _fold_ranges(layer: _Foldable, norm: BatchNorm) -> None:
 @register_rebuild(FoldBatchNorm)
 @register(FoldBatchNorm)
 def _apply(options: FoldBatchNorm, model: nn.Module, context: Context) -> nn.Module:
-    prepared = prepare(model, context.shape)
-    note_ranks(prepared, context.shape)
+    prepared = prepare(model, context.calibration)
+    note_ranks(prepared, context.example(2))
     graph_module, folded = fold_batch_norm(prepared)
     context.notes.append(f"{folded} batch norms folded")
     if turned := to_depthwise(graph_module):

@@ -58,7 +58,7 @@ def high_bias_fold(
 @register(HighBiasFold)
 def _apply(options: HighBiasFold, model: nn.Module, context: Context) -> nn.Module:
     model, absorbed = high_bias_fold(
-        prepare(model, context.shape), deviations=options.deviations, padded=options.padded
+        prepare(model, context.calibration), deviations=options.deviations, padded=options.padded
     )
     context.notes.append(f"{absorbed} biases absorbed")
     return model

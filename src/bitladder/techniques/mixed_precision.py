@@ -1,9 +1,10 @@
 """Give each layer's weights their own width, under a budget or above a floor.
 
-A layer's sensitivity at a width is the noise in the logits when its weights alone are quantized to
-it. Noises of different layers add up nearly, so the best widths for a budget solve a multiple
-choice knapsack: minimize the summed noise subject to the summed cost (Yao et al. 2021, HAWQ-V3,
-arXiv 2011.10680, equation 5, with measured noise in place of the Hessian's).
+A layer's sensitivity at a width is the noise in the outputs, each relative to its own signal, when
+its weights alone are quantized to it. Noises of different layers add up nearly, so the best widths
+for a budget solve a multiple choice knapsack: minimize the summed noise subject to the summed cost
+(Yao et al. 2021, HAWQ-V3, arXiv 2011.10680, equation 5, with measured noise in place of the
+Hessian's).
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from bitladder.options import MixedPrecision
 from bitladder.simulation import SimulatedModel, WeightedLayer
 from bitladder.simulation.aimet import weight_quantizer
 from bitladder.simulation.isolate import only_quantizers
-from bitladder.simulation.quality import agreement, outputs, sqnr
-from bitladder.techniques.registry import Context, calibration_images, register
+from bitladder.simulation.quality import outputs, relative_noise, total_sqnr
+from bitladder.structures import Inputs, Outputs, first
+from bitladder.techniques.registry import Context, calibration_inputs, register
 
 _POINTS = 7  # budgets visited between the smallest and the largest network
 _HALVINGS = 6  # of the budget, in search of the smallest network above the floor
@@ -38,17 +40,18 @@ class Point:
     Attributes:
         mean_bits: of a weight.
         cost: in the unit of the budget.
-        sqnr: of the logits against the float network's, in dB.
-        agreement: share of images whose class stays, 0 to 1.
+        sqnr: of the outputs against the float network's, in dB.
+        agreement: mean share in which the task's answers stay, 0 to 1, or None where it cannot say.
     """
 
     mean_bits: float
     cost: float
     sqnr: float
-    agreement: float
+    agreement: float | None
 
     def __str__(self) -> str:
-        return f"{self.mean_bits:.2f} bits: {100 * self.agreement:.1f} % agree, {self.sqnr:.1f} dB"
+        agree = "" if self.agreement is None else f"{100 * self.agreement:.1f} % agree, "
+        return f"{self.mean_bits:.2f} bits: {agree}{self.sqnr:.1f} dB"
 
 
 @register(MixedPrecision)
@@ -59,12 +62,13 @@ def mixed_precision(options: MixedPrecision, model: nn.Module, context: Context)
     Activations keep their widths. What was visited on the way is in the notes.
 
     Raises:
-        QuantizationError: there are no calibration images, or no assignment meets the goal.
+        QuantizationError: there are no calibration images, no assignment meets the goal, or the
+            goal is a floor of the agreement and there is no task that tells it.
     """
     assert isinstance(model, SimulatedModel)
-    images = calibration_images(options, context)
+    inputs = calibration_inputs(options, context)
     model.eval()
-    search = _Search(options, model, images, context)
+    search = _Search(options, model, inputs, context)
     budget = options.mean_bits or options.megabytes or options.gigabops
     if budget is not None:
         for share in np.linspace(0, 1, _POINTS):
@@ -85,16 +89,21 @@ class _Search:
     """Sensitivities and costs of the layers, and the assignments measured so far."""
 
     def __init__(
-        self, options: MixedPrecision, model: SimulatedModel, images: Tensor, context: Context
+        self, options: MixedPrecision, model: SimulatedModel, inputs: Inputs, context: Context
     ) -> None:
-        self.model, self.images = model, images
+        self.model, self.inputs, self.task = model, inputs, context.task
         self.bits = sorted(set(options.bits))
         self.layers = {
             name: layer
             for name, layer in model.module.named_modules()
             if isinstance(layer, WeightedLayer) and weight_quantizer(layer) is not None
         }
-        self.reference = outputs(context.reference, images)
+        self.reference = outputs(context.reference, inputs)
+        if options.min_agreement is not None and self._agreement(self.reference) is None:
+            raise QuantizationError(
+                "mixed_precision: min_agreement needs a task that tells which answers agree; give "
+                "a budget: mean_bits, megabytes or gigabops"
+            )
         self.noise = self._noises()
         sizes = [layer.weight.numel() for layer in self.layers.values()]
         self.sizes: NDArray[np.float64] = np.array(sizes, np.float64)
@@ -126,15 +135,16 @@ class _Search:
         low, high = float(self.costs.min(1).sum()), float(self.costs.max(1).sum())
         best = self.visit(high)
         reached = self.measure(best).agreement
+        assert reached is not None
         if reached < floor:
             raise QuantizationError(
                 f"mixed_precision: with {self.bits[-1]} bits everywhere {reached:.4f} of the "
-                f"images keep their class, fewer than min_agreement {floor:g}"
+                f"answers stay, fewer than min_agreement {floor:g}"
             )
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
             assignment = self.visit(middle)
-            if self.measure(assignment).agreement >= floor:
+            if (self.measure(assignment).agreement or 0.0) >= floor:
                 best, high = assignment, middle
             else:
                 low = middle
@@ -145,13 +155,13 @@ class _Search:
         for layer, choice in zip(self.layers.values(), assignment, strict=True):
             _set_width(layer, self.bits[choice])
         if assignment not in self.points:
-            logits = outputs(self.model, self.images)
+            made = outputs(self.model, self.inputs)
             widths = np.array([self.bits[choice] for choice in assignment])
             self.points[assignment] = Point(
                 mean_bits=float((widths * self.sizes).sum() / self.sizes.sum()),
                 cost=float(self.costs[np.arange(len(assignment)), assignment].sum()),
-                sqnr=sqnr(self.reference, logits),
-                agreement=agreement(self.reference, logits),
+                sqnr=total_sqnr(self.reference, made),
+                agreement=self._agreement(made),
             )
         return self.points[assignment]
 
@@ -168,19 +178,21 @@ class _Search:
         chosen = (self.bits[choice] for choice in assignment)
         return dict(zip(self.layers, chosen, strict=True))
 
+    def _agreement(self, made: Outputs) -> float | None:
+        shares = None if self.task is None else self.task.agreement(made, self.reference)
+        return None if shares is None else float(shares.double().mean())
+
     def _noises(self) -> NDArray[np.float64]:
-        """Noise in the logits over their signal, (layers, widths), each layer alone."""
+        """Noise in the outputs over their signal, (layers, widths), each layer alone."""
         noises = np.zeros((len(self.layers), len(self.bits)))
-        signal = float(self.reference.double().square().sum())
         for row, layer in enumerate(self.layers.values()):
             quantizer = weight_quantizer(layer)
             before = quantizer.bitwidth
             for column, bits in enumerate(self.bits):
                 _set_width(layer, bits)
                 with only_quantizers(self.model.module, [quantizer]):
-                    logits = outputs(self.model, self.images)
-                noise = (logits.double() - self.reference.double()).square().sum()
-                noises[row, column] = float(noise) / signal
+                    made = outputs(self.model, self.inputs)
+                noises[row, column] = relative_noise(self.reference, made)
             _set_width(layer, before)
         return noises
 
@@ -219,7 +231,7 @@ def _unit_costs(options: MixedPrecision, search: _Search) -> NDArray[np.float64]
 
 
 def _multiply_adds(search: _Search) -> NDArray[np.float64]:
-    """Multiply-adds of each layer for one image."""
+    """Multiply-adds of each layer for one image or signal."""
     counts: dict[str, float] = {}
     handles = []
     for name, layer in search.layers.items():
@@ -227,11 +239,11 @@ def _multiply_adds(search: _Search) -> NDArray[np.float64]:
         def count(module: nn.Module, given: Any, output: Tensor, name: str = name) -> None:
             assert isinstance(module, WeightedLayer)
             spread = given[0] if isinstance(module, _ConvTransposeNd) else output
-            positions = spread[0].numel() / module.weight.shape[0]
+            positions = spread.numel() / module.weight.shape[0]
             counts[name] = counts.get(name, 0.0) + module.weight.numel() * positions
 
         handles.append(layer.register_forward_hook(count))
-    outputs(search.model, search.images[:1])
+    outputs(search.model, first(search.inputs, 1))
     for handle in handles:
         handle.remove()
     return np.array([counts.get(name, 0.0) for name in search.layers])

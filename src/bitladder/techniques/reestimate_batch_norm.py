@@ -7,7 +7,6 @@ right. Folding scales a channel's weights and their range alike, so that integer
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
@@ -15,10 +14,11 @@ from bitladder.errors import QuantizationError
 from bitladder.options import ReestimateBatchNorm
 from bitladder.simulation import SimulatedModel, device_of
 from bitladder.simulation.aimet import measure_batch_norms
+from bitladder.structures import count, moved, split
 from bitladder.techniques.fold_batch_norm import fold_simulated
 from bitladder.techniques.registry import (
     Context,
-    calibration_images,
+    calibration_inputs,
     register,
     register_rebuild,
 )
@@ -34,20 +34,20 @@ def reestimate_batch_norm(
         QuantizationError: there are no calibration images, or one alone.
     """
     assert isinstance(model, SimulatedModel)
-    images = calibration_images(options, context)
-    if len(images) == 1:
+    inputs = calibration_inputs(options, context)
+    if count(inputs) == 1:
         raise QuantizationError(
             "reestimate_batch_norm: one calibration image has no variance; give two or more"
         )
     device = device_of(model)
-    batches = [batch.to(device) for batch in torch.split(images, options.batch_size)]
-    if len(batches) > 1 and len(batches[-1]) < options.batch_size:
+    batches = [moved(batch, device) for batch in split(inputs, options.batch_size)]
+    if len(batches) > 1 and count(batches[-1]) < options.batch_size:
         batches.pop()  # every batch counts the same
     model.eval()
     norms = sum(isinstance(module, BatchNorm) for module in model.module.modules())
     measure_batch_norms(model.module, batches)
     folded = fold_simulated(model)
-    context.notes.append(f"{norms} batch norms from {len(images)} images, {folded} folded")
+    context.notes.append(f"{norms} batch norms from {count(inputs)} images, {folded} folded")
     return model
 
 

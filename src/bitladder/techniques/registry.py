@@ -7,11 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from torch import Tensor, nn
+import torch
+from torch import nn
 
+from bitladder import structures
 from bitladder.errors import QuantizationError
 from bitladder.options import Precision, Technique
 from bitladder.simulation import SimulatedModel
+from bitladder.structures import Inputs, Outputs, count, dtypes, first, shapes
+from bitladder.tasks.task import Task
 from bitladder.techniques.structure import difference, structure_of
 
 if TYPE_CHECKING:
@@ -19,18 +23,18 @@ if TYPE_CHECKING:
     from bitladder.progress import Progress
 
 Handler = Callable[[Any, nn.Module, "Context"], nn.Module]
-IntegerLogits = Callable[[SimulatedModel, Tensor], Tensor]
+IntegerOutputs = Callable[[SimulatedModel, Inputs], Outputs]
 HandlerT = TypeVar("HandlerT", bound=Handler)
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a technique that trains needs: labelled images, and where to log.
+    """What a technique that trains needs: images with targets, and where to log.
 
     Attributes:
-        train: labelled training images.
-        validation: labelled validation images, for the curves only, or None.
-        classes: number of classes.
+        train: training images.
+        validation: validation images, for the curves only, or None.
+        classes: number of classes, or None in a task without any.
         log_dir: folder of the TensorBoard logs.
         checkpoint: file to resume from and to write at the end of every epoch, or None.
         report: called with the progress while training, or None.
@@ -38,7 +42,7 @@ class TrainingData:
 
     train: Split
     validation: Split | None
-    classes: int
+    classes: int | None
     log_dir: Path
     checkpoint: Path | None = None
     report: Callable[[Progress], None] | None = None
@@ -50,28 +54,38 @@ class Context:
 
     Attributes:
         precision: bits of weights and activations.
-        calibration: float images (N, C, H, W) of the training split; never evaluation images.
+        calibration: one tensor an input, of the training split; never of evaluation images.
         reference: the float network, for distillation and for comparing outputs.
-        training: labelled images and how to train, or None where nobody gave any.
-        integer_logits: the logits (N, classes) of images (N, C, H, W) as integer kernels compute
-            them from a simulated network, or None where nobody gave it.
+        task: what the outputs mean, or None where nobody said.
+        training: images with targets and how to train, or None where nobody gave any.
+        integer_outputs: the outputs as integer kernels compute them from a simulated network and
+            its inputs, or None where nobody gave it.
         seed: seed of the order of images and of everything random.
         notes: what a technique wants to say about what it did.
     """
 
     precision: Precision
-    calibration: Tensor
+    calibration: Inputs
     reference: nn.Module
+    task: Task | None = None
     training: TrainingData | None = None
-    integer_logits: IntegerLogits | None = None
+    integer_outputs: IntegerOutputs | None = None
     seed: int = 0
     notes: list[str] = field(default_factory=list)
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """The input's (channels, height, width)."""
-        channels, height, width = self.calibration.shape[1:]
-        return channels, height, width
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """The shape of one image or signal of each input, without the batch."""
+        return shapes(self.calibration)
+
+    @property
+    def dtypes(self) -> tuple[torch.dtype, ...]:
+        """The type of each input's numbers."""
+        return dtypes(self.calibration)
+
+    def example(self, count: int) -> Inputs:
+        """Random inputs of the network, see ``structures.example``."""
+        return structures.example(count, self.shapes, self.dtypes)
 
 
 _APPLY: dict[type[Technique], Handler] = {}
@@ -110,13 +124,17 @@ def apply(technique: Technique, model: nn.Module, context: Context) -> nn.Module
     """Apply one technique; ``model`` may be changed in place, the result is what counts.
 
     Raises:
-        QuantizationError: the technique trains and there are no labelled images, nobody registered
-            its function, or it changes the structure and nobody registered a function that
-            rebuilds it.
+        QuantizationError: the technique trains and there are no images with targets, or no task;
+            nobody registered its function; or it changes the structure and nobody registered a
+            function that rebuilds it.
     """
     if technique.trains and context.training is None:
         raise QuantizationError(
             f"'{technique.name}' trains: it needs labelled images, not only calibration images"
+        )
+    if technique.trains and context.task is None:
+        raise QuantizationError(
+            f"'{technique.name}' trains: it needs a task, such as task='classification'"
         )
     handler = _registered(_APPLY, technique)
     if handler is None:
@@ -143,18 +161,18 @@ def _registered(table: Mapping[type[Technique], Handler], technique: Technique) 
     return next((table[kind] for kind in type(technique).__mro__ if kind in table), None)
 
 
-def calibration_images(options: Any, context: Context) -> Tensor:
-    """The first ``options.images`` calibration images.
+def calibration_inputs(options: Any, context: Context) -> Inputs:
+    """The first ``options.images`` calibration images, one tensor an input.
 
     Raises:
         QuantizationError: there are none.
     """
-    images = context.calibration[: options.images]
-    if not len(images):
+    inputs = first(context.calibration, options.images)
+    if not count(inputs):
         raise QuantizationError(
             f"{options.name}: there are no calibration images; give at least one"
         )
-    return images
+    return inputs
 
 
 def rebuild(recipe: Iterable[Technique], model: nn.Module, context: Context) -> nn.Module:

@@ -30,7 +30,7 @@ def relu6_to_relu(model: nn.Module) -> tuple[fx.GraphModule, int]:
 @register_rebuild(Relu6ToRelu)
 @register(Relu6ToRelu)
 def _apply(options: Relu6ToRelu, model: nn.Module, context: Context) -> nn.Module:
-    model, replaced = relu6_to_relu(prepare(model, context.shape))
+    model, replaced = relu6_to_relu(prepare(model, context.calibration))
     context.notes.append(f"{replaced} ReLU6 replaced")
     return model
 

@@ -7,13 +7,13 @@ of those before it.
 
 from __future__ import annotations
 
-import torch
 from torch import nn
 
 from bitladder.options import SequentialMse
 from bitladder.simulation import SimulatedModel, device_of
 from bitladder.simulation.aimet import set_weight_ranges_in_sequence
-from bitladder.techniques.registry import Context, calibration_images, register
+from bitladder.structures import count, moved, split
+from bitladder.techniques.registry import Context, calibration_inputs, register
 
 _BATCH = 64  # images a forward
 
@@ -26,14 +26,14 @@ def sequential_mse(options: SequentialMse, model: nn.Module, context: Context) -
         QuantizationError: there are no calibration images.
     """
     assert isinstance(model, SimulatedModel)
-    images = calibration_images(options, context)
+    inputs = calibration_inputs(options, context)
     model.eval()
     device = device_of(model)
-    batches = [batch.to(device) for batch in torch.split(images, _BATCH)]
+    batches = [moved(batch, device) for batch in split(inputs, _BATCH)]
     set_weight_ranges_in_sequence(model.sim, batches, options.candidates)
     weights = [quantizer for info, quantizer in model.quantizers() if info.kind == "weight"]
     for quantizer in weights:  # AIMET froze them
         quantizer.requires_grad_(True)
         quantizer.allow_overwrite(True)  # type: ignore[operator]
-    context.notes.append(f"{len(weights)} weight ranges from {len(images)} images")
+    context.notes.append(f"{len(weights)} weight ranges from {count(inputs)} images")
     return model

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from bitladder.data import Batches
 from bitladder.errors import TrainingError
+from bitladder.structures import count
 
-Batch = tuple[Tensor, Tensor]
+Batch = tuple[Any, Any]
 
 
 def trainable(batches: Batches) -> Batches:
@@ -92,10 +93,21 @@ class Joined:
             waiting.append(batch)
             while len(waiting) > (0 if number < len(self.batches) - 1 else 2):
                 yield waiting.pop(0)
-        if len(waiting) > 1 and len(waiting[-1][1]) == 1 < len(waiting[-2][1]):
-            images, labels = (torch.cat(part) for part in zip(*waiting[-2:], strict=True))
-            waiting[-2:] = [(images, labels)]
+        if len(waiting) > 1 and count(waiting[-1][0]) == 1 < count(waiting[-2][0]):
+            inputs, target = (_together(*parts) for parts in zip(*waiting[-2:], strict=True))
+            waiting[-2:] = [(inputs, target)]
         yield from waiting
+
+
+def _together(first: Any, second: Any) -> Any:
+    """Two batches of tensors, or of nested tensors, as one; lists are of one entry an image."""
+    if isinstance(first, Tensor):
+        return torch.cat([first, second])
+    if isinstance(first, dict):
+        return {key: _together(first[key], second[key]) for key in first}
+    if isinstance(first, tuple):
+        return tuple(_together(*parts) for parts in zip(first, second, strict=True))
+    return first + second
 
 
 def _numbers(batches: Any) -> tuple[int | None, int | None]:

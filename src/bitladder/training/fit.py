@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
+import itertools
 import logging
 import signal
 import tempfile
@@ -28,9 +29,10 @@ from bitladder.errors import TrainingError
 from bitladder.files import written_aside
 from bitladder.options import TrainOptions
 from bitladder.progress import Progress
+from bitladder.tasks import Task
 from bitladder.training.batches import describe, single, single_image, trainable
-from bitladder.training.classifier import Classifier
 from bitladder.training.evaluate import evaluate
+from bitladder.training.module import TRAIN_QUALITY, TrainedModule
 from bitladder.training.tuning import Tuning
 
 _LOWEST_LR = 1e-5  # the range test goes from here to 1
@@ -47,7 +49,8 @@ class FitResult:
         steps: optimizer steps done.
         lr: learning rate, the peak of the schedule.
         seconds: wall time of this process.
-        history: one row per log: step, epoch and train_loss, train_acc, val_loss, val_acc or lr.
+        history: one row per log: step, epoch and train_loss, train_quality, val_loss, val_quality
+            or lr.
     """
 
     epochs: int
@@ -62,10 +65,11 @@ def fit(
     train: Split,
     validation: Split | None,
     options: TrainOptions,
+    task: Task,
     *,
     seed: int,
     log_dir: Path,
-    classes: int,
+    classes: int | None = None,
     tuning: Tuning | None = None,
     checkpoint: Path | None = None,
     report: Callable[[Progress], None] | None = None,
@@ -73,21 +77,22 @@ def fit(
     """Train ``model`` in place and leave it in evaluation mode.
 
     Args:
-        model: maps float images (N, C, H, W) to logits (N, classes).
-        train: labelled images to train on.
-        validation: labelled images for the curves and to tell chance from learning, or None;
-            nothing is chosen by them.
+        model: the network.
+        train: images with their targets, to train on.
+        validation: images with their targets for the curves and to tell chance from learning, or
+            None; nothing is chosen by them.
         options: training options.
+        task: what the network's outputs mean.
         seed: seed of the order of images and of everything random.
         log_dir: folder of the TensorBoard logs.
-        classes: number of classes.
+        classes: number of classes, or None where the task has none.
         tuning: what fine-tuning adds, or None.
         checkpoint: written at the end of every epoch; where it is there, training goes on from it,
             unless it is damaged.
         report: called with the progress, or None.
 
     Raises:
-        DataError: labels are no class numbers.
+        DataError: targets are none of the task's.
         TrainingError: the loss is not a number, training ends at chance level, there is nothing to
             train or to train on, or batch norms would see one image at a time.
     """
@@ -99,11 +104,12 @@ def fit(
     epochs = -(-options.steps // len(batches)) if options.steps else options.epochs
     steps = options.steps or epochs * len(batches)
     lightning.seed_everything(seed, workers=True, verbose=False)
-    model.to(memory_format=torch.channels_last)
-    lr = options.lr if options.lr != "auto" else _find_lr(model, train, options, seed)
-    module = Classifier(
+    _lay_out(model)
+    lr = options.lr if options.lr != "auto" else _find_lr(model, train, options, task, seed)
+    module = TrainedModule(
         model,
         options,
+        task,
         steps=steps,
         lr=lr,
         seed=seed,
@@ -118,7 +124,7 @@ def fit(
         val_check_interval=max(1, round(len(batches) * options.validate_every)),
         logger=TensorBoardLogger(log_dir, name="", version=""),
         gradient_clip_val=options.gradient_clip or None,
-        callbacks=_callbacks(options, checkpoint),
+        callbacks=_callbacks(options, task, checkpoint),
     )
     resume = str(checkpoint) if checkpoint is not None and _can_resume(checkpoint) else None
     with _interruptible(trainer), torch.enable_grad():  # whatever the caller has turned off
@@ -131,7 +137,7 @@ def fit(
         )
     model.eval()
     if validation is not None:
-        _refuse_chance(model, validation, classes, lr)
+        _refuse_chance(model, validation, task, classes, lr)
     return FitResult(
         epochs=trainer.current_epoch,
         steps=trainer.global_step,
@@ -139,6 +145,13 @@ def fit(
         seconds=time.perf_counter() - started,
         history=module.history,
     )
+
+
+def _lay_out(model: nn.Module) -> None:
+    """Have the weights of two-dimensional convolutions in the memory format of their images."""
+    for value in itertools.chain(model.parameters(), model.buffers()):
+        if value.dim() == 4:
+            value.data = value.data.to(memory_format=torch.channels_last)
 
 
 class _EpochCheckpoint(Callback):
@@ -191,13 +204,13 @@ def _can_resume(checkpoint: Path) -> bool:
     return True
 
 
-def _callbacks(options: TrainOptions, checkpoint: Path | None) -> list[Callback]:
+def _callbacks(options: TrainOptions, task: Task, checkpoint: Path | None) -> list[Callback]:
     callbacks: list[Callback] = []
     if options.early_stopping is not None:
         callbacks.append(
             EarlyStopping(
-                "train_acc_seen",
-                mode="max",
+                TRAIN_QUALITY,
+                mode="max" if task.higher_is_better else "min",
                 min_delta=options.early_stopping.min_delta,
                 patience=options.early_stopping.patience,
             )
@@ -207,16 +220,17 @@ def _callbacks(options: TrainOptions, checkpoint: Path | None) -> list[Callback]
     return callbacks
 
 
-def _find_lr(model: nn.Module, train: Split, options: TrainOptions, seed: int) -> float:
+def _find_lr(model: nn.Module, train: Split, options: TrainOptions, task: Task, seed: int) -> float:
     """The rate at which the loss falls fastest a decade, by Lightning's range test on a copy.
 
     Smith 2017 (arXiv 1506.01186). Lightning's own suggestion divides by the rate's linear step,
     which favours the smallest rates whatever the loss does.
     """
     batches = trainable(train.batches(options.batch_size, shuffle_seed=seed))
-    trial = Classifier(
+    trial = TrainedModule(
         copy.deepcopy(model).train(),
         options,
+        task,
         steps=100,
         lr=_LOWEST_LR,
         seed=seed,
@@ -276,12 +290,17 @@ def _refuse_nothing(model: nn.Module, batches: Batches, tuning: Tuning) -> None:
         raise TrainingError(single_image(describe(batches)))
 
 
-def _refuse_chance(model: nn.Module, validation: Split, classes: int, lr: float) -> None:
-    accuracy = evaluate(model, validation.batches(_EVALUATION_BATCH))
-    if accuracy.interval[0] <= 1 / classes:
+def _refuse_chance(
+    model: nn.Module, validation: Split, task: Task, classes: int | None, lr: float
+) -> None:
+    chance = task.chance(classes)
+    if chance is None:
+        return
+    found = evaluate(model, validation.batches(_EVALUATION_BATCH), task)
+    if found.low <= chance:
         raise TrainingError(
-            f"training ended at chance level: {accuracy} with {classes} classes; train longer or "
-            f"change the learning rate (it was {lr:g})"
+            f"training ended at chance level: {found.name} {found} with {classes} classes; train "
+            f"longer or change the learning rate (it was {lr:g})"
         )
 
 

@@ -27,9 +27,7 @@
     drawCharts(section);
   }
 
-  function layerRow([layer, kind, bits, sqnr, accuracy, low, high, own]) {
-    const interval = `${percent(accuracy, 2)} (${percent(low, 1)}–${percent(high, 1)})`;
-    const texts = [layer, kind, bits, fixed(sqnr, 1), interval, fixed(own, 1)];
+  function layerRow(texts) {
     const row = document.createElement("tr");
     row.append(
       ...texts.map((text, index) => {
@@ -41,9 +39,6 @@
     );
     return row;
   }
-
-  const fixed = (value, digits) => (value === null ? "-" : value.toFixed(digits));
-  const percent = (value, digits) => (value === null ? "-" : (100 * value).toFixed(digits));
 
   pair.addEventListener("change", choosePair);
   precision.addEventListener("change", chooseCell);

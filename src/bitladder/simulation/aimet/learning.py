@@ -12,12 +12,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from bitladder.simulation.aimet.names import aimet, quiet
+from bitladder.structures import Inputs
 
 
 def learned_rounding(
     module: nn.Module,
     reference: nn.Module,
-    batches: list[Tensor],
+    batches: list[Inputs],
     *,
     iterations: int,
     regularization: float,
@@ -28,7 +29,7 @@ def learned_rounding(
         module: simulated, with quantizers of weights alone; its ranges are kept, where AIMET's
             public entry would find its own.
         reference: the same network in float.
-        batches: images, (N, C, H, W) each.
+        batches: one tensor an input each.
         iterations: optimizer steps a layer.
         regularization: weight of the loss that drives every rounding to a decision.
     """
@@ -38,7 +39,7 @@ def learned_rounding(
         num_batches=len(batches),
         default_num_iterations=iterations,
         default_reg_param=regularization,
-        forward_fn=lambda network, batch: network(batch),
+        forward_fn=_run,
     )
     with tempfile.TemporaryDirectory() as folder, _silence():
         rounded = names.Adaround._apply_adaround(
@@ -48,22 +49,26 @@ def learned_rounding(
     return state
 
 
-def set_weight_ranges_in_sequence(simulation: Any, batches: list[Tensor], candidates: int) -> None:
+def set_weight_ranges_in_sequence(simulation: Any, batches: list[Inputs], candidates: int) -> None:
     """Set and freeze the weights' ranges of a simulation by sequential MSE.
 
     Args:
         simulation: as ``build_simulation`` gives it.
-        batches: images, (N, C, H, W) each.
+        batches: one tensor an input each.
         candidates: ranges tried for each weight.
     """
     with _silence():
         aimet().apply_seq_mse(simulation, batches, num_candidates=candidates)
 
 
-def measure_batch_norms(module: nn.Module, batches: list[Tensor]) -> None:
-    """Set the statistics of every batch norm to their mean over batches of images."""
+def measure_batch_norms(module: nn.Module, batches: list[Inputs]) -> None:
+    """Set the statistics of every batch norm to their mean over batches of inputs."""
     with _silence():
-        aimet().reestimate_bn_stats(module, batches, len(batches))
+        aimet().reestimate_bn_stats(module, batches, len(batches), _run)
+
+
+def _run(network: nn.Module, inputs: Inputs) -> Any:
+    return network(*inputs)
 
 
 @contextlib.contextmanager

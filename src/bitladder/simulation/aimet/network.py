@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from bitladder.simulation.aimet.names import aimet, quiet
+from bitladder.structures import Inputs
 
 MIN_BITS = 4
 """AIMET refuses to build a simulation of fewer; a quantizer itself takes them."""
@@ -22,13 +23,13 @@ def config_file(name: str) -> Path:
 
 
 def build_simulation(
-    model: nn.Module, example: Tensor, *, weights: int, activations: int, config: str
+    model: nn.Module, example: Inputs, *, weights: int, activations: int, config: str
 ) -> Any:
     """AIMET's simulation of a copy of a network, whose ``model`` is the simulated module.
 
     Args:
         model: a network of which AIMET knows every module.
-        example: an input, (1, C, H, W).
+        example: one tensor an input, of one image or signal.
         weights: bits, at least ``MIN_BITS``.
         activations: bits, at least ``MIN_BITS``.
         config: path of the quantsim config.
@@ -39,7 +40,7 @@ def build_simulation(
     with quiet():
         return aimet().QuantizationSimModel(
             model,
-            example,
+            tuple(example),
             default_param_bw=weights,
             default_output_bw=activations,
             config_file=config,

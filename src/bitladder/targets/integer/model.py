@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
+from bitladder.errors import TargetError
 from bitladder.targets.integer.elementwise import ELEMENTWISE, QUANTIZERS
 from bitladder.targets.integer.layers import LAYERS, multiply_dynamic
 from bitladder.targets.integer.movement import MOVEMENT
@@ -42,7 +43,8 @@ class IntegerModel:
         self.constants: dict[str, Array] = {
             name: np.array(numpy_helper.to_array(tensor)) for name, tensor in tensors.items()
         }
-        types = {value.name: value.type.tensor_type.elem_type for value in graph.input}
+        given = [value for value in graph.input if value.name not in tensors]
+        types = {value.name: value.type.tensor_type.elem_type for value in given}
         types |= {name: tensor.data_type for name, tensor in tensors.items()}
         self.steps: list[tuple[Node, Kernel]] = []
         for proto in graph.node:
@@ -52,22 +54,30 @@ class IntegerModel:
                 self.constants.update(_run(node, kernel, node.fixed))
             else:
                 self.steps.append((node, kernel))
-        self.input, self.output = graph.input[0].name, graph.output[0].name
+        self.inputs = [value.name for value in given]
+        self.outputs = [value.name for value in graph.output]
         self.last_use = {name: node for node, _ in self.steps for name in node.inputs}
 
     @torch.no_grad()
-    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Map images (N, C, H, W) to logits (N, classes)."""
-        values: dict[str, Any] = {self.input: np.ascontiguousarray(images)}
+    def run(self, *inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Map an array an input to every output, by name.
+
+        Raises:
+            TargetError: there are more or fewer arrays than inputs.
+        """
+        if len(inputs) != len(self.inputs):
+            raise TargetError(f"the file takes {len(self.inputs)} inputs, not {len(inputs)}")
+        values: dict[str, Any] = dict(
+            zip(self.inputs, (np.asarray(one, order="C") for one in inputs), strict=True)
+        )
         for node, kernel in self.steps:
             given = [values.get(name, self.constants.get(name)) for name in node.inputs]
             values.update(_run(node, kernel, given))
             for name in node.inputs:
-                if self.last_use.get(name) is node and name != self.output:
+                if self.last_use.get(name) is node and name not in self.outputs:
                     values.pop(name, None)
-        found = values.get(self.output, self.constants.get(self.output))
-        logits: NDArray[np.float32] = np.ascontiguousarray(found)
-        return logits
+        everything = {**self.constants, **values}
+        return {name: np.asarray(everything[name], order="C") for name in self.outputs}
 
 
 def _run(node: Node, kernel: Kernel, given: Given) -> dict[str, Any]:

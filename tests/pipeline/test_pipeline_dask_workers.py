@@ -4,8 +4,8 @@ import pytest
 from distributed import LocalCluster
 
 from bitladder.options import LoaderOptions
-from bitladder.pipeline import dask_crew
-from bitladder.pipeline.dask_crew import DaskCrew
+from bitladder.pipeline import dask_workers
+from bitladder.pipeline.dask_workers import DaskWorkers
 from bitladder.pipeline.execute import Execution, Outcome
 from bitladder.pipeline.graph import plan
 from bitladder.store import Store
@@ -44,11 +44,11 @@ def test_an_outcome_arrives_as_it_was(address, tmp_path, monkeypatch, kind):
             raise ValueError("a fault of our own")
         return _outcome(kind, stage, store)
 
-    monkeypatch.setattr(dask_crew, "execute", execute)
+    monkeypatch.setattr(dask_workers, "execute", execute)
     execution = Execution(tmp_path, LoaderOptions(), scheduler=address)
-    with DaskCrew(execution, tmp_path, 1, lambda label, progress: None) as crew:
-        crew.start(stage, priority=1.0)
-        [outcome] = crew.ended(60)
+    with DaskWorkers(execution, tmp_path, 1, lambda label, progress: None) as workers:
+        workers.start(stage, priority=1.0)
+        [outcome] = workers.ended(60)
     if kind == RAISED:
         assert outcome == Outcome(stage, None, error="train: ValueError: a fault of our own")
     else:

@@ -14,7 +14,7 @@ from bitladder.progress import Progress
 Hear = Callable[[str, Progress], None]
 
 
-class Crew(Protocol):
+class Workers(Protocol):
     """Executes stages."""
 
     def __enter__(self) -> Self:

@@ -18,22 +18,21 @@ from types import TracebackType
 from typing import Any, Self
 
 from bitladder.errors import StudyError
-from bitladder.pipeline.crew import Hear
 from bitladder.pipeline.execute import Execution, Outcome, execute
 from bitladder.pipeline.graph import Stage
 from bitladder.pipeline.local_cluster import local_cluster
 from bitladder.pipeline.versions import Versions
+from bitladder.pipeline.workers import Hear
 from bitladder.progress import Progress
 from bitladder.store import Store
 from bitladder.user_code import one_line
 
-_TRAINS = ("train", "finetune")
 _GONE = "the Dask scheduler is gone; run again to continue"
 _BATCHING = 0.001  # seconds in which messages to the scheduler are gathered; Dask has 0.01
 _RECOUNT = 1.0  # seconds after which workers are counted again
 
 
-class DaskCrew:
+class DaskWorkers:
     """Dask workers.
 
     Args:
@@ -106,10 +105,10 @@ class DaskCrew:
             self.execution.loader,
             self.registration,
             self._topic,
-            key=f"{stage.kind}-{stage.key[:16]}-{uuid.uuid4().hex}",
+            key=f"{stage.kind.name}-{stage.key[:16]}-{uuid.uuid4().hex}",
             pure=False,
             priority=priority,
-            resources=dict(self.execution.resources) if stage.kind in _TRAINS else None,
+            resources=dict(self.execution.resources) if stage.kind.trains else None,
         )
         self._futures[future] = stage
         future.add_done_callback(self._done.put)
@@ -142,7 +141,7 @@ class DaskCrew:
             return error.outcome
         if not isinstance(error, KilledWorker):
             text = one_line(error) if error is not None else "Dask lost the stage"
-            return Outcome(stage, None, error=f"{stage.kind}: {text}", again=error is None)
+            return Outcome(stage, None, error=f"{stage.kind.name}: {text}", again=error is None)
         if error.last_worker.address in self._over_limit:
             text = (
                 "out of memory: the worker went over its limit and was ended; raise it with "
@@ -150,7 +149,7 @@ class DaskCrew:
             )
         else:
             text = "the worker died: killed from outside, out of memory, or crashed"
-        return Outcome(stage, None, error=f"{stage.kind}: {text}", again=True)
+        return Outcome(stage, None, error=f"{stage.kind.name}: {text}", again=True)
 
     def _heard(self, event: tuple[float, Any]) -> None:
         self.hear(event[1]["label"], Progress(**event[1]["progress"]))
@@ -231,10 +230,10 @@ def _execute(
         has, needs = found.get(name, "not set"), stage.versions.get(name, "not set")
         if has != needs:
             text = f"worker {worker.address} has {name} {has}, the study needs {needs}"
-            return Outcome(stage, None, error=f"{stage.kind}: {text}")
+            return Outcome(stage, None, error=f"{stage.kind.name}: {text}")
     if not registration.exists():
         text = f"worker {worker.address} does not see the store {store}; give a shared --store"
-        return Outcome(stage, None, error=f"{stage.kind}: {text}")
+        return Outcome(stage, None, error=f"{stage.kind.name}: {text}")
     return execute(
         stage,
         store,

@@ -14,20 +14,24 @@ from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from bitladder.errors import TrainingError
 from bitladder.options import TrainOptions
 from bitladder.progress import Progress
-from bitladder.tasks.classes import label_loss, right, share_loss, shares
+from bitladder.structures import Inputs, Outputs, as_inputs, channels_last, count, named
+from bitladder.tasks import Task
 from bitladder.training.batches import single_image
 from bitladder.training.tuning import Tuning
 
 _LOG_EVERY = 10  # steps
 _REPORT_EVERY = 0.5  # seconds
+TRAIN_QUALITY = "train_quality_seen"
+"""What early stopping watches."""
 
 
-class Classifier(lightning.LightningModule):
+class TrainedModule(lightning.LightningModule):
     """Trains ``model`` itself, not a copy; the teacher stays outside of its state.
 
     Args:
-        model: maps float images (N, C, H, W) to logits (N, classes).
+        model: the network.
         options: training options.
+        task: what its outputs mean.
         steps: optimizer steps in all.
         lr: learning rate.
         seed: seed of what is random in a forward, such as dropout.
@@ -40,6 +44,7 @@ class Classifier(lightning.LightningModule):
         self,
         model: nn.Module,
         options: TrainOptions,
+        task: Task,
         *,
         steps: int,
         lr: float,
@@ -49,40 +54,41 @@ class Classifier(lightning.LightningModule):
         report: Callable[[Progress], None] | None = None,
     ) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.task = model, task
         self.options, self.steps, self.lr, self.seed = options, steps, lr, seed
         self.report, self.described = report, images
         self.tuning = tuning or Tuning()  # a plain object, so that its teacher is no submodule
         self.history: list[dict[str, float]] = []
-        self._counts = torch.zeros(3)  # correct, images, loss summed, since the last log
-        self._validation = torch.zeros(3)
-        self._train_acc: float | None = None
-        self._val_acc: float | None = None
+        # Quality and loss of each image summed, and images, since the last log.
+        self._counts = torch.zeros(3)
+        self._validation, self._validation_loss = task.meter(), torch.zeros(2)
+        self._train_quality: float | None = None
+        self._val_quality: float | None = None
         self._images = 0
         self._started = self._reported = time.perf_counter()
 
-    def loss(self, images: Tensor, labels: Tensor, logits: Tensor) -> Tensor:
-        """Cross-entropy with the labels and, by their shares, the teacher and the penalty."""
+    def loss(self, inputs: Inputs, target: Any, outputs: Outputs) -> Tensor:
+        """The task's loss and, by their shares, the teacher's and the penalty."""
         teacher, share = self.tuning.teacher, self.tuning.distill
         if teacher is None or not share:
-            loss = label_loss(logits, labels)
+            loss = self.task.loss(outputs, target)
         else:
             with torch.no_grad():
-                wanted = shares(teacher(images))
-            loss = share * share_loss(logits, wanted)
+                wanted = named(teacher(*inputs))
+            loss = share * self.task.distill(outputs, wanted)
             if share < 1:
-                loss = loss + (1 - share) * label_loss(logits, labels)
+                loss = loss + (1 - share) * self.task.loss(outputs, target)
         if self.tuning.penalty is not None:
             loss = loss + self.tuning.penalty(self.global_step / self.steps)
         return loss
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the curves so far, so that a resumed run has the whole of them."""
-        checkpoint["curves"] = (self.history, self._counts.tolist(), self._train_acc)
+        checkpoint["curves"] = (self.history, self._counts.tolist(), self._train_quality)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on from the saved curves."""
-        self.history, counts, self._train_acc = checkpoint["curves"]
+        self.history, counts, self._train_quality = checkpoint["curves"]
         self._counts = torch.tensor(counts)
 
     def on_fit_start(self) -> None:
@@ -106,48 +112,57 @@ class Classifier(lightning.LightningModule):
                 if isinstance(module, BatchNorm):
                     module.eval()
 
-    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
+    def training_step(self, batch: tuple[Any, Any], index: int) -> Tensor:
         """One step's loss; raises TrainingError where it is not a number."""
-        images, labels = batch[0].contiguous(memory_format=torch.channels_last), batch[1]
-        logits = self._logits(images)
-        loss = self.loss(images, labels, logits)
-        value = float(loss.detach())
+        inputs, target = channels_last(as_inputs(batch[0])), batch[1]
+        outputs = self._outputs(inputs)
+        loss = self.loss(inputs, target, outputs)
+        value, images = float(loss.detach()), count(inputs)
         if value != value or value == float("inf"):
             raise TrainingError(
                 f"the loss is not a number at step {self.global_step} with learning rate "
                 f"{self.lr:g}; lower the learning rate or clip gradients"
             )
-        correct = right(logits.detach(), labels)
-        self._counts += torch.tensor([correct, len(labels), value * len(labels)])
-        self._images += len(labels)
+        meter = self.task.meter()
+        meter.update({name: one.detach() for name, one in outputs.items()}, target)
+        self._counts += torch.tensor([meter.value() * images, images, value * images])
+        self._images += images
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Log every few steps and report a few times a second."""
         step = self.global_step
         if step % _LOG_EVERY == 0 or step == self.steps:
-            correct, images, loss = self._counts.tolist()
+            quality, images, loss = self._counts.tolist()
             if images:
-                self._train_acc = accuracy = correct / images
-                self._write({"train_loss": loss / images, "train_acc": accuracy})
+                self._train_quality = quality = quality / images
+                self._write({"train_loss": loss / images, "train_quality": quality})
                 self._counts.zero_()
         if self.report and time.perf_counter() - self._reported > _REPORT_EVERY:
             self._tell()
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
+    def on_validation_model_zero_grad(self) -> None:
+        """Keep the gradients of the last step: what they reached is told when training has ended.
+
+        The optimizer clears them before the next one.
+        """
+
+    def validation_step(self, batch: tuple[Any, Any], index: int) -> None:
         """Count one validation batch."""
-        images, labels = batch[0].contiguous(memory_format=torch.channels_last), batch[1]
-        logits = self.model(images)
-        loss, correct = float(label_loss(logits, labels)), right(logits, labels)
-        self._validation += torch.tensor([correct, len(labels), loss * len(labels)])
+        inputs, target = channels_last(as_inputs(batch[0])), batch[1]
+        outputs, images = named(self.model(*inputs)), count(inputs)
+        self._validation.update(outputs, target)
+        self._validation_loss += torch.tensor(
+            [float(self.task.loss(outputs, target)) * images, images]
+        )
 
     def on_validation_epoch_end(self) -> None:
-        """Log validation and let early stopping see the training accuracy."""
-        correct, images, loss = self._validation.tolist()
-        self._validation.zero_()
-        self._val_acc = correct / images
-        self._write({"val_loss": loss / images, "val_acc": self._val_acc})
-        self.log("train_acc_seen", self._train_acc or 0.0, logger=False)
+        """Log validation and let early stopping see the training quality."""
+        loss, images = self._validation_loss.tolist()
+        self._val_quality = self._validation.value()
+        self._validation, self._validation_loss = self.task.meter(), torch.zeros(2)
+        self._write({"val_loss": loss / images, "val_quality": self._val_quality})
+        self.log(TRAIN_QUALITY, self._train_quality or 0.0, logger=False)
         if self.report:
             self._tell()
 
@@ -167,14 +182,14 @@ class Classifier(lightning.LightningModule):
             schedule = schedules.CosineAnnealingLR(optimizer, self.steps)
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
-    def _logits(self, images: Tensor) -> Tensor:
+    def _outputs(self, inputs: Inputs) -> Outputs:
         try:
-            logits: Tensor = self.model(images)
+            outputs: Outputs = named(self.model(*inputs))
         except ValueError as error:  # PyTorch's of a batch norm that sees one value a channel
-            if len(images) > 1 or "Expected more than 1" not in str(error):
+            if count(inputs) > 1 or "Expected more than 1" not in str(error):
                 raise
             raise TrainingError(single_image(self.described)) from error
-        return logits
+        return outputs
 
     def _groups(self) -> list[dict[str, Any]]:
         """Parameters that are trained, by the learning rate they have; the network's own first."""
@@ -211,8 +226,8 @@ class Classifier(lightning.LightningModule):
                 step=self.global_step,
                 steps=self.steps,
                 images_per_second=self._images / elapsed if elapsed else 0.0,
-                train_acc=self._train_acc,
-                val_acc=self._val_acc,
+                train_quality=self._train_quality,
+                val_quality=self._val_quality,
                 seconds_left=left,
             )
         )

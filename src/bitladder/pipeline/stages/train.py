@@ -1,0 +1,56 @@
+"""Train the float network, or take weights that are there."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from bitladder import models, training
+from bitladder.options import TrainOptions
+from bitladder.pipeline.graph import Stage
+from bitladder.pipeline.pretrained import check_weights
+from bitladder.pipeline.stage_records import TrainRecord
+from bitladder.pipeline.stages.common import (
+    EVALUATION_BATCH,
+    Workspace,
+    images_of,
+    network_of,
+    task_of,
+)
+from bitladder.rungs import FLOAT, Rung
+
+
+def train(stage: Stage, space: Workspace) -> TrainRecord:
+    """Write ``weights.safetensors``, and TensorBoard logs where it was trained here."""
+    check_weights(stage.spec["model"]["name"], stage.spec["pretrained"])
+    images, model, task = images_of(stage, space), network_of(stage, space), task_of(stage)
+    weights = stage.spec["model"]["weights"]
+    fitted = None
+    if weights is not None:
+        models.load_weights(model, Path(weights))
+    else:
+        fitted = training.fit(
+            model,
+            images.train,
+            images.validation,
+            TrainOptions.model_validate(stage.spec["train"]),
+            task,
+            seed=stage.spec["seed"],
+            log_dir=space.logs(stage),
+            checkpoint=space.store.scratch(stage.key) / "epoch.ckpt",
+            report=space.report,
+            classes=images.classes,
+        )
+        shutil.move(space.logs(stage), space.output)
+    models.save_weights(model, space.output / "weights.safetensors")
+    quality = training.evaluate(model, images.validation.batches(EVALUATION_BATCH), task)
+    seconds = 0.0 if fitted is None else round(fitted.seconds, 3)
+    return TrainRecord(
+        rungs=(Rung(FLOAT, quality, seconds=seconds),),
+        size=models.summarize(stage.spec["model"]["name"], model, images.shapes),
+        notes=images.notes,
+        epochs=0 if fitted is None else fitted.epochs,
+        steps=0 if fitted is None else fitted.steps,
+        lr=None if fitted is None else fitted.lr,
+        history=() if fitted is None else tuple(fitted.history),
+    )

@@ -1,0 +1,12 @@
+"""ONNX Runtime on the CPU, the reference target."""
+
+from bitladder.target_specs.record import TargetSpec
+
+TARGET = TargetSpec(
+    name="onnxruntime",
+    title="ONNX Runtime",
+    open="bitladder.targets.onnxruntime_cpu:open_session",
+    open_precise="bitladder.targets.onnxruntime_cpu:open_precise",
+    packages=("onnx", "onnxruntime"),
+    timed=True,
+)

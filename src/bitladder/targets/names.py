@@ -1,4 +1,0 @@
-"""The targets known by name; free of every runtime."""
-
-TARGETS = ("onnxruntime", "htp")
-HTP_VERSIONS = ("v68", "v69", "v73", "v75", "v79", "v81")
