@@ -20,12 +20,16 @@ import bitladder
 from bitladder import simulation
 from bitladder.errors import BitladderError
 from bitladder.targets.session import Session, open_target, open_unfused
-from conformance.findings import EXACT, Finding, Verdict, difference, one_line
+from conformance import ties
+from conformance.findings import EXACT, Finding, Verdict, difference, least_decibels, one_line
+from conformance.poles import pole
 from small_network import only
 
 BATCHES = (1, 3, 5)
 _TRACED_TOLERANCE = 1e-4  # of the range of the outputs
 _HTP_IMAGES = 4
+# How far its kernels are off by themselves: those of 16 bit compute with about 11 bits.
+_HTP_STEPS = {False: 2, True: 32}
 _TIED_SHARE = 0.01  # of a layer's values
 
 
@@ -41,6 +45,7 @@ class Subject:
         folder: for files.
         quantized: the quantized network.
         artifact: the file for ONNX Runtime.
+        spread: smallest and largest outputs that roundings of float32 can make.
     """
 
     network: nn.Module
@@ -51,6 +56,7 @@ class Subject:
     quantized: Any = None
     artifact: Path = Path()
     expected: NDArray[np.float32] | None = None
+    spread: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
     step: float = 1.0
 
     @property
@@ -99,9 +105,8 @@ def traced(subject: Subject) -> Finding:
 def unfused(subject: Subject) -> Finding:
     """The file, every operation by itself, against the simulation."""
     session = open_unfused(subject.artifact)
-    return difference(
-        only(session.run(subject.images.numpy())), subject.expected, _step(session, subject)
-    )
+    found, step = only(session.run(subject.images.numpy())), _step(session, subject)
+    return _of_ties(difference(found, subject.expected, step), subject, step, found)
 
 
 def optimised(subject: Subject) -> Finding:
@@ -148,6 +153,7 @@ def batches(subject: Subject) -> Finding:
                     return Finding(Verdict.FAULT, reason=f"{name}: {rows}")
                 shared = min(size, len(single))
                 apart = difference(found[:shared], single[:shared], subject.step)
+                apart = _of_ties(apart, subject, subject.step, found[:shared], single[:shared])
                 if apart.steps > worst.steps or apart.verdict is Verdict.FAULT:
                     reason = f"{name}, batch {size}: {apart.reason or 'others than alone'}"
                     worst = replace(apart, reason=reason)
@@ -222,7 +228,15 @@ def htp(subject: Subject) -> Finding:
         return Finding(Verdict.REFUSED, reason=one_line(error))
     finally:
         session.close()
-    return difference(found, subject.expected[:_HTP_IMAGES], _step(session, subject))
+    step = _step(session, subject)
+    # It takes image by image, which some networks answer by.
+    alone = [_simulate(subject, images[i : i + 1]) for i in range(len(images))]
+    apart = difference(found, np.concatenate(alone), step)
+    if apart.verdict is not Verdict.STEPS or apart.decibels >= least_decibels(subject.bits):
+        return apart
+    steps = _HTP_STEPS[subject.bits > 8]
+    spread = ties.step_spread(subject.quantized, subject.images[:_HTP_IMAGES], steps)
+    return replace(apart, explained=ties.within(found, *spread, 2 * steps * step))
 
 
 def loader(subject: Subject) -> Finding:
@@ -276,16 +290,38 @@ def run_checks(subject: Subject, names: tuple[str, ...]) -> Iterator[tuple[str, 
             yield name, finding
             return
     if not np.isfinite(subject.expected).all():
-        yield "quantize", Finding(Verdict.FAULT, reason="the simulation's outputs are not finite")
+        yield "quantize", _without_answer(subject)
         return
     for name in names:
         if name != "traced":
             yield name, _guarded(CHECKS[name], subject)
 
 
+def _without_answer(subject: Subject) -> Finding:
+    """Why outputs are not finite: no fault where the network divides by what is rounded to zero."""
+    with torch.no_grad():
+        right = bool(torch.isfinite(subject.network(subject.images)).all())
+    name = pole(subject.quantized.simulated.module, subject.images)
+    if right and name is not None:
+        return Finding(Verdict.FLOAT, reason=f"no answer: {name} of what is rounded to zero")
+    return Finding(Verdict.FAULT, reason="the simulation's outputs are not finite")
+
+
 def _simulate(subject: Subject, images: NDArray[np.float32]) -> NDArray[np.float32]:
     with torch.no_grad():
         return subject.quantized(torch.from_numpy(images)).numpy()
+
+
+def _of_ties(apart: Finding, subject: Subject, step: float, *found: NDArray[np.float32]) -> Finding:
+    """A difference from the simulation, and whether roundings of float32 explain all of it."""
+    if apart.verdict is not Verdict.STEPS:
+        return apart
+    if subject.spread is None:
+        subject.spread = ties.float_spread(subject.quantized, subject.images)
+    low, high = subject.spread
+    rows = len(found[0])
+    explained = all(ties.within(one, low[:rows], high[:rows], 0.05 * step) for one in found)
+    return replace(apart, explained=explained)
 
 
 def _step(session: Any, subject: Subject) -> float:

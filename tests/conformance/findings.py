@@ -40,6 +40,8 @@ class Finding:
         rows: share of the images with a value that differs.
         decibels: signal to noise.
         reason: why it is not exact.
+        explained: whether all of it follows from values that lie as near to the middle between
+            two integers as arithmetic is exact (see ``ties``).
     """
 
     verdict: Verdict
@@ -48,6 +50,7 @@ class Finding:
     rows: float = 0.0
     decibels: float = float("inf")
     reason: str = ""
+    explained: bool = False
 
     def __str__(self) -> str:
         if self.verdict is Verdict.STEPS:
@@ -124,14 +127,16 @@ def faults(
 def _allowed(name: str, finding: Finding, bits: int, deep: bool) -> bool:
     if name == "integers":
         return False
+    if finding.explained:
+        return True
     if name in ("optimised", "htp"):
-        return finding.decibels >= _decibels(bits)
+        return finding.decibels >= least_decibels(bits)
     if name == "loader":  # where AIMET's own simulation puts its quantizers is its own affair
         return finding.decibels >= _LOADER_DECIBELS
     return is_tie(finding, bits) or (deep and is_tie_of_few(finding, bits))
 
 
-def _decibels(bits: int) -> float:
+def least_decibels(bits: int) -> float:
     """Least signal to noise of a target that rounds elsewhere than the simulation, and is right."""
     return 6.0 * min(bits, 8) - 18
 

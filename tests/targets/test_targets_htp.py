@@ -83,6 +83,13 @@ def test_a_dead_emulator_is_an_error_of_the_cell_alone(artifact, images):
         only(session.run(images[:2].numpy()))
 
 
+def test_an_emulator_that_takes_too_much_memory_is_ended_with_one_line(artifact, monkeypatch):
+    path, _ = artifact("w8a8")
+    monkeypatch.setattr(htp_module, "_MEMORY_LIMIT", 2**24)
+    with pytest.raises(TargetError, match=r"the HTP emulator takes more than 0\.0156 GiB for it"):
+        HtpSession(path)
+
+
 def test_images_of_another_shape_are_told(artifact):
     path, _ = artifact("w8a8")
     session = HtpSession(path)

@@ -58,7 +58,7 @@ class QdqWriter(FileWriter):
     ) -> None:
         super().__init__(simulated, seen)
         self.int4, self.weights = int4, weights
-        self.whole = one_sign
+        self.whole = self.htp = one_sign
         self.pairs = Pairs(self.graph, one_sign=one_sign)
         self._entered: dict[tuple[str, str], str] = {}  # values on the grids of their readers
 

@@ -54,7 +54,7 @@ class FileWriter:
         seen: what its nodes return (see ``observe``).
     """
 
-    whole = True
+    whole, htp = True, False
 
     def __init__(self, simulated: SimulatedModel, seen: Mapping[fx.Node, Observed]) -> None:
         self.simulated, self.seen = simulated, seen
@@ -147,6 +147,16 @@ class FileWriter:
     def number(self, call: Call, value: float) -> str:
         """A Python number beside a tensor."""
         return self.constant(value)
+
+    def htp_bits(self, call: Call) -> int:
+        """Bits of the integers of a call's result, for the HTP; 0 for all else."""
+        quantizer = _output_quantizer(call.module)
+        return self._encoding(quantizer).container_bits if self.htp and quantizer is not None else 0
+
+    def made_by(self, value: Value) -> str:
+        """The ONNX operator that makes a value, or nothing where none does."""
+        makers = (node for node in reversed(self.graph.nodes) if value.name in node.output)
+        return next((node.op_type for node in makers), "")
 
     def batch(self) -> str:
         """The number of images as an int64 of shape (1,)."""

@@ -113,13 +113,25 @@ def _mish(w: Writer, c: Call) -> str:
     return w.one("Mul", [c.x, w.one("Tanh", [_softplus(w, c.x, 1.0, 20.0)])])
 
 
+def _sigmoid(w: Writer, c: Call) -> str:
+    made = w.one("Sigmoid", [c.x])
+    return _on_zero_to_one(w, made) if w.htp_bits(c) == 16 else made
+
+
 def _hard_sigmoid(w: Writer, c: Call) -> str:
     """``clamp(x + 3, 0, 6) / 6``, in PyTorch's order, which rounds as it does."""
     if w.whole:
-        return w.one("HardSigmoid", [c.x], alpha=1 / 6, beta=0.5)
+        made = w.one("HardSigmoid", [c.x], alpha=1 / 6, beta=0.5)
+        return _on_zero_to_one(w, made) if w.htp_bits(c) == 16 else made
     moved = w.one("Add", [c.x, w.constant(3.0)])
     clipped = w.one("Clip", [moved, w.constant(0.0), w.constant(6.0)])
     return w.one("Div", [clipped, w.constant(6.0)])
+
+
+def _on_zero_to_one(w: Writer, made: str) -> str:
+    """The grid that the HTP's kernels of 16 bit give results for, whatever grid is asked for."""
+    grid = [w.constant(1 / (2**16 - 1)), w.constant(0, "uint16")]
+    return w.one("DequantizeLinear", [w.one("QuantizeLinear", [made, *grid]), *grid])
 
 
 def _hard_swish(w: Writer, c: Call) -> str:
@@ -214,7 +226,7 @@ register(
     _of("Mish", _mish, "mish"),
     _of("Hardswish", _hard_swish, "hardswish"),
     _of("Hardsigmoid", _hard_sigmoid, "hardsigmoid"),
-    _of("Sigmoid", "Sigmoid", "sigmoid"),
+    _of("Sigmoid", _sigmoid, "sigmoid"),
     _of("Tanh", "Tanh", "tanh"),
     _of("Softplus", _softplus_of, "softplus"),
     _of("Softsign", "Softsign", "softsign"),

@@ -70,6 +70,12 @@ def _rooted(w: Writer, c: Call) -> str:
     return w.one("Reciprocal", [w.one("Sqrt", [c.x])])
 
 
+def _natural_logarithm(w: Writer, c: Call) -> str:
+    if w.htp_bits(c) == 16:  # its emulator gives one number for all where results reach over zero
+        raise CannotWriteError("a logarithm of 16-bit integers, which the HTP computes wrong")
+    return _unary("Log")(w, c)  # type: ignore[return-value]
+
+
 def _squared(w: Writer, c: Call) -> str:
     return w.one("Mul", [c.x, c.x])
 
@@ -78,6 +84,8 @@ def _power(w: Writer, c: Call) -> str:
     base, exponent = c.get(0, "input"), c.get(1, "exponent")
     if exponent == 2 and isinstance(base, Value):
         return w.one("Mul", [base, base])
+    if w.htp and not isinstance(base, Value):
+        raise CannotWriteError("a number to the power of a tensor, which the HTP computes wrong")
     return w.one("Pow", [_float_number(w, base), _float_number(w, exponent)])
 
 
@@ -220,7 +228,7 @@ register(
     _one("Abs", "Abs", "abs", "absolute"),
     _one("Neg", "Neg", "neg", "negative"),
     _one("Exponential", "Exp", "exp"),
-    _one("Log", "Log", "log"),
+    _one("Log", _natural_logarithm, "log"),
     _one("Sqrt", "Sqrt", "sqrt"),
     _one("RSqrt", _rooted, "rsqrt"),
     _one("Square", _squared, "square"),

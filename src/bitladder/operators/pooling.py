@@ -13,6 +13,7 @@ FAMILY = "pooling"
 
 
 _FEW = 4  # values of a window that are added one by one
+_WIDE = 4  # windows that share an image out: the HTP saturates averages of this width and more
 
 
 def _many(value: Any, count: int) -> list[int]:
@@ -75,6 +76,10 @@ def _average(w: Writer, c: Call) -> str:
     ends = _ends(c, window, strides, pads)
     partial = any(end > pad for end, pad in zip(ends, pads, strict=True))
     divisor, counted = given["divisor_override"], given["count_include_pad"] and any(pads)
+    # The HTP takes zeros that stand around an image for padding, which it does not count.
+    otherwise = w.htp and (_is_wide(window, strides) or w.made_by(c.x) == "Pad")
+    if otherwise and count == 2 and divisor is None and not any(pads) and not partial:
+        return _averaged_by_convolution(w, c, window, strides)
     if divisor is None and not (counted and partial):
         # What ceil_mode adds is padding that is not counted, which every runtime reads alike.
         return w.one(
@@ -89,6 +94,7 @@ def _average(w: Writer, c: Call) -> str:
     # whole windows over zeros are counted alike by all, and the divisors are known here.
     around = [0, 0, *pads, 0, 0, *(max(end, 0) for end in ends)]
     padded = w.one("Pad", [c.x, w.constant(around, "int64")], mode="constant")
+    padded = w.moved(c, c.x, padded) if w.htp else padded  # its Pad has no float between integers
     means = w.one("AveragePool", [padded], kernel_shape=window, strides=strides)
     whole = int(np.prod(window))
     if divisor is not None:
@@ -129,7 +135,29 @@ def _even(w: Writer, c: Call, kind: str) -> str | None:
     if any(size % length for size, length in sizes):
         return None
     window = [size // length for size, length in sizes]
+    if w.htp and kind == "AveragePool" and _is_wide(window, window):
+        return _averaged_by_convolution(w, c, window, window)
     return w.one(kind, [c.x], kernel_shape=window, strides=window)
+
+
+def _is_wide(window: list[int], strides: list[int]) -> bool:
+    """Whether the HTP's average of such windows saturates on the grid of what it reads.
+
+    Seen of windows that share an image out and are 4, 6 or 8 wide, where the step of the result is
+    less than 0.7 of that of the image; of the emulator of QAIRT 2.51.
+    """
+    return len(window) == 2 and window == strides and max(window) >= _WIDE
+
+
+def _averaged_by_convolution(w: Writer, c: Call, window: list[int], strides: list[int]) -> str:
+    """Means of whole windows, as weights that are all 1 on a grid of means."""
+    if window == list(c.x.sizes[2:]):
+        return w.one("GlobalAveragePool", [c.x])
+    channels = c.x.sizes[1]
+    grid = [w.constant(1 / np.prod(window)), w.constant(0, "int8")]
+    ones = w.constant(np.ones((channels, 1, *window)), "int8")
+    kernel = w.one("DequantizeLinear", [ones, *grid])
+    return w.one("Conv", [c.x, kernel], group=channels, kernel_shape=window, strides=strides)
 
 
 def _spans(size: int, length: int) -> list[tuple[int, int]]:

@@ -26,7 +26,12 @@ def _kept(c: Call) -> int:
 
 def _reduced(kind: str) -> Emit:
     def emit(w: Writer, c: Call) -> str:
-        return w.one(kind, [c.x, w.constant(_axes(c), "int64")], keepdims=_kept(c))
+        over = w.constant(_axes(c), "int64")
+        if kind == "ReduceSum" and w.htp_bits(c) == 16 and not _kept(c):
+            # Behind a product with constants the HTP's kernel of 16 bit is wrong without this.
+            made = w.one(kind, [c.x, over], keepdims=1)
+            return w.one("Squeeze", [w.rounded(c, made), over])
+        return w.one(kind, [c.x, over], keepdims=_kept(c))
 
     return emit
 

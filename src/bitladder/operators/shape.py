@@ -6,6 +6,7 @@ batch's, and never becomes a number in a file.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -222,8 +223,15 @@ def _padded(w: Writer, c: Call) -> str:
     around = w.constant(before + after, "int64")
     if mode != "constant":
         return w.one("Pad", [c.x, around], mode=_PAD_MODES[mode])
-    filled = [] if value == 0 else [w.constant(float(value))]
-    return w.one("Pad", [c.x, around, *filled], mode="constant")
+    if value == 0:
+        return w.one("Pad", [c.x, around], mode="constant")
+    image: Any = c.x
+    if w.htp and math.isfinite(value):
+        # It takes the value to be on the grid of the image, which need not reach so far.
+        image = w.rounded(c, held := w.one("Identity", [c.x]))
+        if image == held:
+            raise CannotWriteError("a value around an image that is clamped behind it, on the HTP")
+    return w.one("Pad", [image, around, w.constant(float(value))], mode="constant")
 
 
 def _pad_grid(module: nn.Module | None, node: fx.Node) -> Grid:

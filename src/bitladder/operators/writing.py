@@ -85,9 +85,11 @@ class Writer(Protocol):
     Attributes:
         whole: write an operator as the one node that ONNX has for it, for readers that know its
             kernel, such as the HTP; otherwise as the operations that PyTorch rounds one by one.
+        htp: write what the HTP's kernels compute right, where they do not compute what ONNX says.
     """
 
     whole: bool
+    htp: bool
 
     def node(
         self,
@@ -114,6 +116,12 @@ class Writer(Protocol):
 
     def number(self, call: Call, value: float) -> str:
         """A Python number beside a tensor: exactly one step of a grid, or float."""
+
+    def htp_bits(self, call: Call) -> int:
+        """Bits of the integers of a call's result, for the HTP; 0 for all else."""
+
+    def made_by(self, value: Value) -> str:
+        """The ONNX operator that makes a value, or nothing where none does."""
 
     def batch(self) -> str:
         """The number of images as an int64 of shape (1,)."""

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from bitladder.errors import TargetError, unknown
 from bitladder.target_specs.htp import TARGET
 from bitladder.targets.graph import output_steps
+from bitladder.targets.memory_watch import MemoryWatch
 
 _SCRIPT = Path(__file__).with_name("htp_process.py")
 _MISSING = (
@@ -32,6 +33,9 @@ _MISSING = (
 # Finalizing takes long on degenerate weights at the default level; outputs do not depend on it.
 _FINALIZATION = {"htp_graph_finalization_optimization_mode": "1"}
 HTP_LIBRARY = "libQnnHtp.so"
+_NOISE = "# LIBNATIVE:"  # what the emulator writes whenever it starts
+# ResNet18 takes 0.3 GiB; one small network with a large matrix product took 19.
+_MEMORY_LIMIT = 6 * 2**30
 
 
 def require_qnn() -> None:
@@ -112,6 +116,7 @@ class QnnProcess:
             stdout=subprocess.PIPE,
             stderr=self._errors,
         )
+        self._watch = MemoryWatch(self._process, _MEMORY_LIMIT)
         described = self._answer()
         self.inputs = tuple(
             QnnInput(given["name"], tuple(given["shape"]), given["type"])
@@ -144,6 +149,7 @@ class QnnProcess:
 
     def close(self) -> None:
         """End the process."""
+        self._watch.stop()
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
                 stream.close()
@@ -184,7 +190,10 @@ class QnnProcess:
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
         self.close()
-        last = lines[-1] if lines else "no message"
+        if self._watch.exceeded:
+            limit = f"{_MEMORY_LIMIT / 2**30:.3g} GiB"
+            return TargetError(f"{self.artifact}: the HTP emulator takes more than {limit} for it")
+        last = next((line for line in reversed(lines) if not line.startswith(_NOISE)), "no message")
         return TargetError(f"{self.artifact}: the HTP emulator ended with code {code}: {last}")
 
 
