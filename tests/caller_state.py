@@ -125,7 +125,7 @@ def _calls(folder):
            "bias_correction"]  # fmt: skip
     qat = [
         {"calibrate": {"images": 64}},
-        {"finetune": {"epochs": 8, "lr": 5e-3}},
+        {"finetune": {"epochs": 8, "lr": 5e-3, "distill": 0}},
         "reestimate_batch_norm",
     ]
     found = {}
