@@ -6,6 +6,24 @@ is written out, and ONNX Runtime was measured on it. So both files hold one quan
 second quantizer exists that could part from it.
 """
 
+from bitladder.deploy.litert.describe import (
+    Tflite,
+    TfliteOperator,
+    TfliteTensor,
+    parse_tflite,
+    read_tflite,
+)
+from bitladder.deploy.litert.schema import MISSING
 from bitladder.deploy.litert.translate import WRITERS, translate, write_tflite
 
-__all__ = ["WRITERS", "translate", "write_tflite"]
+__all__ = [
+    "MISSING",
+    "WRITERS",
+    "Tflite",
+    "TfliteOperator",
+    "TfliteTensor",
+    "parse_tflite",
+    "read_tflite",
+    "translate",
+    "write_tflite",
+]

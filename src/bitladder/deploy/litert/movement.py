@@ -45,7 +45,6 @@ def concatenate(walk: Walk, node: onnx.NodeProto) -> None:
     alike = all(one.grid is not None and one.grid.same(grid) for one in inputs)
     if any(one.grid is None for one in inputs) or (quantizer is None and not alike):
         grid = None
-        walk.lines.append(f"{node.op_type} at '{name}' computed in float")
     rank = len(inputs[0].shape)
     perm = next((one.perm for one in inputs if one.perm != plain(rank)), plain(rank))
     inputs = [walk.on(walk.ordered(one, perm), grid) for one in inputs]

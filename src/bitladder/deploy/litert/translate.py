@@ -48,8 +48,8 @@ WRITERS: dict[str, Writer] = {
 """What writes each ONNX operator."""
 
 
-def translate(model: onnx.ModelProto) -> tuple[bytes, tuple[str, ...]]:
-    """A .tflite of a QDQ model, for one image a run, and what runs in float, a line each.
+def translate(model: onnx.ModelProto) -> bytes:
+    """A .tflite of a QDQ model, for one image a run.
 
     Its inputs and outputs are the ONNX file's: float32, (1, C, H, W) for images.
 
@@ -71,15 +71,13 @@ def translate(model: onnx.ModelProto) -> tuple[bytes, tuple[str, ...]]:
             raise refuse(node)
         writer(walk, node)
     outputs = [walk.on(walk.read(name, plain), None).place for name in source.outputs]
-    return walk.builder.pack(inputs, outputs), tuple(walk.lines)
+    return walk.builder.pack(inputs, outputs)
 
 
-def write_tflite(model: onnx.ModelProto, path: Path) -> tuple[str, ...]:
-    """Write a QDQ model as .tflite; what of it runs in float, a line each.
+def write_tflite(model: onnx.ModelProto, path: Path) -> None:
+    """Write a QDQ model as .tflite.
 
     Raises:
         ExportError: see ``translate``, or the file cannot be written.
     """
-    content, lines = translate(model)
-    write_whole(path, content, refusal=ExportError)
-    return lines
+    write_whole(path, translate(model), refusal=ExportError)

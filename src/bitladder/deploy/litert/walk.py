@@ -59,13 +59,11 @@ class Walk:
 
     Attributes:
         held: by the ONNX file's names.
-        lines: what runs in float, a line each.
     """
 
     def __init__(self, source: Source) -> None:
         self.source, self.builder = source, Builder()
         self.held: dict[str, Held] = {}
-        self.lines: list[str] = []
         self._moved: dict[tuple[int, Perm], Held] = {}
         self._names: set[str] = set()
 
@@ -151,8 +149,6 @@ class Walk:
         whole = whole and quantizer is not None and fits(self.source.grid(quantizer))
         grid = self.source.grid(quantizer) if whole and quantizer is not None else None
         self.held[name] = self.new(name, self.source.shapes[name], grid, perm)
-        if grid is None:
-            self.lines.append(f"{node.op_type} at '{name}' computed in float")
         return self.held[name]
 
     def same_kind(self, inputs: Sequence[Held], result: Held) -> list[Held]:
