@@ -29,6 +29,10 @@ class LitertSession:
         kernels: ``xnnpack``, as everybody runs it; ``builtin``, LiteRT's own without a delegate;
             ``reference``, its plain ones.
 
+    Attributes:
+        inputs: what the interpreter says of the file's inputs, in order.
+        names: of the file's outputs.
+
     Raises:
         TargetError: LiteRT is not installed, or the file is none that it can run.
     """
@@ -56,6 +60,7 @@ class LitertSession:
             raise TargetError(f"{artifact}: LiteRT refuses it: {reason}") from None
         self.inputs: list[dict[str, Any]] = self._interpreter.get_input_details()
         self._outputs = [one["index"] for one in self._interpreter.get_output_details()]
+        self.names = [described.tensors[place].name for place in described.outputs]
 
     def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map images (N, C, H, W) to logits (N, classes)."""

@@ -47,7 +47,7 @@ def open_target(
 
     Args:
         name: one of ``TARGETS``.
-        artifact: an ONNX file.
+        artifact: an ONNX file; for ``litert`` a .tflite too.
         threads: threads to run with, 0 for as many as the target likes.
         version: of the HTP, such as ``v75``; by default the emulator's own.
 
@@ -62,6 +62,10 @@ def open_target(
         from bitladder.targets.htp import HtpSession
 
         return HtpSession(artifact, version)
+    if name == "litert":
+        from bitladder.targets.litert import LitertSession
+
+        return LitertSession(artifact, threads=threads)
     raise TargetError(unknown("target", name, TARGETS))
 
 

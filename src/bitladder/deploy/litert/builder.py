@@ -56,9 +56,7 @@ class Builder:
         self.model.operatorCodes = []
         self._codes: dict[tuple[int, int], int] = {}
 
-    def tensor(
-        self, name: str, shape: Sequence[int], dtype: str, grid: Grid | None = None
-    ) -> int:
+    def tensor(self, name: str, shape: Sequence[int], dtype: str, grid: Grid | None = None) -> int:
         """Add a tensor that an operator, or the caller, fills; its number."""
         made = self.schema.TensorT()
         made.name, made.shape, made.buffer = name, list(shape), 0
@@ -78,6 +76,10 @@ class Builder:
         self.model.buffers.append(buffer)
         self.graph.tensors[place].buffer = len(self.model.buffers) - 1
         return place
+
+    def rename(self, place: int, name: str) -> None:
+        """Give a tensor another name."""
+        self.graph.tensors[place].name = name
 
     def op(
         self,

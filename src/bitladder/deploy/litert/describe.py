@@ -107,7 +107,9 @@ def parse_tflite(content: bytes, where: str) -> Tflite:
             len(content),
         )
     except Exception as error:  # a damaged flatbuffer fails in any way
-        raise ExportError(f"{where}: a damaged .tflite file: {' '.join(str(error).split())}") from None
+        raise ExportError(
+            f"{where}: a damaged .tflite file: {' '.join(str(error).split())}"
+        ) from None
 
 
 def _names(enumeration: Any) -> dict[int, str]:

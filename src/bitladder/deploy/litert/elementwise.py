@@ -36,9 +36,7 @@ def combine(walk: Walk, node: onnx.NodeProto) -> None:
     options = walk.builder.options(f"{code.capitalize()}Options")
     if code != "MUL":
         options.potScaleInt16 = False
-    walk.builder.op(
-        code, [one.place for one in inputs], [result.place], options, version=version
-    )
+    walk.builder.op(code, [one.place for one in inputs], [result.place], options, version=version)
 
 
 def apply(walk: Walk, node: onnx.NodeProto) -> None:

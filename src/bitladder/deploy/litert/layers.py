@@ -89,12 +89,12 @@ def multiply(walk: Walk, node: onnx.NodeProto) -> None:
         raise refuse(node, "only products with alpha and beta 1 have a form in this format")
     transposed = gemm and bool(settings.get("transB", 0))
     weight, grid = _weight(walk, node, 0 if transposed else 1)
-    if weight.ndim != 2:  # noqa: PLR2004
+    if weight.ndim != 2:
         raise refuse(node, "its second factor is no matrix")
     x = walk.read(node.input[0], lambda rank: tuple(range(rank)))
     result = _result(walk, node, x, images=False)
     held = weight if transposed else weight.T
-    options = walk.builder.options("FullyConnectedOptions", keepNumDims=len(x.shape) > 2)  # noqa: PLR2004
+    options = walk.builder.options("FullyConnectedOptions", keepNumDims=len(x.shape) > 2)
     inputs = [x.place, *_parameters(walk, node, x, held, grid, 0)]
     version = _FULLY_CONNECTED_VERSION
     walk.builder.op("FULLY_CONNECTED", inputs, [result.place], options, version=version)
@@ -164,7 +164,9 @@ def _weight(walk: Walk, node: onnx.NodeProto, axis: int) -> tuple[Array, Grid]:
         raise refuse(node, "its weights are no integers")
     integers, grid = walk.source.integers(source)
     if grid.dtype not in ("int4", "int8") or grid.zero:
-        raise refuse(node, f"its weights are {grid.dtype} with zero point {grid.zero}, not int8 with 0")
+        raise refuse(
+            node, f"its weights are {grid.dtype} with zero point {grid.zero}, not int8 with 0"
+        )
     if grid.axis not in (None, axis):
         raise refuse(node, "its weights' scales are not those of its outputs")
     scales = np.broadcast_to(grid.scale.ravel(), integers.shape[axis]).astype(np.float32)
@@ -177,11 +179,9 @@ def _parameters(
     """Weights and bias as constants."""
     assert x.grid is not None
     name = node.input[1]
-    weights = walk.builder.constant(
-        walk.name(name), weight, Grid(grid.scale, 0, grid.dtype, axis)
-    )
+    weights = walk.builder.constant(walk.name(name), weight, Grid(grid.scale, 0, grid.dtype, axis))
     values = np.zeros(grid.scale.size, np.int64)
-    if len(node.input) > 2 and node.input[2]:  # noqa: PLR2004
+    if len(node.input) > 2 and node.input[2]:
         source = walk.source.dequantizer(node.input[2])
         if source is None:
             raise refuse(node, "its bias is not on the grid of input times weight")

@@ -93,7 +93,7 @@ def pad(walk: Walk, node: onnx.NodeProto) -> None:
     rank = len(x.shape)
     pads = _list(walk, node, node.input[1])
     axes: Any = range(rank)
-    if len(node.input) > 3 and node.input[3]:  # noqa: PLR2004
+    if len(node.input) > 3 and node.input[3]:
         axes = [axis % rank for axis in _list(walk, node, node.input[3])]
     low, high = [0] * rank, [0] * rank
     for i, axis in enumerate(axes):
@@ -107,7 +107,7 @@ def pad(walk: Walk, node: onnx.NodeProto) -> None:
 
 def _border(walk: Walk, node: onnx.NodeProto, x: Held) -> int | None:
     """The integer of a border, or None for that of 0."""
-    if len(node.input) < 3 or not node.input[2]:  # noqa: PLR2004
+    if len(node.input) < 3 or not node.input[2]:
         return None
     assert x.grid is not None
     name = node.input[2]
@@ -147,9 +147,7 @@ def resize(walk: Walk, node: onnx.NodeProto) -> None:
         raise refuse(node, f"'{mode}' by '{place}' has no form in this format")
     made = _moved(walk, node.output[0], x, shape, x.perm)
     kind = "ResizeNearestNeighbor" if mode == "nearest" else "ResizeBilinear"
-    options = walk.builder.options(
-        f"{kind}Options", alignCorners=corners, halfPixelCenters=halves
-    )
+    options = walk.builder.options(f"{kind}Options", alignCorners=corners, halfPixelCenters=halves)
     code = "RESIZE_NEAREST_NEIGHBOR" if mode == "nearest" else "RESIZE_BILINEAR"
     inputs = [x.place, walk.ints("size", shape[2:])]
     walk.builder.op(code, inputs, [made.place], options, version=3)

@@ -67,7 +67,7 @@ def mean(walk: Walk, node: onnx.NodeProto) -> None:
 
 def _sizes(walk: Walk, node: onnx.NodeProto, x: Held) -> tuple[list[int], tuple[int, ...]]:
     settings = attributes(node)
-    if len(x.shape) != 4 or np.any(np.asarray(settings.get("dilations", [1, 1])) != 1):  # noqa: PLR2004
+    if len(x.shape) != 4 or np.any(np.asarray(settings.get("dilations", [1, 1])) != 1):
         raise refuse(node, "only pools of images (N, C, H, W) without dilation have a form")
     return settings["kernel_shape"], walk.source.shapes[node.output[0]][2:]
 

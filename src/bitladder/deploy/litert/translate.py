@@ -8,7 +8,7 @@ import onnx
 
 from bitladder.deploy.litert import elementwise, layers, movement, pooling
 from bitladder.deploy.litert.source import Source, refuse
-from bitladder.deploy.litert.walk import Walk, Writer, dequantize, identity, plain, quantize
+from bitladder.deploy.litert.walk import Walk, Writer, dequantize, identity, quantize
 from bitladder.errors import ExportError
 from bitladder.files import write_whole
 
@@ -59,18 +59,22 @@ def translate(model: onnx.ModelProto) -> bytes:
     try:
         source = Source(model)
     except onnx.shape_inference.InferenceError as error:
-        raise ExportError(f".tflite: shapes do not follow: {' '.join(str(error).split())}") from None
+        raise ExportError(
+            f".tflite: shapes do not follow: {' '.join(str(error).split())}"
+        ) from None
     walk = Walk(source)
     inputs = []
     for value in source.graph.input:
-        walk.carry(value.name, made := walk.new(walk.name(value.name), source.shapes[value.name], None))
+        walk.carry(
+            value.name, made := walk.new(walk.name(value.name), source.shapes[value.name], None)
+        )
         inputs.append(made.place)
     for node in source.graph.node:
         writer = WRITERS.get(node.op_type)
         if writer is None or node.domain not in ("", "ai.onnx"):
             raise refuse(node)
         writer(walk, node)
-    outputs = [walk.on(walk.read(name, plain), None).place for name in source.outputs]
+    outputs = [walk.output(name).place for name in source.outputs]
     return walk.builder.pack(inputs, outputs)
 
 

@@ -131,6 +131,12 @@ class Walk:
         self.builder.op(code, [value.place], [made.place], options, version=2)
         return made
 
+    def output(self, name: str) -> Held:
+        """A result of the model, float and in ONNX's order, under its name."""
+        value = self.on(self.read(name, plain), None)
+        self.builder.rename(value.place, self.name(name))
+        return value
+
     def made(
         self,
         node: onnx.NodeProto,
