@@ -77,6 +77,10 @@ class Builder:
         self.graph.tensors[place].buffer = len(self.model.buffers) - 1
         return place
 
+    def name(self, place: int) -> str:
+        """A tensor's name."""
+        return str(self.graph.tensors[place].name)
+
     def rename(self, place: int, name: str) -> None:
         """Give a tensor another name."""
         self.graph.tensors[place].name = name

@@ -22,7 +22,7 @@ def pool_max(walk: Walk, node: onnx.NodeProto) -> None:
             raise refuse(node, "float values with such padding have no form in this format")
         lowest = _LOWEST[x.grid.dtype]
         x = pad(walk, x, low, high, None if x.grid.zero == lowest else lowest)
-    made = walk.new(walk.name(node.output[0]), walk.source.shapes[node.output[0]], x.grid, x.perm)
+    made = walk.new(node.output[0], walk.source.shapes[node.output[0]], x.grid, x.perm)
     walk.carry(node.output[0], made)
     _pool(walk, node, "MAX_POOL_2D", x, made, same=same)
 

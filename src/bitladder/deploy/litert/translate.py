@@ -65,9 +65,7 @@ def translate(model: onnx.ModelProto) -> bytes:
     walk = Walk(source)
     inputs = []
     for value in source.graph.input:
-        walk.carry(
-            value.name, made := walk.new(walk.name(value.name), source.shapes[value.name], None)
-        )
+        walk.carry(value.name, made := walk.new(value.name, source.shapes[value.name], None))
         inputs.append(made.place)
     for node in source.graph.node:
         writer = WRITERS.get(node.op_type)
