@@ -9,9 +9,9 @@ from bitladder.deploy.litert import parse_tflite, read_tflite, translate, write_
 from bitladder.deploy.litert.builder import nibbles
 from bitladder.errors import ExportError
 from bitladder.targets import open_precise, open_target, open_unfused
+from targets.integer_graphs import Graph
 
 pytest.importorskip("ai_edge_litert")
-Graph = pytest.importorskip("targets.integer_graphs").Graph
 
 SHAPE = (4, 8, 9, 10)
 EXACT, ONE_STEP = 0, 1
