@@ -65,10 +65,11 @@ def test_the_reference_kernels_round_twice(images, tmp_path):
 
 def test_a_file_with_channels_in_groups_of_five_dimensions_transposes_once_a_shuffle(tmp_path):
     graph = Graph((1, 8, 6, 6), np.uint8, 0)
-    x = graph.op("Reshape", graph.given(), graph.const(np.asarray([-1, 2, 4, 6, 6])))
+    grid = graph.grid(6.0)
+    x = graph.op("Reshape", graph.on("image", grid), graph.const(np.asarray([-1, 2, 4, 6, 6])))
     x = graph.op("Transpose", x, perm=[0, 2, 1, 3, 4])
     x = graph.op("Reshape", x, graph.const(np.asarray([-1, 8, 6, 6])))
-    model = _model(graph, graph.again(x))
+    model = _model(graph, graph.on(x, grid))
     write_tflite(model, path := tmp_path / "m.tflite")
     values = graph.random.normal(0, 1, graph.shape).astype(np.float32)
     onnx.save(model, tmp_path / "m.onnx")
