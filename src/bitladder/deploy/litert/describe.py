@@ -99,17 +99,21 @@ def parse_tflite(content: bytes, where: str) -> Tflite:
         return Tflite(
             tuple(_tensor(one, types, model.buffers) for one in graph.tensors),
             tuple(
-                TfliteOperator(*codes[one.opcodeIndex], tuple(one.inputs), tuple(one.outputs))
+                TfliteOperator(*codes[one.opcodeIndex], _ints(one.inputs), _ints(one.outputs))
                 for one in graph.operators
             ),
-            tuple(graph.inputs),
-            tuple(graph.outputs),
+            _ints(graph.inputs),
+            _ints(graph.outputs),
             len(content),
         )
     except Exception as error:  # a damaged flatbuffer fails in any way
         raise ExportError(
             f"{where}: a damaged .tflite file: {' '.join(str(error).split())}"
         ) from None
+
+
+def _ints(values: Any) -> tuple[int, ...]:
+    return tuple(int(one) for one in values)
 
 
 def _names(enumeration: Any) -> dict[int, str]:
@@ -122,10 +126,10 @@ def _tensor(made: Any, types: dict[int, str], buffers: list[Any]) -> TfliteTenso
     name = made.name
     return TfliteTensor(
         name=name.decode() if isinstance(name, bytes) else name,
-        shape=() if made.shape is None else tuple(int(size) for size in made.shape),
+        shape=() if made.shape is None else _ints(made.shape),
         dtype=types[made.type],
         scale=tuple(float(one) for one in grid.scale) if scaled else (),
-        zero_point=tuple(int(one) for one in grid.zeroPoint) if scaled else (),
+        zero_point=_ints(grid.zeroPoint) if scaled else (),
         axis=int(grid.quantizedDimension) if grid is not None else 0,
         bytes=0 if content is None else len(content),
     )
