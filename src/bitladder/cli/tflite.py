@@ -63,6 +63,5 @@ def run(
     """Run raw inputs on LiteRT; the outputs are Result_N/NAME.raw in the folder."""
     from bitladder.targets.litert_raw import run_raw
 
-    kernels = "reference" if reference else "xnnpack"
-    count = run_raw(artifact, input_list, output, kernels)
+    count = run_raw(artifact, input_list, output, "reference" if reference else "xnnpack")
     print(f"{output}: {count} results")

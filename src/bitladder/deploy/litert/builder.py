@@ -71,7 +71,8 @@ class Builder:
         dtype = grid.dtype if grid is not None else str(values.dtype)
         place = self.tensor(name, values.shape, dtype, grid)
         buffer = self.schema.BufferT()
-        content = nibbles(values) if dtype == "int4" else np.ascontiguousarray(values, dtype)
+        packed = dtype == "int4"
+        content: Array = nibbles(values) if packed else np.ascontiguousarray(values, dtype)
         buffer.data = np.frombuffer(content.tobytes(), np.uint8)
         self.model.buffers.append(buffer)
         self.graph.tensors[place].buffer = len(self.model.buffers) - 1
@@ -138,7 +139,7 @@ class Builder:
 
 def nibbles(values: Array) -> NDArray[np.uint8]:
     """Signed 4-bit integers, two in a byte, the first in the lower half."""
-    flat = np.asarray(values, np.int8).ravel().view(np.uint8) & 0xF
+    flat: NDArray[np.uint8] = np.asarray(values, np.int8).ravel().view(np.uint8) & np.uint8(0xF)
     flat = np.append(flat, np.zeros(flat.size % 2, np.uint8))
     packed: NDArray[np.uint8] = flat[::2] | flat[1::2] << 4
     return packed

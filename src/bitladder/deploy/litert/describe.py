@@ -95,11 +95,11 @@ def parse_tflite(content: bytes, where: str) -> Tflite:
         model = s.ModelT.InitFromObj(s.Model.GetRootAs(content, 0))
         graph = model.subgraphs[0]
         types, kinds = _names(s.TensorType), _names(s.BuiltinOperator)
-        codes = [(kinds[code.builtinCode], code.version) for code in model.operatorCodes]
+        codes = model.operatorCodes
         return Tflite(
             tuple(_tensor(one, types, model.buffers) for one in graph.tensors),
             tuple(
-                TfliteOperator(*codes[one.opcodeIndex], _ints(one.inputs), _ints(one.outputs))
+                _operator(codes[one.opcodeIndex], kinds, _ints(one.inputs), _ints(one.outputs))
                 for one in graph.operators
             ),
             _ints(graph.inputs),
@@ -110,6 +110,12 @@ def parse_tflite(content: bytes, where: str) -> Tflite:
         raise ExportError(
             f"{where}: a damaged .tflite file: {' '.join(str(error).split())}"
         ) from None
+
+
+def _operator(
+    code: Any, kinds: dict[int, str], inputs: tuple[int, ...], outputs: tuple[int, ...]
+) -> TfliteOperator:
+    return TfliteOperator(kinds[code.builtinCode], code.version, inputs, outputs)
 
 
 def _ints(values: Any) -> tuple[int, ...]:
