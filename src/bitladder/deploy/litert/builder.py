@@ -139,7 +139,7 @@ class Builder:
 
 def nibbles(values: Array) -> NDArray[np.uint8]:
     """Signed 4-bit integers, two in a byte, the first in the lower half."""
-    flat: NDArray[np.uint8] = np.asarray(values, np.int8).ravel().view(np.uint8) & np.uint8(0xF)
+    flat: Array = np.asarray(values, np.int8).ravel().view(np.uint8) & np.uint8(0xF)
     flat = np.append(flat, np.zeros(flat.size % 2, np.uint8))
     packed: NDArray[np.uint8] = flat[::2] | flat[1::2] << 4
     return packed
