@@ -65,7 +65,9 @@ def test_a_file_is_written_described_and_run(artifact, tmp_path):
         said = _run("run", path, "--input-list", tmp_path / "list.txt", "-o", folder, *more)
         assert "2 results" in said
         made = np.fromfile(folder / "Result_1" / "logits.raw", np.float32)
-        assert np.array_equal(made, open_precise("onnxruntime", artifact).run(images).ravel())
+        assert np.array_equal(
+            made, open_precise("onnxruntime", artifact).run(images)["logits"].ravel()
+        )
 
 
 def test_a_file_that_is_none_is_told(tmp_path):

@@ -43,24 +43,24 @@ def _exported(precision, images, path):
 def test_a_whole_network_is_near_onnx_runtime_in_every_logit(precision, images, tmp_path):
     path = _exported(precision, images, tmp_path / "model.onnx")
     session = open_target("litert", path, threads=1)
-    found = session.run(images.numpy())
+    found = session.run(images.numpy())["logits"]
     exact = open_precise("onnxruntime", path, threads=1)
     assert session.fallbacks == ()
-    assert session.lsb == exact.lsb
-    wanted = exact.run(images.numpy())
+    assert session.steps == exact.steps
+    wanted = exact.run(images.numpy())["logits"]
     assert len(np.unique(wanted, axis=0)) > 10
-    assert np.array_equal(wanted, integer_session(path).run(images.numpy()))
+    assert np.array_equal(wanted, integer_session(path).run(images.numpy())["logits"])
     # XNNPACK's ADD alone parts from these integers, seldom, by one step.
-    assert np.abs(found - wanted).max() <= 1.5 * session.lsb
+    assert np.abs(found - wanted).max() <= 1.5 * session.steps["logits"]
     assert (found == wanted).all(1).mean() > 0.9
 
 
 def test_the_reference_kernels_round_twice(images, tmp_path):
     path = _exported("w8a8", images, tmp_path / "model.onnx")
     plain = LitertSession(path, kernels="reference", threads=1)
-    wanted = open_precise("onnxruntime", path, threads=1).run(images.numpy())
-    found = plain.run(images.numpy())
-    assert np.abs(found - wanted).max() <= 4 * plain.lsb
+    wanted = open_precise("onnxruntime", path, threads=1).run(images.numpy())["logits"]
+    found = plain.run(images.numpy())["logits"]
+    assert np.abs(found - wanted).max() <= 4 * plain.steps["logits"]
 
 
 def test_a_file_with_channels_in_groups_of_five_dimensions_transposes_once_a_shuffle(tmp_path):
@@ -73,8 +73,8 @@ def test_a_file_with_channels_in_groups_of_five_dimensions_transposes_once_a_shu
     write_tflite(model, path := tmp_path / "m.tflite")
     values = graph.random.normal(0, 1, graph.shape).astype(np.float32)
     onnx.save(model, tmp_path / "m.onnx")
-    wanted = open_precise("onnxruntime", tmp_path / "m.onnx").run(values)
-    assert np.array_equal(open_target("litert", path).run(values), wanted)
+    wanted = open_precise("onnxruntime", tmp_path / "m.onnx").run(values)["logits"]
+    assert np.array_equal(open_target("litert", path).run(values)["logits"], wanted)
     kinds = [one.kind for one in read_tflite(path).operators]
     assert kinds.count("TRANSPOSE") <= 1 + 2  # of the shuffle, and where NCHW enters and leaves
 
@@ -104,7 +104,7 @@ def test_xnnpack_adds_with_multipliers_of_21_bits_and_rounds_half_up(seed, tmp_p
     model = _model(graph, graph.on(graph.op("Add", a, b), out))
     (tmp_path / "m.tflite").write_bytes(translate(model))
     images = graph.random.normal(0, 1.5, graph.shape).astype(np.float32)
-    found = open_target("litert", tmp_path / "m.tflite", threads=1).run(images)
+    found = open_target("litert", tmp_path / "m.tflite", threads=1).run(images)["logits"]
     (sa, za), (sb, zb), (sc, zc) = (
         (graph.tensors[scale], int(graph.tensors[zero])) for scale, zero in (*grids, out)
     )

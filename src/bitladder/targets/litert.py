@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,7 +48,8 @@ class LitertSession:
             described = parse_tflite(content, str(artifact))
         except ExportError as error:
             raise TargetError(str(error)) from None
-        self.fallbacks, self.lsb = described.floats, described.output_step
+        self.fallbacks = described.floats
+        self.steps: Mapping[str, float] = described.steps
         try:
             self._interpreter: Any = Interpreter(
                 model_content=content,
@@ -62,14 +64,13 @@ class LitertSession:
         self._outputs = [one["index"] for one in self._interpreter.get_output_details()]
         self.names = [described.tensors[place].name for place in described.outputs]
 
-    def run(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Map images (N, C, H, W) to logits (N, classes)."""
-        return self.outputs(images)[0]
-
-    def outputs(self, images: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """Every output of the graph; images run one by one."""
-        made = [self.run_once([image[None]]) for image in images]
-        return [np.concatenate(one) for one in zip(*made, strict=True)]
+    def run(self, *inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Map an array an input to every output, by name; images run one by one."""
+        if len(inputs) != len(self.inputs):
+            raise TargetError(f"the file takes {len(self.inputs)} inputs, not {len(inputs)}")
+        made = [self.run_once([one[None] for one in row]) for row in zip(*inputs, strict=True)]
+        outputs = [np.concatenate(one) for one in zip(*made, strict=True)]
+        return dict(zip(self.names, outputs, strict=True))
 
     def run_once(self, given: list[NDArray[Any]]) -> list[NDArray[Any]]:
         """The outputs of one run, from arrays in the order of the file's inputs."""

@@ -58,10 +58,13 @@ class Tflite:
         return tuple(f"{count} {kind} computed in float" for kind, count in sorted(found.items()))
 
     @property
-    def output_step(self) -> float | None:
-        """Scale of the integers of the first output, or None where it is float."""
-        makers = {place: one for one in self.operators for place in one.outputs}
-        place = self.outputs[0]
+    def steps(self) -> dict[str, float]:
+        """Scale of the integers of each output that lies on a grid, by its name."""
+        found = {place: self._step(place) for place in self.outputs}
+        return {self.tensors[place].name: step for place, step in found.items() if step is not None}
+
+    def _step(self, place: int) -> float | None:
+        makers = {made: one for one in self.operators for made in one.outputs}
         while place in makers and makers[place].kind in _FREE:
             place = makers[place].inputs[0]
             if scale := self.tensors[place].scale:
