@@ -31,7 +31,7 @@ def _exported(precision, images, path):
     simulated = SimulatedModel(
         folded,
         Precision.parse(precision),
-        shape=tuple(images.shape[1:]),
+        shapes=[tuple(images.shape[1:])],
         options=Calibrate(method="min_max"),
     )
     simulated.calibrate(images)
