@@ -13,7 +13,7 @@ from bitladder.simulation import SimulatedModel
 from bitladder.targets import integer_session, open_precise, open_target
 from bitladder.targets.litert import LitertSession
 from bitladder.techniques.fold_batch_norm import fold_batch_norm
-from small_network import Branches, split
+from small_network import Branches, only, split
 from targets.integer_graphs import Graph
 
 pytest.importorskip("ai_edge_litert")
@@ -43,24 +43,24 @@ def _exported(precision, images, path):
 def test_a_whole_network_is_near_onnx_runtime_in_every_logit(precision, images, tmp_path):
     path = _exported(precision, images, tmp_path / "model.onnx")
     session = open_target("litert", path, threads=1)
-    found = session.run(images.numpy())["logits"]
+    found = only(session.run(images.numpy()))
     exact = open_precise("onnxruntime", path, threads=1)
     assert session.fallbacks == ()
     assert session.steps == exact.steps
-    wanted = exact.run(images.numpy())["logits"]
+    wanted = only(exact.run(images.numpy()))
     assert len(np.unique(wanted, axis=0)) > 10
-    assert np.array_equal(wanted, integer_session(path).run(images.numpy())["logits"])
+    assert np.array_equal(wanted, only(integer_session(path).run(images.numpy())))
     # XNNPACK's ADD alone parts from these integers, seldom, by one step.
-    assert np.abs(found - wanted).max() <= 1.5 * session.steps["logits"]
+    assert np.abs(found - wanted).max() <= 1.5 * only(session.steps)
     assert (found == wanted).all(1).mean() > 0.9
 
 
 def test_the_reference_kernels_round_twice(images, tmp_path):
     path = _exported("w8a8", images, tmp_path / "model.onnx")
     plain = LitertSession(path, kernels="reference", threads=1)
-    wanted = open_precise("onnxruntime", path, threads=1).run(images.numpy())["logits"]
-    found = plain.run(images.numpy())["logits"]
-    assert np.abs(found - wanted).max() <= 4 * plain.steps["logits"]
+    wanted = only(open_precise("onnxruntime", path, threads=1).run(images.numpy()))
+    found = only(plain.run(images.numpy()))
+    assert np.abs(found - wanted).max() <= 4 * only(plain.steps)
 
 
 def test_a_file_with_channels_in_groups_of_five_dimensions_transposes_once_a_shuffle(tmp_path):
@@ -73,8 +73,8 @@ def test_a_file_with_channels_in_groups_of_five_dimensions_transposes_once_a_shu
     write_tflite(model, path := tmp_path / "m.tflite")
     values = graph.random.normal(0, 1, graph.shape).astype(np.float32)
     onnx.save(model, tmp_path / "m.onnx")
-    wanted = open_precise("onnxruntime", tmp_path / "m.onnx").run(values)["logits"]
-    assert np.array_equal(open_target("litert", path).run(values)["logits"], wanted)
+    wanted = only(open_precise("onnxruntime", tmp_path / "m.onnx").run(values))
+    assert np.array_equal(only(open_target("litert", path).run(values)), wanted)
     kinds = [one.kind for one in read_tflite(path).operators]
     assert kinds.count("TRANSPOSE") <= 1 + 2  # of the shuffle, and where NCHW enters and leaves
 
@@ -104,7 +104,7 @@ def test_xnnpack_adds_with_multipliers_of_21_bits_and_rounds_half_up(seed, tmp_p
     model = _model(graph, graph.on(graph.op("Add", a, b), out))
     (tmp_path / "m.tflite").write_bytes(translate(model))
     images = graph.random.normal(0, 1.5, graph.shape).astype(np.float32)
-    found = open_target("litert", tmp_path / "m.tflite", threads=1).run(images)["logits"]
+    found = only(open_target("litert", tmp_path / "m.tflite", threads=1).run(images))
     (sa, za), (sb, zb), (sc, zc) = (
         (graph.tensors[scale], int(graph.tensors[zero])) for scale, zero in (*grids, out)
     )
