@@ -12,7 +12,7 @@ import typer
 
 import bitladder
 from bitladder import interruption
-from bitladder.cli import dlc, doctor, models, report, store, studies, verify
+from bitladder.cli import dlc, doctor, models, report, store, studies, tflite, verify
 from bitladder.errors import BitladderError
 
 __all__ = ["app", "main"]
@@ -36,6 +36,7 @@ for _command in (
 ):
     app.command()(_command)
 app.add_typer(dlc.app, name="dlc")
+app.add_typer(tflite.app, name="tflite")
 app.add_typer(store.app, name="store")
 
 

@@ -48,7 +48,7 @@ def open_target(
 
     Args:
         target: its name, or ``package.module:NAME`` of a user's.
-        artifact: an ONNX file.
+        artifact: an ONNX file; for ``litert`` a .tflite too.
         threads: threads to run with, 0 for as many as the target likes.
         version: of the target, such as ``v75`` of the HTP; by default its own.
 

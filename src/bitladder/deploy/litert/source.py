@@ -1,0 +1,108 @@
+"""A QDQ ONNX graph as the translation reads it: shapes, constants, grids and readers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from bitladder.deploy.litert.builder import Array, Grid
+from bitladder.errors import ExportError
+
+_FROM_UNSIGNED = {"uint8": ("int8", 128), "uint16": ("int16", 32768)}
+
+
+class Source:
+    """A QDQ model with one image as its batch.
+
+    Attributes:
+        constants: float and integer constants by name.
+        readers: nodes by the tensor that they read.
+        makers: nodes by the tensor that they make.
+        shapes: of all tensors.
+    """
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        model = onnx.ModelProto.FromString(model.SerializeToString())
+        for value in (*model.graph.input, *model.graph.output):
+            for dimension in value.type.tensor_type.shape.dim:
+                if dimension.dim_param:
+                    dimension.dim_value = 1
+        model = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+        self.graph = model.graph
+        self.constants = {
+            one.name: np.asarray(numpy_helper.to_array(one)) for one in self.graph.initializer
+        }
+        self.packed = {
+            one.name for one in self.graph.initializer if one.data_type == TensorProto.INT4
+        }
+        self.readers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
+        self.makers: dict[str, onnx.NodeProto] = {}
+        for node in self.graph.node:
+            for name in dict.fromkeys(node.input):
+                self.readers[name].append(node)
+            self.makers |= dict.fromkeys(node.output, node)
+        values = (*self.graph.value_info, *self.graph.input, *self.graph.output)
+        self.shapes: dict[str, tuple[int, ...]] = {
+            value.name: tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
+            for value in values
+        }
+        self.shapes |= {name: value.shape for name, value in self.constants.items()}
+        self.outputs = [value.name for value in self.graph.output]
+
+    def grid(self, node: onnx.NodeProto) -> Grid:
+        """The grid of a QuantizeLinear or DequantizeLinear, its integers signed.
+
+        Raises:
+            ExportError: zero points of channels differ from 0.
+        """
+        zero = self.constants[node.input[2]]
+        scale = self.constants[node.input[1]].astype(np.float32)
+        dtype = "int4" if node.input[2] in self.packed else str(zero.dtype)
+        dtype, shift = _FROM_UNSIGNED.get(dtype, (dtype, 0))
+        at = zero.astype(np.int64).ravel() - shift
+        if np.any(at != at[0]) or (scale.ndim and at[0]):
+            raise refuse(node, "weights with a scale a channel need zero point 0")
+        if dtype == "int16" and at[0]:
+            raise refuse(node, "16-bit activations need zero point 0, that is symmetric grids")
+        axis = attributes(node).get("axis", 1) if scale.ndim else None
+        return Grid(scale, int(at[0]), dtype, axis)
+
+    def integers(self, node: onnx.NodeProto) -> tuple[Array, Grid]:
+        """Integers of a constant that a DequantizeLinear reads, as int64, with their grid."""
+        grid = self.grid(node)
+        values = self.constants[node.input[0]]
+        _, shift = _FROM_UNSIGNED.get(str(values.dtype), ("", 0))
+        return values.astype(np.int64) - shift, grid
+
+    def is_constant(self, name: str) -> bool:
+        """Whether a tensor is a constant, or a DequantizeLinear of one."""
+        return name in self.constants or self.dequantizer(name) is not None
+
+    def dequantizer(self, name: str) -> onnx.NodeProto | None:
+        """The DequantizeLinear of a constant that makes a tensor, or None."""
+        node = self.makers.get(name)
+        if node is None or node.op_type != "DequantizeLinear":
+            return None
+        return node if node.input[0] in self.constants else None
+
+    def quantizer(self, name: str) -> onnx.NodeProto | None:
+        """The one QuantizeLinear that reads a tensor, where nothing else does."""
+        readers = self.readers[name]
+        alone = len(readers) == 1 and name not in self.outputs
+        return readers[0] if alone and readers[0].op_type == "QuantizeLinear" else None
+
+
+def attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    """A node's attributes, strings decoded."""
+    found = {one.name: helper.get_attribute_value(one) for one in node.attribute}
+    return {k: v.decode() if isinstance(v, bytes) else v for k, v in found.items()}
+
+
+def refuse(node: onnx.NodeProto, why: str = "it has no form in this format") -> ExportError:
+    """The error that names an operator, its node and what is in the way."""
+    place = node.name or (node.output[0] if node.output else "")
+    return ExportError(f".tflite: {node.op_type} at '{place}': {why}")

@@ -1,0 +1,12 @@
+"""LiteRT, Android's own runtime, on the CPU with XNNPACK's kernels."""
+
+from bitladder.target_specs.record import TargetSpec
+
+TARGET = TargetSpec(
+    name="litert",
+    title="LiteRT",
+    open="bitladder.targets.litert:open_session",
+    packages=("ai-edge-litert",),
+    extra="litert",
+    containers=(8, 16),
+)

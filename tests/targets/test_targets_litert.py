@@ -1,0 +1,137 @@
+"""LiteRT as a target: whole networks against ONNX Runtime's precise session, and its own sums."""
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from bitladder import deploy
+from bitladder.deploy.litert import read_tflite, translate, write_tflite
+from bitladder.errors import TargetError
+from bitladder.options import Calibrate, Precision
+from bitladder.simulation import SimulatedModel
+from bitladder.targets import integer_session, open_precise, open_target
+from bitladder.targets.litert import LitertSession
+from bitladder.techniques.fold_batch_norm import fold_batch_norm
+from small_network import Branches, only, split
+from targets.integer_graphs import Graph
+
+pytest.importorskip("ai_edge_litert")
+
+
+@pytest.fixture(scope="module")
+def images():
+    found = split(64, 3)
+    return next(iter(found.batches(64)))[0]
+
+
+def _exported(precision, images, path):
+    torch.manual_seed(0)
+    folded, _ = fold_batch_norm(Branches().eval())
+    simulated = SimulatedModel(
+        folded,
+        Precision.parse(precision),
+        shapes=[tuple(images.shape[1:])],
+        options=Calibrate(method="min_max"),
+    )
+    simulated.calibrate(images)
+    deploy.Traced(simulated.eval()).write_qdq(path)
+    return path
+
+
+@pytest.mark.parametrize("precision", ["w8a8", "w4a8", "w4a4", "w6a6"])
+def test_a_whole_network_is_near_onnx_runtime_in_every_logit(precision, images, tmp_path):
+    path = _exported(precision, images, tmp_path / "model.onnx")
+    session = open_target("litert", path, threads=1)
+    found = only(session.run(images.numpy()))
+    exact = open_precise("onnxruntime", path, threads=1)
+    assert session.fallbacks == ()
+    assert session.steps == exact.steps
+    wanted = only(exact.run(images.numpy()))
+    assert len(np.unique(wanted, axis=0)) > 10
+    assert np.array_equal(wanted, only(integer_session(path).run(images.numpy())))
+    # XNNPACK's ADD alone parts from these integers, seldom, by one step.
+    assert np.abs(found - wanted).max() <= 1.5 * only(session.steps)
+    assert (found == wanted).all(1).mean() > 0.9
+
+
+def test_the_reference_kernels_round_twice(images, tmp_path):
+    path = _exported("w8a8", images, tmp_path / "model.onnx")
+    plain = LitertSession(path, kernels="reference", threads=1)
+    wanted = only(open_precise("onnxruntime", path, threads=1).run(images.numpy()))
+    found = only(plain.run(images.numpy()))
+    assert np.abs(found - wanted).max() <= 4 * only(plain.steps)
+
+
+def test_a_file_with_channels_in_groups_of_five_dimensions_transposes_once_a_shuffle(tmp_path):
+    graph = Graph((1, 8, 6, 6), np.uint8, 0)
+    grid = graph.grid(6.0)
+    x = graph.op("Reshape", graph.on("image", grid), graph.const(np.asarray([-1, 2, 4, 6, 6])))
+    x = graph.op("Transpose", x, perm=[0, 2, 1, 3, 4])
+    x = graph.op("Reshape", x, graph.const(np.asarray([-1, 8, 6, 6])))
+    model = _model(graph, graph.on(x, grid))
+    write_tflite(model, path := tmp_path / "m.tflite")
+    values = graph.random.normal(0, 1, graph.shape).astype(np.float32)
+    onnx.save(model, tmp_path / "m.onnx")
+    wanted = only(open_precise("onnxruntime", tmp_path / "m.onnx").run(values))
+    assert np.array_equal(only(open_target("litert", path).run(values)), wanted)
+    kinds = [one.kind for one in read_tflite(path).operators]
+    assert kinds.count("TRANSPOSE") <= 1 + 2  # of the shuffle, and where NCHW enters and leaves
+
+
+def _model(graph, output):
+    nodes = [*graph.nodes, onnx.helper.make_node("Identity", [output], ["logits"])]
+    free = ["n", *graph.shape[1:]]
+    kind = onnx.TensorProto.FLOAT
+    made = onnx.helper.make_graph(
+        nodes,
+        "graph",
+        [onnx.helper.make_tensor_value_info("image", kind, free)],
+        [onnx.helper.make_tensor_value_info("logits", kind, None)],
+        [onnx.numpy_helper.from_array(value, name) for name, value in graph.tensors.items()],
+    )
+    imports = [onnx.helper.make_opsetid("", 20)]
+    return onnx.helper.make_model(made, opset_imports=imports, ir_version=10)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_xnnpack_adds_with_multipliers_of_21_bits_and_rounds_half_up(seed, tmp_path):
+    """``(a m_a + b m_b + 2^(t-1)) >> t`` with ``m = rint(s / s_out 2^t)``, one t for both."""
+    graph = Graph((1, 1, 256, 256), np.uint8, seed)
+    grids = [graph.grid(width) for width in (6.0, graph.random.uniform(2, 9))]
+    a, b = (graph.on("image", grid) for grid in grids)
+    out = graph.grid(graph.random.uniform(6, 14))
+    model = _model(graph, graph.on(graph.op("Add", a, b), out))
+    (tmp_path / "m.tflite").write_bytes(translate(model))
+    images = graph.random.normal(0, 1.5, graph.shape).astype(np.float32)
+    found = only(open_target("litert", tmp_path / "m.tflite", threads=1).run(images))
+    (sa, za), (sb, zb), (sc, zc) = (
+        (graph.tensors[scale], int(graph.tensors[zero])) for scale, zero in (*grids, out)
+    )
+    qa, qb = (
+        np.clip(np.rint(images / s) + z, 0, 255).astype(np.int64) - z
+        for s, z in ((sa, za), (sb, zb))
+    )
+    ratios = np.float32(sa / sc), np.float32(sb / sc)
+    shift = 20 - (int(np.frexp(max(ratios))[1]) - 1)
+    by_a, by_b = (int(np.rint(float(ratio) * 2.0**shift)) for ratio in ratios)
+    whole = (qa * by_a + qb * by_b + (1 << (shift - 1))) >> shift
+    wanted = (np.clip(whole + zc, 0, 255) - zc).astype(np.float32) * sc
+    steps = np.rint(np.abs(found - wanted) / sc)
+    # The input's own QUANTIZE may part where a value lies halfway between two integers.
+    assert (steps > 0).mean() <= 2e-5
+    assert steps.max() <= 1
+
+
+def test_a_file_that_litert_cannot_read_is_refused_in_one_line(tmp_path):
+    (tmp_path / "m.tflite").write_bytes(b"no model")
+    for name in ("m.tflite", "none.tflite"):
+        with pytest.raises(TargetError, match=r"not a \.tflite|cannot read") as raised:
+            open_target("litert", tmp_path / name)
+        assert "\n" not in str(raised.value)
+
+
+def test_images_of_another_shape_are_told(images, tmp_path):
+    session = LitertSession(_exported("w8a8", images, tmp_path / "model.onnx"))
+    with pytest.raises(TargetError, match=r"LiteRT: .*[Dd]imension"):
+        session.run(np.zeros((1, 1, 5, 5), np.float32))
