@@ -38,7 +38,7 @@ _METADATA = "bitladder"
 
 
 def quantize(
-    model: nn.Module,
+    model: nn.Module | str | Path,
     calibration: Tensor | Iterable[Any],
     precision: str | int | Precision = "w8a8",
     recipe: str | Sequence[Any] = "ptq",
@@ -52,7 +52,7 @@ def quantize(
 
     Args:
         model: float network from images (N, C, H, W) to logits (N, classes), on any device; it is
-            not changed.
+            not changed. Or the path of a float ``.onnx`` file.
         calibration: images (N, C, H, W), or an iterable of batches, of images or (images, labels).
         precision: bits of weights and activations: ``8``, ``"w4a8"``, ``"w4a4-edges8"``.
         recipe: name of a recipe (``ptq``, ``qat``, ``data_free``, ``report``), or a list of
@@ -75,10 +75,12 @@ def quantize(
     except ValueError as error:
         raise StudyError(f"precision: {error}") from None
     steps = parse_recipe(recipe)
-    wanted = max(COMPARED_IMAGES, calibration_count(steps))
+    images = gather(calibration, max(COMPARED_IMAGES, calibration_count(steps)))
+    if not isinstance(model, nn.Module):
+        model = models.from_onnx(model, [tuple(images.shape[1:])])
     context = techniques.Context(
         precision=width,
-        calibration=gather(calibration, wanted),
+        calibration=images,
         reference=simulation.copy_of(model),
         integer_logits=targets.integer_logits,
         seed=seed,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bitladder.models.names import MODELS, check_name
 
 if TYPE_CHECKING:
+    from bitladder.models.onnx_file import ImportedNetwork, from_onnx
     from bitladder.models.registry import build, pretrained_file
     from bitladder.models.shim import WithShim
     from bitladder.models.summary import Summary, summarize
@@ -18,10 +19,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MODELS",
+    "ImportedNetwork",
     "Summary",
     "WithShim",
     "build",
     "check_name",
+    "from_onnx",
     "load_weights",
     "pretrained_file",
     "save_weights",
@@ -29,9 +32,11 @@ __all__ = [
 ]
 
 _HOMES = {
+    "ImportedNetwork": "onnx_file",
     "Summary": "summary",
     "WithShim": "shim",
     "build": "registry",
+    "from_onnx": "onnx_file",
     "load_weights": "weights",
     "pretrained_file": "registry",
     "save_weights": "weights",

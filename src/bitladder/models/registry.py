@@ -15,7 +15,8 @@ import torchvision.models
 from torch import Tensor, nn
 
 from bitladder.errors import ModelError, unknown
-from bitladder.models.names import MODELS, is_import_path, split_import_path
+from bitladder.models.names import MODELS, is_import_path, is_onnx_file, split_import_path
+from bitladder.models.onnx_file import from_onnx
 from bitladder.models.pretrained import (
     load_timm,
     load_torchvision,
@@ -50,7 +51,7 @@ def build(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = _create(options, classes, shape[0])
+        model = _create(options, classes, shape)
         if shape[0] == 1 and _input_channels(model) == 3:
             model = WithShim(model)
     _check_shapes(model, options.name, classes, shape)
@@ -70,8 +71,10 @@ def pretrained_file(name: str) -> Path:
     raise ModelError(_unknown_model(name))
 
 
-def _create(options: ModelOptions, classes: int, channels: int) -> nn.Module:
-    name = options.name
+def _create(options: ModelOptions, classes: int, shape: tuple[int, int, int]) -> nn.Module:
+    name, channels = options.name, shape[0]
+    if is_onnx_file(name):
+        return from_onnx(name, [shape])
     if is_import_path(name):
         if options.pretrained:
             raise ModelError(

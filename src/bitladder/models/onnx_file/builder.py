@@ -25,6 +25,9 @@ MORE = 2
 """Images by which the second batch is larger than the first."""
 
 
+_LEAVES = ("weight", "bias", "gamma", "scale")
+
+
 class CannotReadError(Exception):
     """An attribute, input or combination of an operator that no torch module stands for."""
 
@@ -94,8 +97,15 @@ class Value:
 class Call:
     """One node of the file, its inputs looked up and its attributes read."""
 
-    def __init__(self, proto: onnx.NodeProto, inputs: list[Value | None], opset: int) -> None:
+    def __init__(
+        self,
+        proto: onnx.NodeProto,
+        inputs: list[Value | None],
+        opset: int,
+        bias: Value | None = None,
+    ) -> None:
         self.proto, self.inputs, self.opset = proto, inputs, opset
+        self.bias = bias  # what the file adds to a product behind it
         self.attributes = {a.name: onnx.helper.get_attribute_value(a) for a in proto.attribute}
 
     @property
@@ -224,7 +234,7 @@ class Builder:
     def _path(self, call: Call, weight: str) -> str:
         """``a.b`` for a weight called ``a.b.weight``, otherwise by the name of the node."""
         words = _words(weight)
-        if len(words) > 1 and words[-1] in ("weight", "bias", "gamma", "scale"):
+        if len(words) > 1 and words[-1] in _LEAVES:
             wanted = words[:-1]
             if self._is_free(wanted):
                 return ".".join(wanted)

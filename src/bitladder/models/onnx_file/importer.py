@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,15 @@ def load(
     return network
 
 
+def from_onnx(path: str | Path, shapes: Sequence[Sequence[int]]) -> fx.GraphModule:
+    """The network in an ONNX file, for images or signals of these shapes, without the batch.
+
+    Raises:
+        ModelError: as ``load``.
+    """
+    return load(path, shapes).module
+
+
 class _Reading:
     """One file while it is read."""
 
@@ -93,6 +103,8 @@ class _Reading:
         self.shapes: list[tuple[int, ...]] = []
         self.faults: list[str] = []
         self.unread: set[str] = set()
+        self.biases: dict[str, Value] = {}  # by the product that they are added to
+        self.added: dict[str, str] = {}  # sums that are their product already
 
     def add_input(self, info: onnx.ValueInfoProto, given: Any) -> None:
         """Make a placeholder, its shape from the file or from what was given."""
@@ -101,7 +113,7 @@ class _Reading:
             name = onnx.TensorProto.DataType.Name(kind.elem_type)
             raise ModelError(f"{self.path}: input '{info.name}' is {name}; give a float32 file")
         own = [d.dim_value if d.HasField("dim_value") else None for d in kind.shape.dim][1:]
-        named = [d.dim_param or "?" for d in kind.shape.dim]
+        named = [str(d.dim_value or d.dim_param or "?") for d in kind.shape.dim]
         place, wanted = len(self.shapes), None
         if isinstance(given, Mapping):
             wanted = given.get(info.name)
@@ -135,6 +147,7 @@ class _Reading:
             if tensor.data_type == onnx.TensorProto.FLOAT16:
                 raise ModelError(f"{self.path}: '{tensor.name}' is float16; give a float32 file")
             self.values[tensor.name] = Value(tensor.name, array_of(tensor))
+        self._find_biases(graph)
         for proto in graph.node:
             self._node(proto)
 
@@ -151,7 +164,7 @@ class _Reading:
             raise ModelError(f"{self.path}: {kind} '{_name(proto)}' reads '{missing[0]}', which "
                              "nothing gives; the file is damaged")  # fmt: skip
         inputs = [self.values[name] if name else None for name in proto.input]
-        call = Call(proto, inputs, self.opset)
+        call = Call(proto, inputs, self.opset, self.biases.get(proto.output[0]))
         try:
             results = self._results(call, kind)
         except CannotReadError as error:
@@ -170,6 +183,8 @@ class _Reading:
         proto = call.proto
         if kind == "If":
             return self._branch(call)
+        if proto.output[0] in self.added:
+            return [self.values[self.added[proto.output[0]]]]
         if kind in ("Shape", "Size") and call.x.array is None:
             return [_size(call, kind)]
         if self._all_constant(proto):
@@ -178,6 +193,27 @@ class _Reading:
             raise CannotReadError("inputs that are computed")
         made = READERS[kind](self.builder, call)
         return [made] if isinstance(made, Value) else made
+
+    def _find_biases(self, graph: onnx.GraphProto) -> None:
+        """Note where a product with a matrix of the file is read by the sum with its bias alone."""
+        read = Counter(name for proto in _all_nodes(graph) for name in proto.input)
+        read.update(one.name for one in graph.output)
+        products = {
+            proto.output[0]: self.values[proto.input[1]].sizes
+            for proto in graph.node
+            if proto.op_type == "MatMul"
+            and proto.input[1] in self.values
+            and self.values[proto.input[1]].array is not None
+        }
+        for proto in graph.node:
+            if proto.op_type != "Add":
+                continue
+            for product, other in (proto.input, reversed(proto.input)):
+                bias, shape = self.values.get(other), products.get(product, ())
+                if read[product] == 1 and bias is not None and bias.array is not None:
+                    if len(shape) != 2 or bias.sizes != shape[1:]:
+                        continue
+                    self.biases[product], self.added[proto.output[0]] = bias, product
 
     def _branch(self, call: Call) -> Sequence[Value]:
         chosen = bool(call.x.constant("a condition").reshape(()))
@@ -214,6 +250,14 @@ class _Reading:
         module.delete_all_unused_submodules()
         inputs = tuple(info.name for info in self.real_inputs)
         return ImportedNetwork(module.eval(), inputs, tuple(self.shapes), names, self.opset)
+
+
+def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    for proto in graph.node:
+        yield proto
+        for attribute in proto.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from _all_nodes(attribute.g)
 
 
 def _batch(path: Path, inputs: Sequence[onnx.ValueInfoProto]) -> int:

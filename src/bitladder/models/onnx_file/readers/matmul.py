@@ -28,7 +28,11 @@ def product(b: Builder, c: Call) -> Value:
     """A matrix of the file on the right is a layer."""
     left, right = c.need(0), c.need(1)
     if right.array is not None and right.rank == 2 and left.rank > 1:
-        return linear(b, c, left, right.array.T, None, right.name)
+        bias = c.bias
+        if bias is None:
+            return linear(b, c, left, right.array.T, None, right.name)
+        name = right.name if "." in right.name else bias.name  # exporters rename turned weights
+        return linear(b, c, left, right.array.T, bias.array, name)
     made: Value = b.call(c, torch.matmul, left, right)
     return made
 

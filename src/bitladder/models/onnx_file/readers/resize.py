@@ -120,17 +120,18 @@ def _nearest(b: Builder, c: Call, rule: str, scales: list[float], sizes: list[in
 
 def _places(size: int, wanted: int, scale: float, rule: str, kind: str) -> NDArray[np.int64]:
     """The place in the image that each value of the result comes from, by ONNX's rules."""
-    at = np.arange(wanted, dtype=np.float64)
+    at, half = np.arange(wanted, dtype=np.float32), np.float32(0.5)  # as runtimes compute it
+    factor = np.float32(scale)
     if rule in ("half_pixel", "half_pixel_symmetric") or (
         rule == "pytorch_half_pixel" and wanted > 1
     ):
-        at = (at + 0.5) / scale - 0.5
+        at = (at + half) / factor - half
     elif rule == "asymmetric":
-        at = at / scale
+        at = at / factor
     elif rule == "align_corners":
-        at = at * (size - 1) / max(wanted - 1, 1)
+        at = at * np.float32(size - 1) / np.float32(max(wanted - 1, 1))
     elif rule == "pytorch_half_pixel":
-        at = at * 0
+        at = at * np.float32(0)
     else:
         raise CannotReadError(f"coordinate_transformation_mode {rule}")
     rounding: dict[str, Any] = {
