@@ -10,10 +10,10 @@ import onnx
 import pytest
 import torch
 from onnx import helper
+from tests.models.onnx_files import write
 
 from bitladder.errors import ModelError
 from bitladder.models.onnx_file import load
-from tests.models.onnx_files import write
 
 _N = helper.make_node
 _R = np.random.default_rng(0)
@@ -298,9 +298,7 @@ def _damaged(name: str, path: Path) -> None:
      "grows", "unread name"],
 )  # fmt: skip
 def test_bad_files_give_one_line(name: str, tmp_path: Path) -> None:
-    path = write(
-        tmp_path / "m.onnx", [_N("Conv", ["x", "w"], ["y"])], _X, {"w": _f(6, 4, 3, 3)}
-    )
+    path = write(tmp_path / "m.onnx", [_N("Conv", ["x", "w"], ["y"])], _X, {"w": _f(6, 4, 3, 3)})
     _damaged(name, path)
     with pytest.raises(ModelError) as told:
         load(path)

@@ -62,7 +62,8 @@ def test_a_quantized_file_computes_what_was_simulated(
     [written] = session.run(None, {session.get_inputs()[0].name: images[:5].numpy()})
     wanted = quantized(images[:5]).detach().numpy()
     plain = onnxruntime.InferenceSession(str(file))
-    true = np.concatenate([plain.run(None, {"x": one[None].numpy()})[0] for one in images[:5]])
+    name = plain.get_inputs()[0].name
+    true = np.concatenate([plain.run(None, {name: one[None].numpy()})[0] for one in images[:5]])
     step = np.ptp(true) / 255
     assert np.abs(written - wanted).max() < 0.01 * step
     assert 0 < np.abs(wanted - true).max() < 8 * step

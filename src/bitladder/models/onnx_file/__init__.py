@@ -4,6 +4,6 @@
 know an operator each, ``comparison`` runs the result beside the file.
 """
 
-from bitladder.models.onnx_file.importer import ImportedNetwork, from_onnx, load
+from bitladder.models.onnx_file.importer import ImportedNetwork, from_onnx, load, open_size
 
-__all__ = ["ImportedNetwork", "from_onnx", "load"]
+__all__ = ["ImportedNetwork", "from_onnx", "load", "open_size"]

@@ -75,7 +75,11 @@ def _difference(wanted: list[NDArray[Any]], own: NDArray[Any]) -> float:
     """The largest difference of an output, of its range; infinite where shapes differ."""
     joined = wanted[0]
     if len(wanted) > 1 and own.shape != joined.shape:
-        axes = [a for a in range(own.ndim) if own.ndim == joined.ndim and own.shape[a] != joined.shape[a]]
+        axes = [
+            a
+            for a in range(own.ndim)
+            if own.ndim == joined.ndim and own.shape[a] != joined.shape[a]
+        ]
         if len(axes) != 1:
             return float("inf")
         joined = np.concatenate(wanted, axes[0])

@@ -18,8 +18,8 @@ from torch import fx
 from bitladder.errors import ModelError
 from bitladder.models.onnx_file.builder import Builder, Call, CannotReadError, Value, array_of
 from bitladder.models.onnx_file.comparison import compare
-from bitladder.models.onnx_file.reading import LARGEST, read
 from bitladder.models.onnx_file.readers import READERS
+from bitladder.models.onnx_file.reading import LARGEST, read
 from bitladder.user_code import one_line
 
 _TYPES = {1: torch.float32, 6: torch.int32, 7: torch.int64, 9: torch.bool, 11: torch.float64,
@@ -83,6 +83,37 @@ def from_onnx(path: str | Path, shapes: Sequence[Sequence[int]]) -> fx.GraphModu
         ModelError: as ``load``.
     """
     return load(path, shapes).module
+
+
+def open_size(path: str | Path, given: int | None) -> int:
+    """Height and width of the images that a network of one input takes.
+
+    Args:
+        path: the file.
+        given: what to take where the file leaves the size open.
+
+    Raises:
+        ModelError: the file cannot be read, does not take square images alone, or leaves its size
+            open and none is given.
+    """
+    model = read(Path(path))
+    known = {tensor.name for tensor in model.graph.initializer}
+    inputs = [info for info in model.graph.input if info.name not in known]
+    dims = inputs[0].type.tensor_type.shape.dim if len(inputs) == 1 else ()
+    if len(dims) != 4:
+        raise ModelError(f"{path}: must take images alone, one input (N, C, H, W); quantize it from "
+                         "Python with bitladder.quantize(path, calibration)")  # fmt: skip
+    sizes = {dim.dim_value or given for dim in dims[2:]}
+    if None in sizes:
+        raise ModelError(f"{path}: leaves the size of its images open; give --size")
+    if len(sizes) > 1:
+        raise ModelError(f"{path}: takes images that are not square; quantize it from Python with "
+                         "bitladder.quantize(path, calibration)")  # fmt: skip
+    [size] = sizes
+    if given is not None and size != given:
+        raise ModelError(f"{path}: takes images of {size}x{size}, not of {given}x{given}")
+    assert size is not None
+    return size
 
 
 class _Reading:
@@ -152,7 +183,9 @@ class _Reading:
             self._node(proto)
 
     def _node(self, proto: onnx.NodeProto) -> None:
-        kind = proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}.{proto.op_type}"
+        kind = (
+            proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}.{proto.op_type}"
+        )
         if kind not in READERS and kind not in _FOLDED and not self._all_constant(proto):
             self._fault(proto, kind, "no reader")
             return
@@ -244,7 +277,9 @@ class _Reading:
         if lost:
             raise ModelError(f"{self.path}: nothing gives output '{lost[0]}'; the file is damaged")
         nodes = [self.builder.node_of(self.values[name]) for name in names]
-        self.builder.graph.output(nodes[0] if len(nodes) == 1 else dict(zip(names, nodes, strict=True)))
+        self.builder.graph.output(
+            nodes[0] if len(nodes) == 1 else dict(zip(names, nodes, strict=True))
+        )
         self.builder.graph.eliminate_dead_code()
         module = fx.GraphModule(self.builder.root, self.builder.graph, "ImportedNetwork")
         module.delete_all_unused_submodules()
@@ -297,7 +332,9 @@ def _folded(call: Call, model: onnx.ModelProto) -> list[Value]:
             single.output.append(onnx.ValueInfoProto(name=name))
     whole = onnx.ModelProto(ir_version=model.ir_version, graph=single)
     whole.opset_import.extend(model.opset_import)
-    feed = dict(zip((n for n in proto.input if n), (v.array for v in call.inputs if v), strict=True))
+    feed = dict(
+        zip((n for n in proto.input if n), (v.array for v in call.inputs if v), strict=True)
+    )
     found = iter(ReferenceEvaluator(whole).run(None, feed))
     return [Value(name, np.asarray(next(found))) if name else Value("") for name in proto.output]
 

@@ -13,9 +13,7 @@ from bitladder.models.onnx_file.readers.convolution import put
 from bitladder.models.onnx_file.readers.table import reads
 
 
-def linear(
-    b: Builder, c: Call, x: Value, weight: Any, bias: Any, name: str
-) -> Value:
+def linear(b: Builder, c: Call, x: Value, weight: Any, bias: Any, name: str) -> Value:
     """A linear layer of a weight (outputs, inputs)."""
     layer = nn.Linear(weight.shape[1], weight.shape[0], bias is not None)
     put(layer, weight=np.ascontiguousarray(weight), bias=bias)

@@ -13,7 +13,12 @@ from bitladder.models.onnx_file.builder import Builder, Call, CannotReadError, V
 from bitladder.models.onnx_file.readers.convolution import put
 from bitladder.models.onnx_file.readers.table import reads
 
-_BATCH: dict[int, Any] = {2: nn.BatchNorm1d, 3: nn.BatchNorm1d, 4: nn.BatchNorm2d, 5: nn.BatchNorm3d}
+_BATCH: dict[int, Any] = {
+    2: nn.BatchNorm1d,
+    3: nn.BatchNorm1d,
+    4: nn.BatchNorm2d,
+    5: nn.BatchNorm3d,
+}
 _INSTANCE: dict[int, Any] = {3: nn.InstanceNorm1d, 4: nn.InstanceNorm2d, 5: nn.InstanceNorm3d}
 
 
@@ -81,7 +86,9 @@ def response(b: Builder, c: Call) -> Value:
     if size % 2 == 0:
         raise CannotReadError(f"size {size}, which is even")
     alpha, beta = float(c.attribute("alpha", 1e-4)), float(c.attribute("beta", 0.75))
-    made: Value = b.module(c, nn.LocalResponseNorm(size, alpha, beta, float(c.attribute("bias", 1.0))), c.x)
+    made: Value = b.module(
+        c, nn.LocalResponseNorm(size, alpha, beta, float(c.attribute("bias", 1.0))), c.x
+    )
     return made
 
 

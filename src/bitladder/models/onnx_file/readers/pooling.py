@@ -32,9 +32,7 @@ def _ceil_stands_for(c: Call, w: Window, *, ceil: bool) -> bool:
     found = even.lengths(c.x.sizes[2:], ceil=True)
     inside = [  # PyTorch drops a window that begins behind the image
         (length - 1) * step < size + pad
-        for length, step, size, pad in zip(
-            found, w.strides, c.x.sizes[2:], w.begin, strict=True
-        )
+        for length, step, size, pad in zip(found, w.strides, c.x.sizes[2:], w.begin, strict=True)
     ]
     return all(inside) and found == w.lengths(c.x.sizes[2:], ceil=ceil)
 

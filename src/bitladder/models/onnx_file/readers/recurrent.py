@@ -56,9 +56,7 @@ def _outputs(b: Builder, c: Call, made: Any, kind: str, direction: str, ends: in
         for place in (1, 2):
             if wanted[place]:
                 lstm = kind == "LSTM"
-                found[place] = (
-                    b.call(c, operator.getitem, states, place - 1) if lstm else states
-                )
+                found[place] = b.call(c, operator.getitem, states, place - 1) if lstm else states
     return found
 
 

@@ -93,7 +93,9 @@ def _interpolated(
 
 def _nearest(b: Builder, c: Call, rule: str, scales: list[float], sizes: list[int]) -> Value:
     """PyTorch's own where it takes the same places, otherwise those places by number."""
-    kind = c.attribute("nearest_mode", "floor" if _usual(c) == "asymmetric" else "round_prefer_floor")
+    kind = c.attribute(
+        "nearest_mode", "floor" if _usual(c) == "asymmetric" else "round_prefer_floor"
+    )
     places = [
         _places(c.x.sizes[axis], sizes[axis], scales[axis], rule, kind)
         for axis in range(2, c.x.rank)
