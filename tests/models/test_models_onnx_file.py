@@ -210,7 +210,7 @@ for _direction in ("forward", "reverse", "bidirectional"):
 
 @pytest.mark.parametrize("name", [n for n in CASES if not CASES[n][2].get("batch_fixed")])
 def test_what_is_read_is_what_onnx_runtime_computes(name: str, tmp_path: Path) -> None:
-    """``load`` compares by itself; here its result is checked once more, by hand, on other values."""
+    """``load`` compares by itself; here its result is checked again, on other values."""
     import onnxruntime
 
     nodes, constants, more = CASES[name]

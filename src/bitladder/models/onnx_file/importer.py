@@ -101,8 +101,8 @@ def open_size(path: str | Path, given: int | None) -> int:
     inputs = [info for info in model.graph.input if info.name not in known]
     dims = inputs[0].type.tensor_type.shape.dim if len(inputs) == 1 else ()
     if len(dims) != 4:
-        raise ModelError(f"{path}: must take images alone, one input (N, C, H, W); quantize it from "
-                         "Python with bitladder.quantize(path, calibration)")  # fmt: skip
+        raise ModelError(f"{path}: must take images alone, one input (N, C, H, W); quantize it "
+                         "from Python with bitladder.quantize(path, calibration)")  # fmt: skip
     sizes = {dim.dim_value or given for dim in dims[2:]}
     if None in sizes:
         raise ModelError(f"{path}: leaves the size of its images open; give --size")

@@ -16,7 +16,8 @@ from bitladder.models.onnx_file.readers.table import reads
 def part(b: Builder, c: Call) -> Value:
     """Bounds are attributes in older files and inputs in newer ones; a negative step reverses."""
     starts, ends = _listed(c, 1, "starts"), _listed(c, 2, "ends")
-    assert starts is not None and ends is not None
+    if starts is None or ends is None:
+        raise CannotReadError("no starts or ends")
     axes = _listed(c, 3, "axes") or list(range(len(starts)))
     steps = _listed(c, 4, "steps") or [1] * len(starts)
     index: list[slice] = [slice(None)] * c.x.rank
