@@ -4,6 +4,12 @@
 know an operator each, ``comparison`` runs the result beside the file.
 """
 
-from bitladder.models.onnx_file.importer import ImportedNetwork, from_onnx, load, open_size
+from bitladder.models.onnx_file.importer import (
+    ImportedNetwork,
+    from_onnx,
+    input_count,
+    load,
+    open_size,
+)
 
-__all__ = ["ImportedNetwork", "from_onnx", "load", "open_size"]
+__all__ = ["ImportedNetwork", "from_onnx", "input_count", "load", "open_size"]

@@ -1,7 +1,8 @@
 """The graph that is made from an ONNX file, and what is known of every tensor in it.
 
 Every call is also made on tensors without data, at two batch sizes. The dimension whose size
-differs is the batch's: so a Reshape with the file's own batch written into it can be written without.
+differs is the batch's: so a Reshape with the file's own batch written into it can be written
+without.
 """
 
 from __future__ import annotations

@@ -85,6 +85,15 @@ def from_onnx(path: str | Path, shapes: Sequence[Sequence[int]]) -> fx.GraphModu
     return load(path, shapes).module
 
 
+def input_count(path: str | Path) -> int:
+    """How many inputs the network in an ONNX file takes.
+
+    Raises:
+        ModelError: the file cannot be read.
+    """
+    return len(_real_inputs(read(Path(path))))
+
+
 def open_size(path: str | Path, given: int | None) -> int:
     """Height and width of the images that a network of one input takes.
 
@@ -96,9 +105,7 @@ def open_size(path: str | Path, given: int | None) -> int:
         ModelError: the file cannot be read, does not take square images alone, or leaves its size
             open and none is given.
     """
-    model = read(Path(path))
-    known = {tensor.name for tensor in model.graph.initializer}
-    inputs = [info for info in model.graph.input if info.name not in known]
+    inputs = _real_inputs(read(Path(path)))
     dims = inputs[0].type.tensor_type.shape.dim if len(inputs) == 1 else ()
     if len(dims) != 4:
         raise ModelError(f"{path}: must take images alone, one input (N, C, H, W); quantize it "
@@ -124,8 +131,7 @@ class _Reading:
         self.opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
         if self.opset < _OLDEST:
             raise ModelError(f"{path}: opset {self.opset}; files of opset {_OLDEST} on are read")
-        known = {tensor.name for tensor in model.graph.initializer}
-        self.real_inputs = [info for info in model.graph.input if info.name not in known]
+        self.real_inputs = _real_inputs(model)
         if not self.real_inputs:
             raise ModelError(f"{path}: the graph has no inputs; export it again with its inputs")
         self.batch = _batch(path, self.real_inputs)
@@ -285,6 +291,12 @@ class _Reading:
         module.delete_all_unused_submodules()
         inputs = tuple(info.name for info in self.real_inputs)
         return ImportedNetwork(module.eval(), inputs, tuple(self.shapes), names, self.opset)
+
+
+def _real_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+    """Inputs that are no initializers, which older files list too."""
+    known = {tensor.name for tensor in model.graph.initializer}
+    return [info for info in model.graph.input if info.name not in known]
 
 
 def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
