@@ -145,7 +145,7 @@ class Builder:
     def __init__(self, batch: int) -> None:
         self.batch = batch
         self.root = nn.Module()
-        self.graph = fx.Graph(self.root)
+        self.graph = fx.Graph()
         self.fake = FakeTensorMode(allow_non_fake_inputs=True)
         self._attributes: dict[str, fx.Node] = {}
 

@@ -364,7 +364,7 @@ def _check_growth(call: Call) -> None:
         start, end, step = (float(call.need(i).constant("a bound").reshape(())) for i in range(3))
         count = int(abs((end - start) / step)) if step else LARGEST + 1
     elif kind in ("Resize", "Upsample", "Pad", "OneHot", "EyeLike"):
-        count = LARGEST + 1 if max(v.array.size for v in call.inputs if v) > 2**24 else 0
+        count = LARGEST + 1 if max(math.prod(v.sizes) for v in call.inputs if v) > 2**24 else 0
     if count > LARGEST:
         raise CannotReadError(f"a constant of {count} values")
 
