@@ -286,8 +286,9 @@ class _Reading:
         self.builder.graph.output(
             nodes[0] if len(nodes) == 1 else dict(zip(names, nodes, strict=True))
         )
-        self.builder.graph.eliminate_dead_code()
         module = fx.GraphModule(self.builder.root, self.builder.graph, "ImportedNetwork")
+        module.graph.eliminate_dead_code()
+        module.recompile()
         module.delete_all_unused_submodules()
         inputs = tuple(info.name for info in self.real_inputs)
         return ImportedNetwork(module.eval(), inputs, tuple(self.shapes), names, self.opset)
