@@ -19,6 +19,7 @@ from bitladder.data import LoaderSplit
 from bitladder.errors import DataError, ExportError, ModelError, QuantizationError, StudyError
 from bitladder.isolation import isolated
 from bitladder.ladder import COMPARED_IMAGES, Ladder, gather
+from bitladder.models import onnx_file
 from bitladder.options import (
     Finetune,
     Precision,
@@ -31,7 +32,7 @@ from bitladder.options import (
 from bitladder.rungs import Rung
 from bitladder.saved_network import read_saved, save_quantized
 from bitladder.simulation import device_of
-from bitladder.structures import Inputs, count, example, first, input_count, moved, named
+from bitladder.structures import Inputs, count, example, first, input_count, moved, named, shapes
 from bitladder.target_specs import TargetSpec
 from bitladder.tasks import Task
 
@@ -40,7 +41,7 @@ _CHECKED_IMAGES = 2  # on which the traced network is compared with the model
 
 @isolated()
 def quantize(
-    model: nn.Module,
+    model: nn.Module | str | Path,
     calibration: Tensor | Iterable[Any],
     precision: str | int | Precision = "w8a8",
     recipe: str | Sequence[Any] = "ptq",
@@ -56,7 +57,7 @@ def quantize(
     Args:
         model: float network of one or more tensors, such as images (N, C, H, W), to a tensor or to
             tensors in tuples, lists, dictionaries and dataclasses; on any device. It is not
-            changed.
+            changed. Or the path of a float ``.onnx`` file.
         calibration: images (N, C, H, W), for several inputs a tuple of one tensor each, or an
             iterable of batches of these, with or without targets beside them.
         precision: bits of weights and activations: ``8``, ``"w4a8"``, ``"w4a4-edges8"``.
@@ -87,9 +88,10 @@ def quantize(
     wanted = max(COMPARED_IMAGES, calibration_count(steps))
     if task is None and (training is not None or validation is not None):
         task = "classification"
+    model, images = _opened(model, calibration, wanted)
     context = techniques.Context(
         precision=width,
-        calibration=gather(calibration, wanted, input_count(model.forward)),
+        calibration=images,
         reference=simulation.copy_of(model),
         task=None if task is None else tasks.find(task),
         integer_outputs=targets.integer_outputs,
@@ -106,6 +108,16 @@ def quantize(
     ladder.begin()
     simulated = _climb(ladder, steps, context.reference, training, classes, log_dir)
     return QuantizedModel(simulated, steps, ladder)
+
+
+def _opened(
+    model: nn.Module | str | Path, calibration: Tensor | Iterable[Any], wanted: int
+) -> tuple[nn.Module, Inputs]:
+    """The network, read from its file where it is one, and its calibration images."""
+    if isinstance(model, nn.Module):
+        return model, gather(calibration, wanted, input_count(model.forward))
+    images = gather(calibration, wanted, onnx_file.input_count(model))
+    return onnx_file.from_onnx(model, shapes(images)), images
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ import typer
 
 import bitladder
 from bitladder import interruption
-from bitladder.cli import dlc, doctor, models, report, store, studies, tflite, verify
+from bitladder.cli import dlc, doctor, models, quantize, report, store, studies, tflite, verify
 from bitladder.errors import BitladderError
 
 __all__ = ["app", "main"]
@@ -31,6 +31,7 @@ for _command in (
     studies.explain,
     studies.plan,
     verify.verify,
+    quantize.quantize,
     doctor.doctor,
     models.models,
 ):

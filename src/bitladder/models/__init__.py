@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bitladder.models.names import MODELS, check_name
 
 if TYPE_CHECKING:
+    from bitladder.models.onnx_file import ImportedNetwork, from_onnx, open_size
     from bitladder.models.registry import build, pretrained_file
     from bitladder.models.shim import WithShim
     from bitladder.models.size import NetworkSize
@@ -19,21 +20,27 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MODELS",
+    "ImportedNetwork",
     "NetworkSize",
     "WithShim",
     "build",
     "check_name",
+    "from_onnx",
     "load_weights",
+    "open_size",
     "pretrained_file",
     "save_weights",
     "summarize",
 ]
 
 _HOMES = {
+    "ImportedNetwork": "onnx_file",
     "NetworkSize": "size",
     "WithShim": "shim",
     "build": "registry",
+    "from_onnx": "onnx_file",
     "load_weights": "weights",
+    "open_size": "onnx_file",
     "pretrained_file": "registry",
     "save_weights": "weights",
     "summarize": "summary",

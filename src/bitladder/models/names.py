@@ -19,9 +19,14 @@ MODELS = (
 """The networks of the original report, all of them torchvision's."""
 
 
+def is_onnx_file(name: str) -> bool:
+    """Whether a model's name is the path of an ONNX file."""
+    return name.endswith(".onnx")
+
+
 def is_import_path(name: str) -> bool:
     """Whether a model's name has the form ``package.module:function``."""
-    return ":" in name
+    return ":" in name and not is_onnx_file(name)
 
 
 def check_name(name: str) -> Literal["built-in", "checked at run"]:

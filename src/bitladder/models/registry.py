@@ -16,7 +16,8 @@ import torchvision.models
 from torch import nn
 
 from bitladder.errors import ModelError, unknown
-from bitladder.models.names import MODELS, is_import_path, split_import_path
+from bitladder.models.names import MODELS, is_import_path, is_onnx_file, split_import_path
+from bitladder.models.onnx_file import from_onnx
 from bitladder.models.pretrained import (
     load_timm,
     load_torchvision,
@@ -62,7 +63,7 @@ def build(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         channels = shapes[0][0]
-        model = _create(options, classes, channels)
+        model = _create(options, classes, shapes)
         if channels == 1 and len(shapes) == 1 and _input_channels(model) == 3:
             model = WithShim(model)
     _check(model, options.name, classes, shapes, task or find_task("classification"))
@@ -82,8 +83,12 @@ def pretrained_file(name: str) -> Path:
     raise ModelError(_unknown_model(name))
 
 
-def _create(options: ModelOptions, classes: int | None, channels: int) -> nn.Module:
-    name = options.name
+def _create(
+    options: ModelOptions, classes: int | None, shapes: Sequence[tuple[int, ...]]
+) -> nn.Module:
+    name, channels = options.name, shapes[0][0]
+    if is_onnx_file(name):
+        return from_onnx(name, shapes)
     if is_import_path(name):
         if options.pretrained:
             raise ModelError(

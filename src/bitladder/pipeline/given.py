@@ -15,6 +15,7 @@ from typing import Any
 
 from bitladder.aimet_names import quantsim_configs
 from bitladder.errors import ModelError, StudyError, unknown
+from bitladder.models.names import is_onnx_file
 from bitladder.options import Calibrate, DatasetOptions, ModelOptions, Options, Technique
 from bitladder.options.technique import reference
 from bitladder.store import digest
@@ -189,6 +190,8 @@ def _is_file(place: str, owner: Options, value: str) -> bool:
     Raises:
         StudyError: it is neither a file nor a name that is known.
     """
+    if isinstance(owner, ModelOptions) and is_onnx_file(value):
+        return True
     if place.rpartition(".")[2] in _NAMES or is_import_path(value):
         return False
     config = isinstance(owner, Calibrate) and place.endswith("config")

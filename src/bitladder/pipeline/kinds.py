@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bitladder.models.names import MODELS
+from bitladder.models.names import MODELS, is_onnx_file
 from bitladder.pipeline import stage_records as records
 from bitladder.target_specs import known
 from bitladder.user_code import is_import_path
@@ -19,7 +19,7 @@ Condition = Callable[[Spec], bool] | None
 def _perhaps_timm(spec: Spec) -> bool:
     """The network may be timm's: what torchvision has is known to torchvision alone."""
     name = spec["model"]["name"]
-    return name not in MODELS and not is_import_path(name)
+    return name not in MODELS and not is_import_path(name) and not is_onnx_file(name)
 
 
 def _has(technique: str) -> Callable[[Spec], bool]:
@@ -30,9 +30,19 @@ def _has(technique: str) -> Callable[[Spec], bool]:
     return has
 
 
+def _is_onnx(spec: Spec) -> bool:
+    """The network is read from an ONNX file."""
+    return is_onnx_file(spec["model"]["name"])
+
+
+def _integers(spec: Spec) -> bool:
+    return _is_onnx(spec) or _has("integer_finetune")(spec)
+
+
 _EVERY: Mapping[str, Condition] = {
     **dict.fromkeys(("torch", "torchvision", "lightning", "numpy", "pillow")),
     "timm": _perhaps_timm,
+    **dict.fromkeys(("onnx", "onnxruntime"), _is_onnx),
 }
 _SIMULATING: Mapping[str, Condition] = {
     **_EVERY,
@@ -41,7 +51,7 @@ _SIMULATING: Mapping[str, Condition] = {
     "scipy": _has("mixed_precision"),
 }
 _ONNX: Mapping[str, Condition] = dict.fromkeys(("onnx", "onnxruntime"))
-_INTEGERS = dict.fromkeys(("onnx", "onnxruntime"), _has("integer_finetune"))
+_INTEGERS = dict.fromkeys(("onnx", "onnxruntime"), _integers)
 
 
 def _of_targets() -> Mapping[str, Condition]:

@@ -1,0 +1,126 @@
+"""Run an imported network beside ONNX Runtime, which reads the file without any optimisation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+
+from bitladder.errors import ModelError
+from bitladder.user_code import one_line
+
+if TYPE_CHECKING:
+    from bitladder.models.onnx_file.importer import ImportedNetwork
+
+TOLERANCE = 1e-4
+"""Largest difference, of the range of an output."""
+_LEAST_RANGE = 1e-2
+"""Outputs that hardly vary are compared as if by this much, or by this much of their size: sigmoids
+of two runtimes differ by 1e-7 wherever they are."""
+_TIMES = 3  # so often as many images as the file fixes
+
+
+def compare(path: Path, model: onnx.ModelProto, network: ImportedNetwork, batch: int) -> None:
+    """Refuse a network whose outputs are not the file's, at its own batch and at three times that.
+
+    Raises:
+        ModelError: ONNX Runtime cannot open or run the file, or an output differs; the worst is
+            named.
+    """
+    session = _session(path)
+    generator = np.random.default_rng(0)
+    given = [
+        _values(generator, (_TIMES * batch, *shape), kind.type)
+        for shape, kind in zip(network.shapes, _inputs(session, network), strict=True)
+    ]
+    parts = []
+    for start in range(0, _TIMES * batch, batch):
+        feed = dict(zip(network.inputs, (v[start : start + batch] for v in given), strict=True))
+        try:
+            parts.append([np.asarray(v) for v in session.run(list(network.outputs), feed)])
+        except Exception as error:  # of ONNX Runtime's own types
+            raise ModelError(f"{path}: ONNX Runtime cannot run it: {one_line(error)}") from None
+    _check(path, network, [v[:batch] for v in given], parts[:1])
+    _check(path, network, given, parts)
+
+
+def _check(path: Path, network: ImportedNetwork, given: Any, parts: Any) -> None:
+    images = len(given[0])
+    with torch.no_grad():
+        try:
+            made = network.module(*(torch.from_numpy(v.copy()) for v in given))
+        except Exception as error:
+            raise ModelError(f"{path}: what was read does not run on {images} images: "
+                             f"{one_line(error)}") from error  # fmt: skip
+    found = [made[n] for n in network.outputs] if isinstance(made, dict) else [made]
+    worst, name = 0.0, ""
+    for place, output in enumerate(network.outputs):
+        wanted, own = [part[place] for part in parts], found[place].numpy()
+        different = _difference(wanted, own)
+        if different > worst:
+            worst, name = different, output
+    if worst > TOLERANCE:
+        raise ModelError(
+            f"{path}: output '{name}' is not ONNX Runtime's on {images} images, by {worst:.2g} of "
+            f"its range; at most {TOLERANCE:g} is accepted"
+        )
+
+
+def _difference(wanted: list[NDArray[Any]], own: NDArray[Any]) -> float:
+    """The largest difference of an output, of its range; infinite where shapes differ."""
+    joined = wanted[0]
+    if len(wanted) > 1 and own.shape != joined.shape:
+        axes = [
+            a
+            for a in range(own.ndim)
+            if own.ndim == joined.ndim and own.shape[a] != joined.shape[a]
+        ]
+        if len(axes) != 1:
+            return float("inf")
+        joined = np.concatenate(wanted, axes[0])
+    if own.shape != joined.shape:
+        return float("inf")
+    if not joined.size:
+        return 0.0
+    first, second = joined.astype(np.float64), own.astype(np.float64)
+    finite = np.isfinite(first)
+    if not np.array_equal(finite, np.isfinite(second)):
+        return float("inf")
+    if not finite.any():
+        return 0.0
+    first, second = first[finite], second[finite]
+    size = max(float(np.ptp(first)), _LEAST_RANGE * max(float(np.abs(first).max()), 1.0))
+    return float(np.abs(first - second).max()) / size
+
+
+def _session(path: Path) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    options.intra_op_num_threads = torch.get_num_threads()
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise ModelError(f"{path}: ONNX Runtime cannot open it: {one_line(error)}") from None
+
+
+def _inputs(session: Any, network: ImportedNetwork) -> list[Any]:
+    known = {one.name: one for one in session.get_inputs()}
+    return [known[name] for name in network.inputs]
+
+
+def _values(generator: Any, shape: tuple[int, ...], kind: str) -> NDArray[Any]:
+    types: dict[str, Any] = {"tensor(float)": np.float32, "tensor(double)": np.float64,
+                             "tensor(int64)": np.int64, "tensor(int32)": np.int32,
+                             "tensor(bool)": bool, "tensor(uint8)": np.uint8,
+                             "tensor(int8)": np.int8}  # fmt: skip
+    values = generator.random(shape) if "float" in kind or "double" in kind else (
+        generator.integers(0, 2, shape)
+    )  # fmt: skip
+    found: NDArray[Any] = np.asarray(values).astype(types[kind])
+    return found

@@ -1,0 +1,153 @@
+"""Resizes in the modes that PyTorch has; nearest neighbours in all others too, by their places."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from bitladder.models.onnx_file.builder import Builder, Call, CannotReadError, Value
+from bitladder.models.onnx_file.readers.table import reads
+
+_LINEAR = {3: "linear", 4: "bilinear", 5: "trilinear"}
+
+
+@reads("Resize", "Upsample")
+def resize(b: Builder, c: Call) -> Value:
+    """Sizes or factors of all dimensions but the batch and the channels."""
+    mode = c.attribute("mode", "nearest")
+    if c.attribute("antialias", 0) or c.attribute("exclude_outside", 0):
+        raise CannotReadError("antialias or exclude_outside")
+    if c.attribute("keep_aspect_ratio_policy", "stretch") != "stretch":
+        raise CannotReadError(f"keep_aspect_ratio_policy {c.attribute('keep_aspect_ratio_policy')}")
+    scales, sizes = _goal(c)
+    if sizes[:2] != list(c.x.sizes[:2]):
+        raise CannotReadError("a change of the number of channels")
+    rule = c.attribute("coordinate_transformation_mode", _usual(c))
+    if mode == "nearest":
+        return _nearest(b, c, rule, scales, sizes)
+    aligned = rule == "align_corners"
+    if rule not in ("align_corners", "half_pixel", "pytorch_half_pixel"):
+        same = all(size == wanted for size, wanted in zip(c.x.sizes, sizes, strict=True))
+        if same:
+            return c.x
+        raise CannotReadError(f"coordinate_transformation_mode {rule} with mode {mode}")
+    if mode == "cubic":
+        if not np.isclose(c.attribute("cubic_coeff_a", -0.75), -0.75) or c.x.rank != 4:
+            raise CannotReadError("cubic_coeff_a other than -0.75, or no image")
+        torch_mode = "bicubic"
+    elif mode in ("linear", "bilinear") and c.x.rank in _LINEAR:
+        torch_mode = _LINEAR[c.x.rank]
+    else:
+        raise CannotReadError(f"mode {mode} of {c.x.rank} dimensions")
+    return _interpolated(b, c, scales, sizes, torch_mode, aligned)
+
+
+def _usual(c: Call) -> str:
+    """What older operators did, which had no choice."""
+    return "asymmetric" if c.proto.op_type == "Upsample" or c.opset < 11 else "half_pixel"
+
+
+def _goal(c: Call) -> tuple[list[float], list[int]]:
+    """Factors and sizes of every dimension, one from the other."""
+    old = c.proto.op_type == "Upsample" or c.opset < 11
+    given, wanted = c.get(1 if old else 2), None if old else c.get(3)
+    axes = c.attribute("axes")
+    over = [a % c.x.rank for a in axes] if axes else list(range(c.x.rank))
+    sizes, scales = list(c.x.sizes), [1.0] * c.x.rank
+    if wanted is not None and wanted.constant("sizes").size:
+        for axis, size in zip(over, wanted.numbers("sizes"), strict=True):
+            scales[axis], sizes[axis] = size / c.x.sizes[axis], size
+        return scales, sizes
+    factors = c.attribute("scales") if given is None else given.constant("scales").reshape(-1)
+    if factors is None or not len(factors):
+        raise CannotReadError("neither scales nor sizes")
+    for axis, factor in zip(over, factors, strict=True):
+        scales[axis] = float(factor)
+        sizes[axis] = int(np.floor(np.float32(c.x.sizes[axis]) * np.float32(factor)))
+    return scales, sizes
+
+
+def _interpolated(
+    b: Builder, c: Call, scales: list[float], sizes: list[int], mode: str, aligned: bool | None
+) -> Value:
+    exact = all(
+        abs(scale * size - wanted) < 1e-6
+        for scale, size, wanted in zip(scales, c.x.sizes, sizes, strict=True)
+    )
+    keywords: dict[str, Any] = {"mode": mode}
+    if exact and not all(float(scale).is_integer() for scale in scales):
+        keywords["size"] = sizes[2:]
+    else:
+        keywords["scale_factor"] = scales[2:]
+    if aligned is not None:
+        keywords["align_corners"] = aligned
+    made: Value = b.call(c, functional.interpolate, c.x, **keywords)
+    if list(made.sizes) != sizes:
+        raise CannotReadError(f"scales {scales}, which PyTorch rounds to other sizes")
+    return made
+
+
+def _nearest(b: Builder, c: Call, rule: str, scales: list[float], sizes: list[int]) -> Value:
+    """PyTorch's own where it takes the same places, otherwise those places by number."""
+    kind = c.attribute(
+        "nearest_mode", "floor" if _usual(c) == "asymmetric" else "round_prefer_floor"
+    )
+    places = [
+        _places(c.x.sizes[axis], sizes[axis], scales[axis], rule, kind)
+        for axis in range(2, c.x.rank)
+    ]
+    for mode in ("nearest", "nearest-exact"):
+        if c.x.rank in _LINEAR and all(
+            np.array_equal(_torch_places(c.x.sizes[2 + i], sizes[2 + i], mode), found)
+            for i, found in enumerate(places)
+        ):
+            whole = all(w % s == 0 for s, w in zip(c.x.sizes[2:], sizes[2:], strict=True))
+            given: dict[str, Any] = {"mode": mode}
+            if whole:
+                pairs = zip(c.x.sizes[2:], sizes[2:], strict=True)
+                given["scale_factor"] = [float(wanted // size) for size, wanted in pairs]
+            else:
+                given["size"] = sizes[2:]
+            made: Value = b.call(c, functional.interpolate, c.x, **given)
+            return made
+    picked = c.x
+    for i, found in enumerate(places):
+        picked = b.call(c, torch.index_select, picked, 2 + i, b.constant(found))
+    return picked
+
+
+def _places(size: int, wanted: int, scale: float, rule: str, kind: str) -> NDArray[np.int64]:
+    """The place in the image that each value of the result comes from, by ONNX's rules."""
+    at, half = np.arange(wanted, dtype=np.float32), np.float32(0.5)  # as runtimes compute it
+    factor = np.float32(scale)
+    if rule in ("half_pixel", "half_pixel_symmetric") or (
+        rule == "pytorch_half_pixel" and wanted > 1
+    ):
+        at = (at + half) / factor - half
+    elif rule == "asymmetric":
+        at = at / factor
+    elif rule == "align_corners":
+        at = at * np.float32(size - 1) / np.float32(max(wanted - 1, 1))
+    elif rule == "pytorch_half_pixel":
+        at = at * np.float32(0)
+    else:
+        raise CannotReadError(f"coordinate_transformation_mode {rule}")
+    rounding: dict[str, Any] = {
+        "floor": np.floor, "ceil": np.ceil,
+        "round_prefer_floor": lambda v: np.ceil(v - 0.5),
+        "round_prefer_ceil": lambda v: np.floor(v + 0.5),
+    }  # fmt: skip
+    if kind not in rounding:
+        raise CannotReadError(f"nearest_mode {kind}")
+    found: NDArray[np.int64] = np.clip(rounding[kind](at), 0, size - 1).astype(np.int64)
+    return found
+
+
+def _torch_places(size: int, wanted: int, mode: str) -> NDArray[Any]:
+    line = torch.arange(size, dtype=torch.float32).view(1, 1, -1)
+    found: NDArray[Any] = functional.interpolate(line, size=wanted, mode=mode)[0, 0].numpy()
+    return found.astype(np.int64)

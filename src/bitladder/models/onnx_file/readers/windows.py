@@ -1,0 +1,79 @@
+"""Windows of convolutions and pools: what the file says of them, in PyTorch's terms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch.nn import functional
+
+from bitladder.models.onnx_file.builder import Builder, Call, CannotReadError, Value
+
+
+@dataclass(frozen=True)
+class Window:
+    """Sizes, steps and zeros around the image of each dimension."""
+
+    kernel: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+    begin: tuple[int, ...]
+    end: tuple[int, ...]
+
+    @property
+    def even(self) -> bool:
+        """Whether as much stands before the image as behind it."""
+        return self.begin == self.end
+
+    def lengths(self, sizes: Sequence[int], *, ceil: bool = False) -> list[int]:
+        """Sizes of the result for an image of these sizes, all padding counted."""
+        found = []
+        for i, size in enumerate(sizes):
+            reach = self.dilations[i] * (self.kernel[i] - 1) + 1
+            free = size + self.begin[i] + self.end[i] - reach
+            found.append((-(-free // self.strides[i]) if ceil else free // self.strides[i]) + 1)
+        return found
+
+
+def window(call: Call, kernel: Sequence[int]) -> Window:
+    """The window of a convolution or pool over all dimensions but two.
+
+    Raises:
+        CannotReadError: ``auto_pad`` is of a kind that does not exist.
+    """
+    count = len(kernel)
+    strides = tuple(call.attribute("strides") or [1] * count)
+    dilations = tuple(call.attribute("dilations") or [1] * count)
+    pads = list(call.attribute("pads") or [0] * (2 * count))
+    auto = call.attribute("auto_pad", "NOTSET")
+    if auto in ("SAME_UPPER", "SAME_LOWER"):
+        pads = _same(call.x.sizes[2:], kernel, strides, dilations, lower=auto == "SAME_LOWER")
+    elif auto == "VALID":
+        pads = [0] * (2 * count)
+    elif auto != "NOTSET":
+        raise CannotReadError(f"auto_pad {auto}")
+    return Window(tuple(kernel), strides, dilations, tuple(pads[:count]), tuple(pads[count:]))
+
+
+def _same(
+    sizes: Sequence[int],
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
+    *,
+    lower: bool,
+) -> list[int]:
+    totals = [
+        max((-(-size // step) - 1) * step + far * (length - 1) + 1 - size, 0)
+        for size, length, step, far in zip(sizes, kernel, strides, dilations, strict=True)
+    ]
+    less = [total // 2 for total in totals]
+    more = [total - half for total, half in zip(totals, less, strict=True)]
+    return more + less if lower else less + more
+
+
+def padded(b: Builder, call: Call, x: Value, w: Window, value: float = 0.0) -> Value:
+    """The image with all that the window reads around it."""
+    pads = [size for pair in zip(w.begin[::-1], w.end[::-1], strict=True) for size in pair]
+    found: Value = b.call(call, functional.pad, x, pads, "constant", value)
+    return found
