@@ -18,7 +18,7 @@ ORDER = [
         *("errors", "measurement", "structures", "console", "progress", "user_code"),
         "interruption",
     },
-    {"target_specs", "tasks", "operators", "files", "rungs", "records", "isolation"},
+    {"target_specs", "tasks", "operators", "files", "rungs", "records", "isolation", "steps_shown"},
     {"options"},
     {"data_names", "dlc"},
     {"data", "models"},

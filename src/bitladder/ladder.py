@@ -5,6 +5,7 @@ Notebooks climb it through ``quantize``, studies through their stages.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -17,6 +18,7 @@ from bitladder import deploy, simulation, techniques, training
 from bitladder.data import Split, check
 from bitladder.errors import DataError, QuantizationError
 from bitladder.options import Technique
+from bitladder.progress import Progress, Step
 from bitladder.rungs import FLOAT, INTEGER_BIASES, Rung
 from bitladder.structures import Inputs, Outputs, as_inputs, count, first, joined, shapes
 
@@ -33,6 +35,7 @@ class Ladder:
         validation: images with targets that every rung is measured on, or None.
         checkpoint: gives the file that the training technique of that number goes on from, or None
             to begin each anew.
+        tell: told as each technique begins and ends, and as it trains, or None.
     """
 
     def __init__(
@@ -40,8 +43,10 @@ class Ladder:
         context: techniques.Context,
         validation: Split | None,
         checkpoint: Callable[[int], Path] | None = None,
+        tell: Callable[[Step], None] | None = None,
     ) -> None:
         self.context, self.validation, self.checkpoint = context, validation, checkpoint
+        self.tell = tell or (lambda step: None)
         self.compared = first(context.calibration, COMPARED_IMAGES)
         self.rungs: list[Rung] = []
         self._reference: Outputs | None = None
@@ -70,10 +75,22 @@ class Ladder:
                 self.context.training = replace(
                     self.context.training, checkpoint=self.checkpoint(number)
                 )
-            started = time.perf_counter()
-            model = techniques.apply(step, model, self.context)
+            started, now = time.perf_counter(), Step(step.name, number + 1, len(steps))
+            self.tell(now)
+            if self.context.training is not None and self.context.training.report is None:
+                report = functools.partial(self._train, now, started)
+                self.context.training = replace(self.context.training, report=report)
+                model = techniques.apply(step, model, self.context)
+                self.context.training = replace(self.context.training, report=None)
+            else:
+                model = techniques.apply(step, model, self.context)
             self._measure(step.name, model, time.perf_counter() - started)
+            self.tell(replace(now, seconds=time.perf_counter() - started, done=True))
         return model
+
+    def _train(self, now: Step, started: float, progress: Progress) -> None:
+        """Tell how far the training of a technique is."""
+        self.tell(replace(now, seconds=time.perf_counter() - started, training=progress))
 
     def round_biases(self, simulated: simulation.SimulatedModel) -> deploy.Traced:
         """Give a simulated network the int32 biases of its files, the last rung.

@@ -1,4 +1,4 @@
-"""How far a training run is, as it is told to whoever watches; free of torch."""
+"""How far work is, as it is told to whoever watches; free of torch."""
 
 from __future__ import annotations
 
@@ -17,3 +17,41 @@ class Progress:
     train_quality: float | None
     val_quality: float | None
     seconds_left: float
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far a network has climbed its recipe.
+
+    Attributes:
+        technique: that is applied, or was.
+        number: its place in the recipe, from 1.
+        count: of techniques in the recipe.
+        seconds: it has taken so far, with what is measured after it.
+        done: it has ended.
+        training: how far its training is, where it trains.
+    """
+
+    technique: str
+    number: int
+    count: int
+    seconds: float = 0.0
+    done: bool = False
+    training: Progress | None = None
+
+
+def describe(progress: Progress) -> str:
+    """In words: the epoch, the speed, the qualities, and the time that is left."""
+    qualities = (("training", progress.train_quality), ("validation", progress.val_quality))
+    told = "".join(f", {name} {value:.4g}" for name, value in qualities if value is not None)
+    return (
+        f"epoch {progress.epoch}/{progress.epochs}, {progress.images_per_second:.0f} images/s"
+        f"{told}, {duration(progress.seconds_left)} left"
+    )
+
+
+def duration(seconds: float) -> str:
+    """Minutes and seconds, and hours where there are any."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

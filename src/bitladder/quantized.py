@@ -32,6 +32,7 @@ from bitladder.options import (
 from bitladder.rungs import Rung
 from bitladder.saved_network import read_saved, save_quantized
 from bitladder.simulation import device_of
+from bitladder.steps_shown import Tell, shown
 from bitladder.structures import Inputs, count, example, first, input_count, moved, named, shapes
 from bitladder.target_specs import TargetSpec
 from bitladder.tasks import Task
@@ -51,6 +52,7 @@ def quantize(
     validation: DataLoader[Any] | None = None,
     seed: int = 0,
     log_dir: str | Path | None = None,
+    progress: bool | Tell = True,
 ) -> QuantizedModel:
     """Quantize a convolutional network by a recipe.
 
@@ -71,6 +73,8 @@ def quantize(
         validation: batches (images, targets) on which every rung's quality is measured.
         seed: seed of everything random.
         log_dir: folder of TensorBoard logs of training; by default none are kept.
+        progress: show each technique and its training on the standard error, as a bar in a terminal
+            or a notebook, as lines elsewhere; or a function that is told each ``progress.Step``.
 
     Raises:
         StudyError: the precision, the recipe or the task is not valid.
@@ -105,8 +109,9 @@ def quantize(
         assert context.task is not None
         split = LoaderSplit(validation, context.task, "validation", classes)
     ladder = Ladder(context, split)
-    ladder.begin()
-    simulated = _climb(ladder, steps, context.reference, training, classes, log_dir)
+    with shown(progress) as ladder.tell:
+        ladder.begin()
+        simulated = _climb(ladder, steps, context.reference, training, classes, log_dir)
     return QuantizedModel(simulated, steps, ladder)
 
 
@@ -230,6 +235,7 @@ class QuantizedModel:
         epochs: int = 1,
         *,
         log_dir: str | Path | None = None,
+        progress: bool | Tell = True,
         **options: Any,
     ) -> QuantizedModel:
         """Train the quantized network itself and measure the rung it reaches.
@@ -238,6 +244,7 @@ class QuantizedModel:
             loader: batches (images, labels).
             epochs: passes over them.
             log_dir: folder of TensorBoard logs; by default none are kept.
+            progress: as of ``quantize``.
             **options: of the technique ``finetune``, such as ``lr`` or ``distill``.
 
         Raises:
@@ -254,14 +261,14 @@ class QuantizedModel:
         context = self._ladder.context
         context.task = context.task or tasks.find("classification")
         classes = _check_outputs(context, self._example())
-        self.simulated = _climb(self._ladder, steps, self.simulated, loader, classes, log_dir)
+        with shown(progress) as self._ladder.tell:
+            self.simulated = _climb(self._ladder, steps, self.simulated, loader, classes, log_dir)
         self.recipe = (*self.recipe, *steps)
         return self
 
     def _example(self) -> Inputs:
-        """Two items of each input, of zeros."""
-        zeros = tuple(torch.zeros(2, *shape) for shape in self.simulated.shapes)
-        return moved(zeros, device_of(self.simulated))
+        """Two random items of each input."""
+        return moved(self.simulated.example(2), device_of(self.simulated))
 
     @isolated()
     def layers(self, images: Tensor | Inputs | None = None) -> list[simulation.QuantizerRange]:

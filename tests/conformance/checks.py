@@ -66,7 +66,7 @@ class Subject:
 
     def quantize(self) -> None:
         self.quantized = bitladder.quantize(
-            self.network, self.images, self.precision, list(self.recipe)
+            self.network, self.images, self.precision, list(self.recipe), progress=False
         )
         with torch.no_grad():
             self.expected = self.quantized(self.images).numpy()

@@ -87,7 +87,7 @@ def test_a_study_names_a_file_as_its_model(file: Path) -> None:
     assert "second.weight" in dict(found.named_parameters())
     assert found.training
     with pytest.raises(ModelError, match="takes 3x12x12 and not 3x16x16"):
-        models.build(ModelOptions(name=str(file)), classes=4, shape=(3, 16, 16), seed=1)
+        models.build(ModelOptions(name=str(file)), classes=4, shapes=[(3, 16, 16)], seed=1)
 
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "shufflenet_v2_x0_5", "mobilenet_v3_small"])

@@ -13,7 +13,7 @@ from rich.text import Text
 from bitladder.pipeline.execute import Observer, Outcome
 from bitladder.pipeline.graph import Stage
 from bitladder.pipeline.kinds import TRAIN, StageKind
-from bitladder.progress import Progress
+from bitladder.progress import Progress, describe, duration
 
 _SIGNS = {
     "waiting": ("·", "dim"),
@@ -56,13 +56,13 @@ class _Lines(Observer):
     def progress(self, label: str, progress: Progress) -> None:
         if self.epochs.get(label) != progress.epoch:
             self.epochs[label] = progress.epoch
-            self.say(f"        {label}: {_describe(progress)}")
+            self.say(f"        {label}: {describe(progress)}")
 
     def finished(self, outcome: Outcome) -> None:
         self.done += 1
         left = ""
         if outcome.produced and self.left is not None and self.done < len(self.stages):
-            left = f", about {_duration(self.left)} left"
+            left = f", about {duration(self.left)} left"
         self.say(f"[{self.done}/{len(self.stages)}] {_describe_outcome(outcome)}{left}")
 
     def time_left(self, seconds: float) -> None:
@@ -120,8 +120,8 @@ class _Board(_Lines):
         if len(rows) > shown:
             lines.append(Text(f"and {len(rows) - shown} more cells", style="dim"))
         for label, progress in list(self.training.items()):
-            lines.append(Text(f"{label}: {_describe(progress)}"))
-        left = "" if self.left is None else f", about {_duration(self.left)} left"
+            lines.append(Text(f"{label}: {describe(progress)}"))
+        left = "" if self.left is None else f", about {duration(self.left)} left"
         lines.append(Text(f"{self.done} of {len(self.stages)} stages{left}", style="bold"))
         return Group(*lines)
 
@@ -157,21 +157,6 @@ def _cell(states: Sequence[str]) -> Text:
             count = f" {states.count(state)}/{len(states)}" if len(states) > 1 else ""
             return Text(f"{sign}{count}", style=style)
     return Text("")
-
-
-def _describe(progress: Progress) -> str:
-    qualities = (("training", progress.train_quality), ("validation", progress.val_quality))
-    told = "".join(f", {name} {value:.4g}" for name, value in qualities if value is not None)
-    return (
-        f"epoch {progress.epoch}/{progress.epochs}, {progress.images_per_second:.0f} images/s"
-        f"{told}, {_duration(progress.seconds_left)} left"
-    )
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 
 
 def _describe_outcome(outcome: Outcome) -> str:
