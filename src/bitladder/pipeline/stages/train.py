@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from bitladder import models, training
+from bitladder.models.names import is_onnx_file
 from bitladder.options import TrainOptions
 from bitladder.pipeline.graph import Stage
 from bitladder.pipeline.pretrained import check_weights
@@ -24,11 +25,11 @@ def train(stage: Stage, space: Workspace) -> TrainRecord:
     """Write ``weights.safetensors``, and TensorBoard logs where it was trained here."""
     check_weights(stage.spec["model"]["name"], stage.spec["pretrained"])
     images, model, task = images_of(stage, space), network_of(stage, space), task_of(stage)
-    weights = stage.spec["model"]["weights"]
+    name, weights = stage.spec["model"]["name"], stage.spec["model"]["weights"]
     fitted = None
     if weights is not None:
         models.load_weights(model, Path(weights))
-    else:
+    elif not is_onnx_file(name):  # such a file has its own
         fitted = training.fit(
             model,
             images.train,
@@ -47,7 +48,7 @@ def train(stage: Stage, space: Workspace) -> TrainRecord:
     seconds = 0.0 if fitted is None else round(fitted.seconds, 3)
     return TrainRecord(
         rungs=(Rung(FLOAT, quality, seconds=seconds),),
-        size=models.summarize(stage.spec["model"]["name"], model, images.shapes),
+        size=models.summarize(name, model, images.shapes),
         notes=images.notes,
         epochs=0 if fitted is None else fitted.epochs,
         steps=0 if fitted is None else fitted.steps,
