@@ -16,6 +16,7 @@ CHECKED = 3
 """How many images or signals a file is run on."""
 _FATAL_ONLY = 4  # an error is raised, and told once
 _NOISE = 0.1  # of the outputs' size: a rounding that falls to the other side is far below
+_TIES = 0.05  # of all values: where fewer differ, ties explain it
 _OTHER = 0.5  # with biases that are not rounded yet, grids of 2 bits differ by more than noise
 
 Run = Callable[..., list[NDArray[Any]]]
@@ -107,7 +108,13 @@ def _both(
 
 
 def _apart(first: NDArray[Any], second: NDArray[Any], share: float = _NOISE) -> bool:
+    """Whether values are others, by more than ties explain.
+
+    Where nearly all of an output is zero, one rounding to the other side is many times its mean.
+    """
     if not first.size:
         return False
     first, second = first.astype(np.float64), second.astype(np.float64)
-    return bool(np.abs(first - second).mean() > share * (np.abs(first).mean() + 1e-30))
+    difference = np.abs(first - second)
+    far = difference.mean() > share * (np.abs(first).mean() + 1e-30)
+    return bool(far and (difference > 0).mean() > _TIES)
