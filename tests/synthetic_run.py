@@ -11,8 +11,8 @@ from bitladder.measurement import average, proportion
 from bitladder.models.size import NetworkSize
 from bitladder.pipeline import kinds
 from bitladder.pipeline.cell_result import CellResult
-from bitladder.pipeline.graph import build
 from bitladder.pipeline.names import labels
+from bitladder.pipeline.planning import build
 from bitladder.pipeline.results import Results
 from bitladder.pipeline.stage_records import (
     ClimbRecord,

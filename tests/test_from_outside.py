@@ -7,7 +7,7 @@ import torch
 
 import bitladder
 from bitladder.errors import StudyError, TargetError
-from bitladder.pipeline.graph import plan
+from bitladder.pipeline.planning import plan
 from bitladder.study import Study
 from small_study import NETWORK, STUDY
 

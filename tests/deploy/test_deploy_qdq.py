@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bitladder.deploy import Encoding
-from bitladder.deploy.graph import Graph, described
-from bitladder.deploy.pairs import Pairs
+from bitladder.deploy.onnx_graph import Graph, described
+from bitladder.deploy.pairs import QuantizePairs
 
 INPUT, OUTPUT = "input", "output"
 
@@ -34,7 +34,7 @@ def _real(encoding, values):
 def _run(grids, values):
     """Values through one grid after the other, as the optimised runtime has them."""
     graph = Graph()
-    pairs = Pairs(graph)
+    pairs = QuantizePairs(graph)
     source = INPUT
     for place, encoding in enumerate(grids):
         pairs.put(f"v{place}", source, encoding)

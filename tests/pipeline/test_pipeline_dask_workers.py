@@ -7,7 +7,7 @@ from bitladder.options import LoaderOptions
 from bitladder.pipeline import dask_workers
 from bitladder.pipeline.dask_workers import DaskWorkers
 from bitladder.pipeline.execute import Execution, Outcome
-from bitladder.pipeline.graph import plan
+from bitladder.pipeline.planning import plan
 from bitladder.store import Store
 from bitladder.study import load
 

@@ -6,10 +6,10 @@ import pytest
 
 from bitladder.errors import ModelError, StudyError
 from bitladder.options import Options, TrainOptions
-from bitladder.pipeline import graph
+from bitladder.pipeline import planning
 from bitladder.pipeline.given import Given, check
-from bitladder.pipeline.graph import build, plan
 from bitladder.pipeline.kinds import KINDS
+from bitladder.pipeline.planning import build, plan
 from bitladder.study import Study
 
 NET = "def net(num_classes):\n    return {}\n"
@@ -164,7 +164,7 @@ def test_the_version_of_a_data_set_is_part_of_the_key(folder):
 
 def test_a_store_of_before_is_not_taken_for_current(folder, monkeypatch):
     now = _keys()
-    monkeypatch.setattr(graph, "_KEYS", graph._KEYS - 1)
+    monkeypatch.setattr(planning, "_KEYS", planning._KEYS - 1)
     assert not set(now.values()) & set(_keys().values())
 
 

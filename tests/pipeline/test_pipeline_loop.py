@@ -9,7 +9,7 @@ from bitladder.errors import StoreError
 from bitladder.options import LoaderOptions
 from bitladder.pipeline import loop
 from bitladder.pipeline.execute import Execution, Outcome
-from bitladder.pipeline.graph import plan
+from bitladder.pipeline.planning import plan
 from bitladder.pipeline.workers import InProcess
 from bitladder.store import Store, registered
 from bitladder.study import load

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from bitladder.errors import StudyError
-from bitladder.pipeline.graph import plan
 from bitladder.pipeline.kinds import KINDS
+from bitladder.pipeline.planning import plan
 from bitladder.study import Study
 
 ODD = [
@@ -68,8 +68,8 @@ def test_what_has_the_same_name_is_told_apart_by_more_of_it():
 
 
 def test_each_data_set_keeps_its_own_fingerprint():
-    from bitladder.pipeline.graph import build
     from bitladder.pipeline.names import labels
+    from bitladder.pipeline.planning import build
 
     study = Study.model_validate(
         {

@@ -8,7 +8,7 @@ import torch
 import bitladder
 from bitladder import data
 from bitladder.options import DatasetOptions, LoaderOptions
-from bitladder.pipeline.graph import plan
+from bitladder.pipeline.planning import plan
 from bitladder.pipeline.stage_records import TrainRecord
 from bitladder.study import Study
 from small_network import Branches

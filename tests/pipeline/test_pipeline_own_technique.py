@@ -8,7 +8,7 @@ import pytest
 
 from bitladder.errors import StudyError
 from bitladder.pipeline import RunOptions, run
-from bitladder.pipeline.graph import plan
+from bitladder.pipeline.planning import plan
 from bitladder.study import Study
 from small_study import NETWORK, STUDY
 

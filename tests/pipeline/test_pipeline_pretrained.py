@@ -7,7 +7,7 @@ import pytest
 from bitladder import models
 from bitladder.errors import ModelError
 from bitladder.options import ModelOptions
-from bitladder.pipeline.graph import build
+from bitladder.pipeline.planning import build
 from bitladder.pipeline.pretrained import check_weights, identify_weights
 from bitladder.store import Store
 from bitladder.study import Study

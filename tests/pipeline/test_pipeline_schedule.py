@@ -2,8 +2,8 @@
 
 import pytest
 
-from bitladder.pipeline.graph import Stage, plan
 from bitladder.pipeline.kinds import KINDS
+from bitladder.pipeline.planning import Stage, plan
 from bitladder.pipeline.schedule import Queue, estimate, longest_paths
 from bitladder.store import Made
 from bitladder.study import load

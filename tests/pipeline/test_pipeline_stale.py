@@ -11,7 +11,7 @@ from bitladder.models.size import NetworkSize
 from bitladder.options import LoaderOptions
 from bitladder.pipeline import RunOptions, run
 from bitladder.pipeline.execute import execute
-from bitladder.pipeline.graph import build
+from bitladder.pipeline.planning import build
 from bitladder.pipeline.results import TIMES
 from bitladder.pipeline.rows import cell_row
 from bitladder.pipeline.stage_records import TrainRecord

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 import bitladder
-from bitladder.pipeline.graph import plan
 from bitladder.pipeline.kinds import KINDS
+from bitladder.pipeline.planning import plan
 from bitladder.pipeline.versions import SWITCHES, Versions
 from bitladder.study import Study
 from bitladder.user_code import installed

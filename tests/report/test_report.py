@@ -14,7 +14,7 @@ from bitladder.models.size import NetworkSize
 from bitladder.pipeline import kinds
 from bitladder.pipeline.cell_result import CellResult
 from bitladder.pipeline.execute import Outcome
-from bitladder.pipeline.graph import plan
+from bitladder.pipeline.planning import plan
 from bitladder.pipeline.results import Results
 from bitladder.pipeline.rows import cell_row
 from bitladder.pipeline.stage_records import (

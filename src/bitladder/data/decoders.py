@@ -51,11 +51,11 @@ def decode(
         for request in requests:
             yield request, decode_all(request, size)
         return
-    crew = _workers(workers)
+    processes = _workers(workers)
     waiting: deque[tuple[list[Source], Future[Decoded]]] = deque()
     try:
         for request in requests:
-            waiting.append((request, crew.submit(request, size)))
+            waiting.append((request, processes.submit(request, size)))
             if len(waiting) > _AHEAD * workers:
                 first, future = waiting.popleft()
                 yield first, future.result()
@@ -67,7 +67,7 @@ def decode(
             future.cancel()
 
 
-class _Crew:
+class _Processes:
     """Threads with a process each."""
 
     def __init__(self, workers: int) -> None:
@@ -113,17 +113,17 @@ class _Crew:
 
 
 @functools.cache
-def _workers(workers: int) -> _Crew:
+def _workers(workers: int) -> _Processes:
     """The processes of this call, where a public call is running, or else of this program."""
-    crew = _Crew(workers)
-    if not when_it_ends(functools.partial(_dismiss, crew)):
-        atexit.register(crew.close)
-    return crew
+    processes = _Processes(workers)
+    if not when_it_ends(functools.partial(_dismiss, processes)):
+        atexit.register(processes.close)
+    return processes
 
 
-def _dismiss(crew: _Crew) -> None:
+def _dismiss(processes: _Processes) -> None:
     _workers.cache_clear()
-    crew.close()
+    processes.close()
 
 
 def serve() -> None:

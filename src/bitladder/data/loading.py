@@ -25,7 +25,8 @@ from bitladder.tasks import find as find_task
 
 _PADDED = 32
 
-Pair = tuple[Tensor, Tensor]
+Images = tuple[Tensor, Tensor]
+"""Pixels (N, C, H, W) and labels (N,)."""
 
 
 def load(
@@ -114,16 +115,16 @@ def _mnist_format(options: DatasetOptions, folder: Path, seed: int) -> ImageData
     return _in_memory(options, training, held_out, test, notes)
 
 
-def _take(pair: Pair, wanted: int | None, split: str) -> Pair:
+def _take(pair: Images, wanted: int | None, split: str) -> Images:
     wanted = taken("embedded", wanted, len(pair[1]), split)
     return pair[0][:wanted], pair[1][:wanted]
 
 
 def _in_memory(
     options: DatasetOptions,
-    train: Pair,
-    validation: Pair,
-    test: Pair | None,
+    train: Images,
+    validation: Images,
+    test: Images | None,
     notes: tuple[str, ...],
 ) -> ImageData:
     classes = int(train[1].max()) + 1

@@ -18,7 +18,7 @@ import torch
 from onnx import TensorProto, numpy_helper
 
 from bitladder.deploy.biases import widen
-from bitladder.deploy.graph import initializers
+from bitladder.deploy.onnx_graph import initializers
 from bitladder.errors import ExportError
 from bitladder.simulation import QuantizerInfo, SimulatedModel
 

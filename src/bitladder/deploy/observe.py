@@ -15,7 +15,7 @@ import onnx
 import torch
 from torch import Tensor, fx
 
-from bitladder.deploy.graph import FEW
+from bitladder.deploy.onnx_graph import FEW
 from bitladder.errors import ExportError
 from bitladder.operators import CannotWriteError, Value, function_name
 from bitladder.simulation import SimulatedModel, device_of

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitladder.deploy.encodings import Encoding
-from bitladder.deploy.graph import Graph
+from bitladder.deploy.onnx_graph import Graph
 
 TYPES: dict[tuple[int, bool], np.dtype[Any]] = {
     (8, False): np.dtype(np.uint8),
@@ -25,7 +25,7 @@ TYPES: dict[tuple[int, bool], np.dtype[Any]] = {
 """Integer types by the width of the container and whether they are signed."""
 
 
-class Pairs:
+class QuantizePairs:
     """Writes pairs into a graph, and tells what a reader of a value reads.
 
     Args:

@@ -18,7 +18,7 @@ from torch import fx
 
 from bitladder.deploy.encodings import Encoding, encoding_of
 from bitladder.deploy.observe import Observed, renamed
-from bitladder.deploy.pairs import TYPES, Pairs
+from bitladder.deploy.pairs import TYPES, QuantizePairs
 from bitladder.deploy.saturation import can_saturate
 from bitladder.deploy.writer import FileWriter, parameter_quantizer
 from bitladder.operators import Call, Operator, Value
@@ -59,7 +59,7 @@ class QdqWriter(FileWriter):
         super().__init__(simulated, seen)
         self.int4, self.weights = int4, weights
         self.whole = self.htp = one_sign
-        self.pairs = Pairs(self.graph, one_sign=one_sign)
+        self.pairs = QuantizePairs(self.graph, one_sign=one_sign)
         self._entered: dict[tuple[str, str], str] = {}  # values on the grids of their readers
 
     def write(self) -> onnx.ModelProto:

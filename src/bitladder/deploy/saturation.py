@@ -7,7 +7,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
-from bitladder.deploy.graph import initializers
+from bitladder.deploy.onnx_graph import initializers
 
 _INT16 = np.iinfo(np.int16)
 _ACTIVATION = 255  # the largest uint8

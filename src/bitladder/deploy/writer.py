@@ -15,7 +15,6 @@ import onnx
 from torch import fx, nn
 
 from bitladder.deploy.encodings import Encoding, encoding_of
-from bitladder.deploy.graph import Graph, described
 from bitladder.deploy.observe import (
     Observed,
     leaves,
@@ -24,6 +23,7 @@ from bitladder.deploy.observe import (
     renamed,
     replaced,
 )
+from bitladder.deploy.onnx_graph import Graph, described
 from bitladder.errors import ExportError
 from bitladder.operators import (
     Call,

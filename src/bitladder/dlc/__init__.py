@@ -1,6 +1,6 @@
 """Read and describe .dlc files, without any library of the vendor."""
 
-from bitladder.dlc.describe import Layer, Summary, describe
+from bitladder.dlc.describe import DlcLayer, Summary, describe
 from bitladder.dlc.diff import differences
 from bitladder.dlc.model import Dlc, DlcEncoding, DlcGraph, DlcNode, DlcTensor, read
 
@@ -8,9 +8,9 @@ __all__ = [
     "Dlc",
     "DlcEncoding",
     "DlcGraph",
+    "DlcLayer",
     "DlcNode",
     "DlcTensor",
-    "Layer",
     "Summary",
     "describe",
     "differences",

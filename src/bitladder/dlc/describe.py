@@ -13,7 +13,7 @@ _PACKAGE = "packageName"  # which every layer has: the vendor's operators
 
 
 @dataclass(frozen=True)
-class Layer:
+class DlcLayer:
     """One operation.
 
     Attributes:
@@ -56,7 +56,7 @@ class Summary:
     """
 
     graph: str
-    layers: tuple[Layer, ...]
+    layers: tuple[DlcLayer, ...]
     tensors: dict[str, dict[str, Any]]
     types: dict[str, int]
     parameters: int
@@ -91,11 +91,11 @@ def _summary(dlc: Dlc, graph: DlcGraph) -> Summary:
     )
 
 
-def _layer(graph: DlcGraph, index: int, node: DlcNode) -> Layer:
+def _layer(graph: DlcGraph, index: int, node: DlcNode) -> DlcLayer:
     tensors = [graph.tensors[name] for name in node.inputs if name in graph.tensors]
     static = [tensor for tensor in tensors if tensor.kind == "static"]
     outputs = [graph.tensors[name] for name in node.outputs if name in graph.tensors]
-    return Layer(
+    return DlcLayer(
         id=index,
         name=node.name,
         type=node.type,

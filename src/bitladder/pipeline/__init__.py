@@ -2,7 +2,7 @@
 
 from bitladder.pipeline.cell_result import CellResult
 from bitladder.pipeline.explain import Explanation, explain
-from bitladder.pipeline.graph import Cell, Stage, plan
+from bitladder.pipeline.planning import Cell, Stage, plan
 from bitladder.pipeline.results import Results
 from bitladder.pipeline.runner import RunOptions, run
 

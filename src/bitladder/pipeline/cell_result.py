@@ -10,8 +10,8 @@ from typing import Literal, TypeVar, cast
 
 from bitladder.errors import StoreError
 from bitladder.measurement import Loss
-from bitladder.pipeline.graph import Cell
 from bitladder.pipeline.kinds import StageKind
+from bitladder.pipeline.planning import Cell
 from bitladder.pipeline.stage_records import (
     ClimbRecord,
     ExportRecord,

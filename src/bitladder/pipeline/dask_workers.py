@@ -19,8 +19,8 @@ from typing import Any, Self
 
 from bitladder.errors import StudyError
 from bitladder.pipeline.execute import Execution, Outcome, execute
-from bitladder.pipeline.graph import Stage
 from bitladder.pipeline.local_cluster import local_cluster
+from bitladder.pipeline.planning import Stage
 from bitladder.pipeline.versions import Versions
 from bitladder.pipeline.workers import Hear
 from bitladder.progress import Progress

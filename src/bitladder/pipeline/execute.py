@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bitladder.errors import BitladderError, StoreError
 from bitladder.options import LoaderOptions
-from bitladder.pipeline.graph import Stage
+from bitladder.pipeline.planning import Stage
 from bitladder.pipeline.versions import kernel
 from bitladder.progress import Progress
 from bitladder.store import BusyError, Store

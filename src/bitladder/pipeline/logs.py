@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bitladder.errors import StoreError
 from bitladder.pipeline.execute import Outcome
-from bitladder.pipeline.graph import Cell, Stage
+from bitladder.pipeline.planning import Cell, Stage
 from bitladder.store import Store
 
 NAME = "tensorboard"

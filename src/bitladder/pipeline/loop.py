@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bitladder.errors import StoreError
 from bitladder.pipeline.execute import Execution, Observer, Outcome
-from bitladder.pipeline.graph import Cell, Stage
+from bitladder.pipeline.planning import Cell, Stage
 from bitladder.pipeline.schedule import Queue, estimate
 from bitladder.pipeline.workers import InProcess, Workers
 from bitladder.progress import Progress

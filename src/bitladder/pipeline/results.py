@@ -14,8 +14,8 @@ from bitladder.options import Precision
 from bitladder.pipeline.cell_result import CellResult
 from bitladder.pipeline.curves import CURVE_COLUMNS, curve_rows
 from bitladder.pipeline.environment import describe_environment
-from bitladder.pipeline.graph import Cell
 from bitladder.pipeline.layers import LAYER_COLUMNS, layer_rows
+from bitladder.pipeline.planning import Cell
 from bitladder.pipeline.rows import RUNG_COLUMNS, cell_row, rung_rows
 from bitladder.pipeline.stage_records import Record, read_record
 from bitladder.pipeline.tables import Table

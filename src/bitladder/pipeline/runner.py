@@ -15,10 +15,10 @@ from bitladder.files import written_aside
 from bitladder.options import DatasetOptions, LoaderOptions, ModelOptions
 from bitladder.pipeline.datasets import identify, load_images
 from bitladder.pipeline.execute import Execution, Observer, Outcome
-from bitladder.pipeline.graph import Cell, build
 from bitladder.pipeline.logs import copy_logs, link_logs
 from bitladder.pipeline.loop import execute_all
 from bitladder.pipeline.names import labels
+from bitladder.pipeline.planning import Cell, build
 from bitladder.pipeline.pretrained import identify_weights
 from bitladder.pipeline.results import Results, collect
 from bitladder.store import Store, default_root

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from bitladder.pipeline.execute import Execution, Outcome, execute
-from bitladder.pipeline.graph import Stage
+from bitladder.pipeline.planning import Stage
 from bitladder.progress import Progress
 
 Hear = Callable[[str, Progress], None]

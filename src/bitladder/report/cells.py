@@ -183,7 +183,7 @@ class ReportedCell:
 
 
 @dataclass(frozen=True)
-class Pair:
+class Network:
     """A network on a data set, with its cells, the lowest precision first."""
 
     dataset: str
@@ -247,7 +247,7 @@ def read_cells(run: RunFolder) -> list[ReportedCell]:
     return [_cell(index, row, names, scale) for index, row in enumerate(rows)]
 
 
-def pairs(cells: Sequence[ReportedCell]) -> list[Pair]:
+def pairs(cells: Sequence[ReportedCell]) -> list[Network]:
     """The cells by data set and network, in the order of the study.
 
     The lowest precision has the fewest bits of weights, then of activations, then the smallest
@@ -257,7 +257,7 @@ def pairs(cells: Sequence[ReportedCell]) -> list[Pair]:
     for cell in cells:
         found.setdefault((cell.dataset, cell.model), []).append(cell)
     return [
-        Pair(*place, tuple(sorted(those, key=lambda c: (*c.bits, c.sizes.get("packed", 0.0)))))
+        Network(*place, tuple(sorted(those, key=lambda c: (*c.bits, c.sizes.get("packed", 0.0)))))
         for place, those in found.items()
     ]
 

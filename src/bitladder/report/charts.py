@@ -9,7 +9,7 @@ from typing import Any
 import altair as alt
 
 from bitladder.pipeline.kinds import KINDS, TRAIN
-from bitladder.report.cells import SIMULATION, Pair, ReportedCell, TargetResult, in_order
+from bitladder.report.cells import SIMULATION, Network, ReportedCell, TargetResult, in_order
 from bitladder.report.figures import Figure, figure_name
 from bitladder.report.palette import FRONT, SHAPES
 from bitladder.report.quality import NONE, Estimate, Scale, text
@@ -21,7 +21,7 @@ _ROW = 26  # pixels of a row of a chart with a row a cell
 _MINUTE = 60.0
 
 
-def quality_figure(dataset: str, pairs: Sequence[Pair], scale: Scale) -> Figure:
+def quality_figure(dataset: str, pairs: Sequence[Network], scale: Scale) -> Figure:
     """Quality against precision, a line a network."""
     cells = [cell for pair in pairs for cell in pair.cells]
     precisions = [FLOAT, *in_order(cells)]
@@ -61,7 +61,7 @@ def quality_figure(dataset: str, pairs: Sequence[Pair], scale: Scale) -> Figure:
     )
 
 
-def size_figure(dataset: str, pairs: Sequence[Pair], scale: Scale) -> Figure:
+def size_figure(dataset: str, pairs: Sequence[Network], scale: Scale) -> Figure:
     """Size against quality: packed weights filled, the file hollow, and the Pareto front."""
     rows = [row for pair in pairs for row in _sizes(pair)]
     sign = -1 if scale.higher_is_better else 1
@@ -118,7 +118,7 @@ def size_figure(dataset: str, pairs: Sequence[Pair], scale: Scale) -> Figure:
     )
 
 
-def target_figures(dataset: str, pairs: Sequence[Pair], scale: Scale) -> list[Figure]:
+def target_figures(dataset: str, pairs: Sequence[Network], scale: Scale) -> list[Figure]:
     """Quality of the simulation and of each target, and how far they agree."""
     cells = [cell for pair in pairs for cell in reversed(pair.cells)]
     shown = [cell for cell in cells if cell.targets and cell.quantized is not None]
@@ -192,7 +192,7 @@ def _agreements(
     )
 
 
-def time_figure(dataset: str, pairs: Sequence[Pair]) -> Figure:
+def time_figure(dataset: str, pairs: Sequence[Network]) -> Figure:
     """Minutes of each stage; the float network, which the precisions share, has its own row."""
     rows = [
         {
@@ -245,7 +245,7 @@ def time_figure(dataset: str, pairs: Sequence[Pair]) -> Figure:
     )
 
 
-def total_minutes(pairs: Sequence[Pair]) -> float:
+def total_minutes(pairs: Sequence[Network]) -> float:
     """Work of all stages, those that cells share counted once."""
     return sum(sum(times.values()) for pair in pairs for _, times in _times(pair)) / _MINUTE
 
@@ -271,13 +271,13 @@ def interval_tips(heading: str, number_format: str) -> list[Any]:
     ]
 
 
-def _ladder(pair: Pair) -> list[tuple[str, Estimate]]:
+def _ladder(pair: Network) -> list[tuple[str, Estimate]]:
     """The float network and then the precisions, the highest first, where there is a quality."""
     steps = [(FLOAT, pair.trained), *((c.precision, c.quantized) for c in reversed(pair.cells))]
     return [(name, found) for name, found in steps if found is not None]
 
 
-def _sizes(pair: Pair) -> list[dict[str, Any]]:
+def _sizes(pair: Network) -> list[dict[str, Any]]:
     sizes = {cell.precision: cell.sizes for cell in pair.cells}
     if pair.megabytes is not None:
         sizes[FLOAT] = {"packed": pair.megabytes, "file": pair.megabytes}
@@ -302,7 +302,7 @@ def _ticks(rows: Sequence[Mapping[str, Any]]) -> list[float]:
     return [step * 10.0**decade for decade in range(low, high + 1) for step in (1, 2, 5)]
 
 
-def _times(pair: Pair) -> list[tuple[str, dict[str, float]]]:
+def _times(pair: Network) -> list[tuple[str, dict[str, float]]]:
     times = [(cell.precision, dict(cell.seconds)) for cell in reversed(pair.cells)]
     trained = [of.pop(TRAIN.name) for _, of in times if TRAIN.name in of]
     return [(FLOAT, {TRAIN.name: trained[0]} if trained else {}), *times]

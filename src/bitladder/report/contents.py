@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bitladder.report import charts, detail_charts
-from bitladder.report.cells import Pair, ReportedCell, pairs, read_cells, read_scale, slider
+from bitladder.report.cells import Network, ReportedCell, pairs, read_cells, read_scale, slider
 from bitladder.report.figures import Figure, tell_apart
 from bitladder.report.quality import Scale, Slider
 from bitladder.report.run_folder import RunFolder, read_run
@@ -33,7 +33,7 @@ class Contents:
 
     run: RunFolder
     cells: list[ReportedCell]
-    pairs: list[Pair]
+    pairs: list[Network]
     scale: Scale
     slider: Slider
     quality: list[Figure] = field(default_factory=list)

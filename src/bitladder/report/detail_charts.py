@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import altair as alt
 
 from bitladder.pipeline.kinds import FINETUNE, TRAIN
-from bitladder.report.cells import Pair, ReportedCell
+from bitladder.report.cells import Network, ReportedCell
 from bitladder.report.charts import WIDTH, by_name, by_shape, interval_tips
 from bitladder.report.figures import Figure, figure_name
 from bitladder.report.quality import NONE, Estimate, Scale, estimate, number, scaled, signed, text
@@ -25,7 +25,7 @@ _KINDS = ("weight", "input", "output")
 _NAME = 26  # letters of a layer's name that fit beside a chart
 
 
-def ladder_figure(pair: Pair, rungs: pandas.DataFrame, scale: Scale) -> Figure | None:
+def ladder_figure(pair: Network, rungs: pandas.DataFrame, scale: Scale) -> Figure | None:
     """Quality after each technique, a line a precision; None where no rung was reached."""
     here = _of(pair, rungs)
     if here.empty:
@@ -77,7 +77,7 @@ def ladder_figure(pair: Pair, rungs: pandas.DataFrame, scale: Scale) -> Figure |
     )
 
 
-def curve_figures(pair: Pair, curves: pandas.DataFrame, scale: Scale) -> list[Figure]:
+def curve_figures(pair: Network, curves: pandas.DataFrame, scale: Scale) -> list[Figure]:
     """Quality and loss over the steps; fine-tuning goes on where float training ends."""
     here = _of(pair, curves)
     if here.empty:
@@ -220,11 +220,11 @@ def _curves(rows: Sequence[dict[str, Any]], title: str, series: list[str], train
     return alt.layer(*layers).properties(width=WIDTH, height=_HEIGHT)
 
 
-def _of(pair: Pair, table: pandas.DataFrame) -> pandas.DataFrame:
+def _of(pair: Network, table: pandas.DataFrame) -> pandas.DataFrame:
     return table[(table["dataset"] == pair.dataset) & (table["model"] == pair.model)]
 
 
-def _precisions(pair: Pair) -> list[str]:
+def _precisions(pair: Network) -> list[str]:
     """The float network and then the precisions, the highest first, so that each has its colour."""
     return [FLOAT, *(cell.precision for cell in reversed(pair.cells))]
 

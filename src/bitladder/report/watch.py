@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from bitladder.pipeline.execute import Observer, Outcome
-from bitladder.pipeline.graph import Stage
 from bitladder.pipeline.kinds import TRAIN, StageKind
+from bitladder.pipeline.planning import Stage
 from bitladder.progress import Progress, describe, duration
 
 _SIGNS = {

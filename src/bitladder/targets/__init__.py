@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from bitladder.targets.comparison import Beside, Comparison
     from bitladder.targets.convert import write_context, write_dlc
     from bitladder.targets.foreign import graph_inputs, image_lines, quantize_onnx
-    from bitladder.targets.graph import saturation_risk
     from bitladder.targets.htp import QnnInput
     from bitladder.targets.latency import Speed, speeds
     from bitladder.targets.layers import LayerDifference, layer_differences
+    from bitladder.targets.qdq_graph import saturation_risk
     from bitladder.targets.raw import read_inputs, run_raw
     from bitladder.targets.session import (
         Session,
@@ -63,7 +63,7 @@ _HOMES = {
     "comparison": ("Beside", "Comparison"),
     "convert": ("write_context", "write_dlc"),
     "foreign": ("graph_inputs", "image_lines", "quantize_onnx"),
-    "graph": ("saturation_risk",),
+    "qdq_graph": ("saturation_risk",),
     "htp": ("QnnInput",),
     "latency": ("Speed", "speeds"),
     "layers": ("LayerDifference", "layer_differences"),

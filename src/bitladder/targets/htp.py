@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from bitladder.errors import TargetError, unknown
 from bitladder.target_specs.htp import TARGET
-from bitladder.targets.graph import output_steps
 from bitladder.targets.memory_watch import MemoryWatch
+from bitladder.targets.qdq_graph import output_steps
 
 _SCRIPT = Path(__file__).with_name("htp_process.py")
 _MISSING = (

@@ -13,8 +13,8 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from bitladder.errors import TargetError
-from bitladder.targets.graph import output_steps
 from bitladder.targets.integer import IntegerModel
+from bitladder.targets.qdq_graph import output_steps
 
 _FLOAT_LAYERS = {"Conv", "FusedConv", "ConvTranspose", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"}
 _ERRORS_ONLY = 3

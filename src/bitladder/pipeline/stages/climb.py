@@ -7,7 +7,7 @@ import shutil
 from torch import nn
 
 from bitladder import simulation, techniques
-from bitladder.pipeline.graph import Stage
+from bitladder.pipeline.planning import Stage
 from bitladder.pipeline.stage_records import ClimbRecord
 from bitladder.pipeline.stages.common import (
     SIMULATED,

@@ -24,7 +24,7 @@ from bitladder.options import (
     parse_techniques,
 )
 from bitladder.pipeline.datasets import load_known
-from bitladder.pipeline.graph import Stage
+from bitladder.pipeline.planning import Stage
 from bitladder.progress import Progress
 from bitladder.structures import Inputs, as_inputs, count, first, joined
 

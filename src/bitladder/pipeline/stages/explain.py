@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bitladder import simulation
-from bitladder.pipeline.graph import Stage
+from bitladder.pipeline.planning import Stage
 from bitladder.pipeline.stage_records import ExplainRecord, QuantizerCost
 from bitladder.pipeline.stages.common import (
     EVALUATION_BATCH,

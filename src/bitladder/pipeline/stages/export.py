@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from bitladder import deploy, dlc, targets
 from bitladder.options import ExportOptions, ModelOptions, TaskOptions
-from bitladder.pipeline.graph import Stage
+from bitladder.pipeline.planning import Stage
 from bitladder.pipeline.stage_records import ClimbRecord, ExportRecord, TrainRecord, read_record
 from bitladder.pipeline.stages.common import (
     QUANTIZED,

@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 
 from bitladder.pipeline.given import check, check_loaded
-from bitladder.pipeline.graph import Stage
+from bitladder.pipeline.planning import Stage
 from bitladder.pipeline.stage_records import write_record
 from bitladder.pipeline.stages.common import Workspace
 

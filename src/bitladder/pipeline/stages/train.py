@@ -8,7 +8,7 @@ from pathlib import Path
 from bitladder import models, training
 from bitladder.models.names import is_onnx_file
 from bitladder.options import TrainOptions
-from bitladder.pipeline.graph import Stage
+from bitladder.pipeline.planning import Stage
 from bitladder.pipeline.pretrained import check_weights
 from bitladder.pipeline.stage_records import TrainRecord
 from bitladder.pipeline.stages.common import (

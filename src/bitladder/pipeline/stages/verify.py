@@ -8,7 +8,7 @@ import torch
 
 from bitladder import deploy, targets
 from bitladder.options import TargetOptions
-from bitladder.pipeline.graph import Stage
+from bitladder.pipeline.planning import Stage
 from bitladder.pipeline.stage_records import FirstLayer, Speed, VerifyRecord
 from bitladder.pipeline.stages.common import (
     EVALUATION_BATCH,

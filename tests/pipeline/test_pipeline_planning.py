@@ -4,8 +4,8 @@ import pytest
 
 from bitladder.errors import ModelError
 from bitladder.options import parse_recipe
-from bitladder.pipeline.graph import build, plan, split_recipe
 from bitladder.pipeline.kinds import KINDS
+from bitladder.pipeline.planning import build, plan, split_recipe
 from bitladder.study import Study
 
 STUDY = {"name": "s", "datasets": ["embedded"], "models": ["resnet18"], "precisions": [8, 4]}
