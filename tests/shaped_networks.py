@@ -108,6 +108,33 @@ class Tokens(nn.Module):
         return self.head(text.mean(1) + self.image(image).mean((2, 3)))
 
 
+class Masked(nn.Module):
+    """Token ids and which of them count."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.head = nn.Embedding(12, 6), nn.Linear(6, 3)
+
+    def forward(self, tokens, mask):
+        batch, length = tokens.shape
+        words = self.words(tokens) * mask.unsqueeze(-1).float()
+        return self.head(words.reshape(batch, length, 6)).transpose(1, 2)
+
+
+class Recorded(nn.Module):
+    """Whose forward computes with sizes and lists, and returns a list in a dataclass."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.near = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(4, 4, 3)
+
+    def forward(self, x, y):
+        first, other = list(self.body(x + y).chunk(2, 1))
+        count, channels, height, width = first.shape
+        far = (other + torch.zeros(count, channels, 1, 1)).reshape(count, channels, height * width)
+        return Found(self.near(first) if height > 2 else first, [far, first.mean((2, 3))])
+
+
 class Any(nn.Module):
     """Any number of inputs."""
 
@@ -156,6 +183,12 @@ def _floats(*shapes):
     return make
 
 
+def _masked(count):
+    generator = torch.Generator().manual_seed(7)
+    tokens = torch.randint(0, 12, (count, 5), generator=generator)
+    return tokens, torch.rand(count, 5, generator=generator) > 0.3
+
+
 def _tokens(count):
     generator = torch.Generator().manual_seed(6)
     return torch.randint(0, 12, (count, 5), generator=generator), *_floats((3, 8, 8))(count)
@@ -169,6 +202,8 @@ NETWORKS = {
     "audio": (Audio, _floats((2, 40))),
     "volume": (Volume, _floats((1, 5, 6, 7))),
     "tokens": (Tokens, _tokens),
+    "masked": (Masked, _masked),
+    "recorded": (Recorded, _floats((3, 6, 6), (3, 6, 6))),
     "any": (Any, _floats((1, 6, 6), (1, 6, 6), (3,))),
     "no_parameters": (NoParameters, _floats((2, 6, 6))),
     "super_resolution": (SuperResolution, _floats((1, 8, 8))),
@@ -179,6 +214,8 @@ INPUTS = {
     "audio": ["signal"],
     "volume": ["volume"],
     "tokens": ["tokens", "image"],
+    "masked": ["tokens", "mask"],
+    "recorded": ["x", "y"],
     "any": ["input_0", "input_1", "input_2"],
     "unet": ["image"],
 }

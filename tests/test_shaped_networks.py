@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import bitladder
+from bitladder.errors import QuantizationError
 from bitladder.structures import named
 from bitladder.tasks import ScoreMeter, Task
 from shaped_networks import INPUTS, NETWORKS, network
@@ -115,3 +116,8 @@ def test_every_step_of_a_recipe_takes_it_and_training_lowers_its_loss(name):
     assert by_name["finetune"].quality.value < 0.9 * before.value
     assert by_name["integer_biases"].quality.count == 64
     assert "no part in the output" not in " ".join(by_name["finetune"].notes)
+
+
+def test_a_network_that_computes_nothing_is_refused():
+    with pytest.raises(QuantizationError, match="the network computes nothing"):
+        bitladder.quantize(torch.nn.Identity(), torch.rand(8, 3, 4, 4), 8, RECIPE)

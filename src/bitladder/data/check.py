@@ -21,6 +21,8 @@ from bitladder.tasks.targets import kind
 _SMALLEST = 8  # pixels: a smaller last but one dimension is taken for channels
 _CHANNELS_LAST = (1, 3, 4)
 
+_WHOLE = (torch.int64, torch.int32, torch.bool)  # tokens and masks
+
 
 def item(value: Any, where: str, task: Task) -> tuple[Tensor | Inputs, Any]:
     """An item of a data set: its float32 image, or a tuple of one tensor an input, and its target.
@@ -73,7 +75,7 @@ def images(value: Any, where: str) -> Tensor:
     Raises:
         DataError: they are something else.
     """
-    if isinstance(value, Tensor) and value.dtype in (torch.int64, torch.int32) and value.dim():
+    if isinstance(value, Tensor) and value.dtype in _WHOLE and value.dim():
         return value.detach()
     found = _tensor(value, where, "images", "(N, C, H, W)")
     if found.dim() < 2:

@@ -211,6 +211,10 @@ def _strides(module: nn.Module) -> dict[str, tuple[int, ...]]:
 
 
 def _build(model: Any, precision: Precision, example: Inputs, options: Calibrate) -> Any:
+    if not any(node.op == "call_module" for node in model.graph.nodes):
+        raise QuantizationError(
+            "the network computes nothing: it has no operation that could be quantized"
+        )
     device = device_of(model)
     register_unknown(model)
     try:
