@@ -89,7 +89,8 @@ def test_nobody_else_decides_what_logits_choose():
     known = {"techniques/mixed_precision.py"}
     # Tasks themselves, and a softmax inside of a network and in files.
     attention = ("simulation/plain.py", "simulation/attention.py")
-    others = ("tasks/", "operators/", "targets/integer/", "data/check.py", *attention)
+    formats = ("deploy/litert/", "models/onnx_file/")
+    others = ("tasks/", "operators/", "targets/integer/", "data/check.py", *attention, *formats)
     deciding = {
         str(path.relative_to(package))
         for path in package.rglob("*.py")
