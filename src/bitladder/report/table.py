@@ -37,7 +37,7 @@ def quality_table(results: Results) -> Table:
     table = Table(title=f"{results.study.name}: {scale.axis}", title_justify="left")
     for column in ("data set", "model", "bits"):
         table.add_column(column, overflow="fold")
-    for column in (FLOAT, "simulated", "quantized", "95 %", *_loss_columns(scale)):
+    for column in (FLOAT, "calibrated", "quantized", "95 %", *_loss_columns(scale)):
         table.add_column(column, justify="right", no_wrap=True)
     for target, saturated in targets.items():
         table.add_column(target, justify="right", no_wrap=True)
