@@ -17,15 +17,8 @@ def test_the_page_is_that_of_the_results():
     assert script.PAGE.read_text() == script.page()
 
 
-KNOWN = {  # docs/operators.md says what they are
-    "normalization/batch_norm_of_sum",
-    "normalization/layer_norm_2d_by_hand",
-    "resize/area_scale_fraction",
-}
-
-
-def test_the_operations_are_without_a_fault_but_for_those_that_the_page_names():
-    assert {row["case"] for row in _rows(script.RESULTS) if row["faults"]} == KNOWN
+def test_the_operations_are_without_a_fault():
+    assert [row["case"] for row in _rows(script.RESULTS) if row["faults"]] == []
 
 
 def test_every_random_network_was_checked():
