@@ -1,4 +1,4 @@
-"""What is constant in a file, computed once, and never more of it than the file's own size allows."""
+"""What is constant in a file, computed once, and no more of it than the file's size allows."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from onnx import helper, numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
 from bitladder.models.onnx_file.builder import Call, CannotReadError, Value
+from bitladder.models.onnx_file.reading import tensors
 
 UNFOLDED = {"Loop", "Scan", "SequenceMap", "RandomNormal", "RandomUniform", "RandomNormalLike",
             "RandomUniformLike", "Bernoulli", "Multinomial"}  # fmt: skip
@@ -27,7 +28,7 @@ class Folding:
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self.model = model
-        stored = sum(math.prod(tensor.dims) for tensor in model.graph.initializer)
+        stored = sum(math.prod(tensor.dims) for tensor in tensors(model.graph))
         self.left = _FREE + _TIMES * stored
 
     def results(self, call: Call) -> list[Value]:

@@ -55,7 +55,7 @@ def read(path: Path) -> onnx.ModelProto:
             model = inliner.inline_local_functions(model)
         except Exception as error:
             raise ModelError(f"{path}: its functions cannot be read: {_line(error)}") from None
-    for tensor in _tensors(model.graph):
+    for tensor in tensors(model.graph):
         _check_tensor(path, tensor)
     _refuse_quantized(path, model)
     try:
@@ -102,14 +102,15 @@ def _refuse_quantized(path: Path, model: onnx.ModelProto) -> None:
         )
 
 
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+def tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Every tensor that a graph holds, those in its nodes and their graphs too."""
     yield from graph.initializer
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.TENSOR:
                 yield attribute.t
             elif attribute.type == onnx.AttributeProto.GRAPH:
-                yield from _tensors(attribute.g)
+                yield from tensors(attribute.g)
             yield from attribute.tensors
 
 
