@@ -166,6 +166,6 @@ def test_what_torch_refuses_is_one_line_and_nothing_is_logged(
 ) -> None:
     nodes = [_N("MaxPool", ["x"], ["y"], name="pool", kernel_shape=[2, 2], strides=[0, 0])]
     path = write(tmp_path / "m.onnx", nodes, _X)
-    with pytest.raises(ModelError, match="MaxPool 'pool' .*stride should not be zero"):
+    with pytest.raises(ModelError, match=r"MaxPool 'pool' .*stride should not be zero"):
         load(path)
     assert "Traceback" not in "".join(capfd.readouterr())
