@@ -92,7 +92,7 @@ def let_grow(quantizer: Any) -> None:
     range, to keep outliers out. Where tensors of several operators share a grid, the first of them
     says nothing of the others.
     """
-    observer = getattr(quantizer.encoding_analyzer, "observer", None)
+    observer: Any = getattr(quantizer.encoding_analyzer, "observer", None)
     if hasattr(observer, "growth_limit"):
         observer.growth_limit = _FREE_GROWTH
 
