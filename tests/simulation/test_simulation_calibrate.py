@@ -15,9 +15,11 @@ from aimet_torch.quantization.encoding_analyzer import (
 from aimet_torch.utils import _decompose_prequantized_tensor, _DecompositionError
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
+import bitladder
 from bitladder import models
-from bitladder.options import Calibrate, ModelOptions, Precision
+from bitladder.options import Calibrate, FoldBatchNorm, ModelOptions, Precision
 from bitladder.simulation import SimulatedModel, calibrate, prepare, ranges, simulated
 from bitladder.simulation.aimet import (
     accelerate,
@@ -322,3 +324,30 @@ def test_weights_on_a_grid_are_left_to_aimet_and_others_are_not():
             answers.add((fits, found))
     assert {(True, False), (False, True)} <= answers
     assert (True, True) not in answers
+
+
+class _Parts(nn.Module):
+    """Values up to some 30 times a sigmoid's, beside that sigmoid's, as detectors give them."""
+
+    def __init__(self, first):
+        super().__init__()
+        self.boxes, self.scores, self.first = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 4, 1), first
+
+    def forward(self, x):
+        boxes, scores = 32 * self.boxes(x), torch.sigmoid(self.scores(x))
+        return torch.cat([scores, boxes] if self.first else [boxes, scores], 1)
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("method", ["sqnr", "mse"])
+def test_a_grid_of_joined_parts_holds_the_widest_of_them(first, method):
+    """No more than a step of the whole range is lost, whichever part is seen first."""
+    torch.manual_seed(0)
+    model = _Parts(first).eval()
+    images = torch.rand(16, 3, 8, 8)
+    steps = [FoldBatchNorm(), Calibrate(method=method)]
+    with torch.no_grad():
+        wanted = model(images)
+        found = bitladder.quantize(model, images, "w8a8", steps)(images)
+    step = float(wanted.max() - wanted.min()) / 255
+    assert float((found - wanted).abs().max()) < 4 * step

@@ -7,6 +7,7 @@ range it takes is AIMET's. A network with anything that only AIMET knows is left
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
@@ -22,6 +23,7 @@ from bitladder.simulation.aimet import (
     is_kept_from_overflow,
     is_quantizer,
     is_simple,
+    let_grow,
     observing,
     output_quantizer,
     output_quantizers,
@@ -47,6 +49,8 @@ def find_ranges(sim: Any, executor: Executor, run: Callable[[], object]) -> None
         run: hands the calibration images to the executor.
     """
     layers, quantizers = _parts(sim.model)
+    for quantizer in _shared(layers):
+        let_grow(quantizer)
     if not _is_known(sim.model, layers, quantizers):
         sim.compute_encodings(lambda _: run())
         return
@@ -84,6 +88,13 @@ def _parts(model: nn.Module) -> tuple[list[Any], list[Any]]:
         for places in (input_quantizers(layer), output_quantizers(layer)):
             found.update(dict.fromkeys(q for q in places.values() if q is not None))
     return layers, list(found)
+
+
+def _shared(layers: list[Any]) -> list[Any]:
+    """Quantizers of several outputs, such as that of a concatenation and of one of its parts."""
+    every = [q for layer in layers for q in output_quantizers(layer).values() if q is not None]
+    counts = Counter(map(id, every))
+    return list(dict.fromkeys(q for q in every if counts[id(q)] > 1))
 
 
 def _is_known(model: Any, layers: list[Any], quantizers: list[Any]) -> bool:

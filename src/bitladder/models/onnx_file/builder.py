@@ -7,6 +7,7 @@ without.
 
 from __future__ import annotations
 
+import keyword
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,10 @@ MORE = 2
 """Images by which the second batch is larger than the first."""
 
 
+# What the code that torch.fx writes calls by these names.
+_SPOKEN_FOR = {"self", "torch", "device", "inf", "nan", "NoneType", "fx_pytree", "pytree",
+               "getattr", "slice"}  # fmt: skip
+_OF_GRAPH_MODULES = {"meta"}  # attributes that only an instance has
 _LEAVES = ("weight", "bias", "gamma", "scale")
 
 
@@ -151,7 +156,7 @@ class Builder:
 
     def input(self, name: str, shape: Sequence[int], dtype: torch.dtype) -> Value:
         """A placeholder for images or signals of a shape without the batch."""
-        node = self.graph.placeholder(re.sub(r"\W", "_", name))
+        node = self.graph.placeholder(self._argument(name))
         with self.fake:
             sizes = (self.batch, self.batch + MORE)
             results = tuple(torch.empty(size, *shape, dtype=dtype) for size in sizes)
@@ -244,6 +249,17 @@ class Builder:
             words = words[:-1]
         return self._free(words or [call.proto.op_type.lower()])
 
+    def _argument(self, name: str) -> str:
+        """A name that an argument of Python code can have, and no other input has."""
+        word = re.sub(r"\W", "_", name)
+        if not word.isidentifier() or keyword.iskeyword(word) or word in _SPOKEN_FOR:
+            word = f"input_{word}"
+        taken = {node.target for node in self.graph.find_nodes(op="placeholder")}
+        count, found = 2, word
+        while found in taken:
+            found, count = f"{word}_{count}", count + 1
+        return found
+
     def _free(self, words: list[str]) -> str:
         """The path itself, or one like it, that nothing stands at."""
         if self._is_free(words):
@@ -256,6 +272,8 @@ class Builder:
         return f"{name}_{count}"
 
     def _is_free(self, words: list[str]) -> bool:
+        if hasattr(fx.GraphModule, words[0]) or words[0] in _OF_GRAPH_MODULES:
+            return False
         return self._is_container(words[:-1]) and not hasattr(
             self._owner(".".join(words[:-1]), make=False) or object(), words[-1]
         )

@@ -53,7 +53,7 @@ def _check(path: Path, network: ImportedNetwork, given: Any, parts: Any) -> None
     images = len(given[0])
     with torch.no_grad():
         try:
-            made = network.module(*(torch.from_numpy(v.copy()) for v in given))
+            made = network.module.forward(*(torch.from_numpy(v.copy()) for v in given))
         except Exception as error:
             raise ModelError(f"{path}: what was read does not run on {images} images: "
                              f"{one_line(error)}") from error  # fmt: skip

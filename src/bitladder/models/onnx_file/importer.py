@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,14 +14,14 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from onnx.reference import ReferenceEvaluator
 from torch import fx
 
 from bitladder.errors import ModelError
 from bitladder.models.onnx_file.builder import Builder, Call, CannotReadError, Value, array_of
 from bitladder.models.onnx_file.comparison import compare
+from bitladder.models.onnx_file.folding import UNFOLDED, Folding, size_of
 from bitladder.models.onnx_file.readers import READERS
-from bitladder.models.onnx_file.reading import LARGEST, read
+from bitladder.models.onnx_file.reading import LARGEST, all_nodes, read
 from bitladder.user_code import one_line
 
 _TYPES = {1: torch.float32, 6: torch.int32, 7: torch.int64, 9: torch.bool, 11: torch.float64,
@@ -70,7 +72,8 @@ def load(
     reading = _Reading(path, model)
     for info in reading.real_inputs:
         reading.add_input(info, input_shapes)
-    reading.walk(model.graph)
+    with _quiet():
+        reading.walk(model.graph)
     network = reading.finish()
     compare(path, model, network, reading.batch)
     return network
@@ -136,6 +139,7 @@ class _Reading:
             raise ModelError(f"{path}: the graph has no inputs; export it again with its inputs")
         self.batch = _batch(path, self.real_inputs)
         self.builder = Builder(self.batch)
+        self.folding = Folding(model)
         self.values: dict[str, Value] = {}
         self.shapes: list[tuple[int, ...]] = []
         self.faults: list[str] = []
@@ -183,16 +187,22 @@ class _Reading:
         for tensor in graph.initializer:
             if tensor.data_type == onnx.TensorProto.FLOAT16:
                 raise ModelError(f"{self.path}: '{tensor.name}' is float16; give a float32 file")
-            self.values[tensor.name] = Value(tensor.name, array_of(tensor))
+            array = array_of(tensor)
+            if np.issubdtype(array.dtype, np.floating) and np.isnan(array).any():
+                raise ModelError(f"{self.path}: '{tensor.name}' holds values that are no numbers "
+                                 "(NaN); train the network again")  # fmt: skip
+            self.values[tensor.name] = Value(tensor.name, array)
         self._find_biases(graph)
         for proto in graph.node:
-            self._node(proto)
+            if proto.output:
+                self._node(proto)
 
     def _node(self, proto: onnx.NodeProto) -> None:
         kind = (
             proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}.{proto.op_type}"
         )
-        if kind not in READERS and kind not in _FOLDED and not self._all_constant(proto):
+        constant = kind not in UNFOLDED and self._all_constant(proto)
+        if kind not in READERS and kind not in _FOLDED and not constant:
             self._fault(proto, kind, "no reader")
             return
         if any(name in self.unread for name in proto.input):
@@ -225,9 +235,9 @@ class _Reading:
         if proto.output[0] in self.added:
             return [self.values[self.added[proto.output[0]]]]
         if kind in ("Shape", "Size") and call.x.array is None:
-            return [_size(call, kind)]
+            return [size_of(call)]
         if self._all_constant(proto):
-            return _folded(call, self.model)
+            return self.folding.results(call)
         if kind not in READERS:
             raise CannotReadError("inputs that are computed")
         made = READERS[kind](self.builder, call)
@@ -235,7 +245,7 @@ class _Reading:
 
     def _find_biases(self, graph: onnx.GraphProto) -> None:
         """Note where a product with a matrix of the file is read by the sum with its bias alone."""
-        read = Counter(name for proto in _all_nodes(graph) for name in proto.input)
+        read = Counter(name for proto in all_nodes(graph) for name in proto.input)
         read.update(one.name for one in graph.output)
         products = {
             proto.output[0]: self.values[proto.input[1]].sizes
@@ -294,18 +304,21 @@ class _Reading:
         return ImportedNetwork(module.eval(), inputs, tuple(self.shapes), names, self.opset)
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what torch logs of sizes that it refuses, with tracebacks; they are noted as faults."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
 def _real_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
     """Inputs that are no initializers, which older files list too."""
     known = {tensor.name for tensor in model.graph.initializer}
     return [info for info in model.graph.input if info.name not in known]
-
-
-def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    for proto in graph.node:
-        yield proto
-        for attribute in proto.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                yield from _all_nodes(attribute.g)
 
 
 def _batch(path: Path, inputs: Sequence[onnx.ValueInfoProto]) -> int:
@@ -320,54 +333,6 @@ def _batch(path: Path, inputs: Sequence[onnx.ValueInfoProto]) -> int:
     if found > 1024:
         raise ModelError(f"{path}: fixes {found} images; export it for one")
     return found
-
-
-def _size(call: Call, kind: str) -> Value:
-    sizes = np.asarray(call.x.sizes, np.int64)
-    if kind == "Size":
-        return Value(call.proto.output[0], np.asarray(sizes.prod(), np.int64))
-    start, end = call.attribute("start", 0), call.attribute("end")
-    return Value(call.proto.output[0], sizes[start:end])
-
-
-def _folded(call: Call, model: onnx.ModelProto) -> list[Value]:
-    """What a node gives whose inputs are all known."""
-    proto = call.proto
-    _check_growth(call)
-    if proto.op_type in ("Dropout",):
-        return [Value(proto.output[0], call.x.array)]
-    single = onnx.GraphProto(name="constant")
-    single.node.append(proto)
-    for name in dict.fromkeys(name for name in proto.input if name):
-        single.input.append(onnx.ValueInfoProto(name=name))
-    for name in proto.output:
-        if name:
-            single.output.append(onnx.ValueInfoProto(name=name))
-    whole = onnx.ModelProto(ir_version=model.ir_version, graph=single)
-    whole.opset_import.extend(model.opset_import)
-    feed = dict(
-        zip((n for n in proto.input if n), (v.array for v in call.inputs if v), strict=True)
-    )
-    found = iter(ReferenceEvaluator(whole).run(None, feed))
-    return [Value(name, np.asarray(next(found))) if name else Value("") for name in proto.output]
-
-
-def _check_growth(call: Call) -> None:
-    """Refuse constants that a few numbers in the file would make enormous."""
-    kind, count = call.proto.op_type, 0
-    if kind == "ConstantOfShape":
-        count = math.prod(call.x.numbers("a shape"))
-    elif kind == "Expand":
-        count = math.prod(call.need(1).numbers("a shape"))
-    elif kind == "Tile":
-        count = math.prod(call.x.sizes) * math.prod(call.need(1).numbers("repeats"))
-    elif kind == "Range":
-        start, end, step = (float(call.need(i).constant("a bound").reshape(())) for i in range(3))
-        count = int(abs((end - start) / step)) if step else LARGEST + 1
-    elif kind in ("Resize", "Upsample", "Pad", "OneHot", "EyeLike"):
-        count = LARGEST + 1 if max(math.prod(v.sizes) for v in call.inputs if v) > 2**24 else 0
-    if count > LARGEST:
-        raise CannotReadError(f"a constant of {count} values")
 
 
 def _name(proto: onnx.NodeProto) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from bitladder.errors import ModelError
 
 LARGEST = 2**30
 """Most values that one tensor of a network may have."""
+_LARGEST_FILE = 2**31
+_MOST_NODES = 2**17
 _ITEM_BITS = {1: 32, 2: 8, 3: 8, 4: 16, 5: 16, 6: 32, 7: 64, 9: 8, 10: 16, 11: 64, 12: 32,
               13: 64, 16: 16}  # fmt: skip
 # Where a type's values stand if they are not raw bytes.
@@ -31,7 +34,12 @@ def read(path: Path) -> onnx.ModelProto:
             is quantized already.
     """
     try:
+        if path.is_file() and path.stat().st_size >= _LARGEST_FILE:
+            raise ModelError(f"{path}: is larger than the 2 GiB that an ONNX file can have; export "
+                             "it with external data")  # fmt: skip
         model = onnx.load_model(str(path), load_external_data=False)
+    except ModelError:
+        raise
     except OSError as error:
         raise ModelError(f"{path}: cannot read: {error.strerror or error}") from None
     except Exception as error:  # protobuf raises types of its own
@@ -42,11 +50,12 @@ def read(path: Path) -> onnx.ModelProto:
     if not graph.output:
         raise ModelError(f"{path}: the graph has no outputs; export it again with its outputs")
     if model.functions:
+        _check_functions(path, model)
         try:
             model = inliner.inline_local_functions(model)
         except Exception as error:
             raise ModelError(f"{path}: its functions cannot be read: {_line(error)}") from None
-    for tensor in _tensors(model.graph):
+    for tensor in tensors(model.graph):
         _check_tensor(path, tensor)
     _refuse_quantized(path, model)
     try:
@@ -56,8 +65,36 @@ def read(path: Path) -> onnx.ModelProto:
     return model
 
 
+def _check_functions(path: Path, model: onnx.ModelProto) -> None:
+    """Refuse functions that call one another, or so often that the nodes would have no end."""
+    own = {(f.domain, f.name): list(_nodes(f.node)) for f in model.functions}
+    calls = {name: [(n.domain, n.op_type) for n in nodes] for name, nodes in own.items()}
+    counts: dict[tuple[str, str], int] = {}
+    try:
+        for name in TopologicalSorter(calls).static_order():
+            counts[name] = sum(counts[one] for one in calls[name]) if name in calls else 1
+    except CycleError:
+        raise ModelError(f"{path}: has functions that call themselves; export it again") from None
+    count = sum(counts.get((n.domain, n.op_type), 1) for n in all_nodes(model.graph))
+    if count > _MOST_NODES:
+        raise ModelError(f"{path}: has {count} nodes; networks of {_MOST_NODES} are read")
+
+
+def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """Every node of a graph and of the graphs in its nodes."""
+    yield from _nodes(graph.node)
+
+
+def _nodes(given: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    for node in given:
+        yield node
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from all_nodes(attribute.g)
+
+
 def _refuse_quantized(path: Path, model: onnx.ModelProto) -> None:
-    found = sorted({n.op_type for n in model.graph.node if n.op_type.startswith(_QUANTIZED)})
+    found = sorted({n.op_type for n in all_nodes(model.graph) if n.op_type.startswith(_QUANTIZED)})
     if found:
         raise ModelError(
             f"{path}: is quantized already ({', '.join(found)}); give the float file it was made "
@@ -65,14 +102,15 @@ def _refuse_quantized(path: Path, model: onnx.ModelProto) -> None:
         )
 
 
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+def tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Every tensor that a graph holds, those in its nodes and their graphs too."""
     yield from graph.initializer
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.type == onnx.AttributeProto.TENSOR:
                 yield attribute.t
             elif attribute.type == onnx.AttributeProto.GRAPH:
-                yield from _tensors(attribute.g)
+                yield from tensors(attribute.g)
             yield from attribute.tensors
 
 

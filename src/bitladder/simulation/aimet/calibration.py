@@ -14,6 +14,8 @@ from bitladder.simulation.aimet.names import aimet
 
 _Choose = Callable[[Tensor, Tensor, int], tuple[float, float]]
 
+_FREE_GROWTH = 1e6  # of the first tensor's range; infinity would end in no number
+
 
 def min_max_analyzer(quantizer: Any) -> Any:
     """An analyzer that takes the smallest and the largest value."""
@@ -81,6 +83,18 @@ def observing(quantizer: Any) -> AbstractContextManager[None]:
     """Have a quantizer count what it sees in a block and hand it on, and set its range after."""
     block: AbstractContextManager[None] = quantizer._compute_encodings(passthrough=True)
     return block
+
+
+def let_grow(quantizer: Any) -> None:
+    """Have the histogram of a quantizer reach as far as later values do.
+
+    AIMET lays it out around the first tensor and clips what lies beyond ``growth_limit`` times its
+    range, to keep outliers out. Where tensors of several operators share a grid, the first of them
+    says nothing of the others.
+    """
+    observer: Any = getattr(quantizer.encoding_analyzer, "observer", None)
+    if hasattr(observer, "growth_limit"):
+        observer.growth_limit = _FREE_GROWTH
 
 
 def is_simple(quantizer: nn.Module) -> bool:

@@ -35,12 +35,14 @@ class Window:
         return found
 
 
-def window(call: Call, kernel: Sequence[int]) -> Window:
+def window(call: Call, kernel: Sequence[int] | None) -> Window:
     """The window of a convolution or pool over all dimensions but two.
 
     Raises:
-        CannotReadError: ``auto_pad`` is of a kind that does not exist.
+        CannotReadError: there is no kernel, or ``auto_pad`` is of a kind that does not exist.
     """
+    if not kernel:
+        raise CannotReadError("no kernel_shape")
     count = len(kernel)
     strides = tuple(call.attribute("strides") or [1] * count)
     dilations = tuple(call.attribute("dilations") or [1] * count)
