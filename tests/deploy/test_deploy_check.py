@@ -2,11 +2,24 @@
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
+import torch
 from onnx import TensorProto, helper
+from torch import nn
 
+from bitladder.deploy import Traced
 from bitladder.deploy.check import CHECKED, run_at_two_sizes
 from bitladder.errors import ExportError
+from bitladder.options import Calibrate, Precision
+from bitladder.simulation import SimulatedModel
+from bitladder.techniques.fold_batch_norm import fold_batch_norm
+
+
+def _unoptimised():
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return options
 
 
 def _file(*nodes):
@@ -54,3 +67,31 @@ def test_what_answers_by_the_batch_is_refused():
     with pytest.raises(ExportError, match="answers by the number of images"):
         run_at_two_sizes(file, (images,), lambda x: [x], compared=False)
     assert onnx.checker.check_model(file) is None
+
+
+class _Cancelled(nn.Module):
+    """Large weights that cancel: all that is left is a bias below half a step of its grid."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(2, 3, 1)
+        with torch.no_grad():
+            self.conv.weight.copy_(torch.tensor([7.0, -7.0]).reshape(1, 2, 1, 1))
+            self.conv.bias.copy_(torch.tensor([0.45, 0.3, -0.4]))
+
+    def forward(self, x):
+        return self.conv(torch.cat([x, x], 1))
+
+
+def test_a_file_is_held_to_the_simulation_with_the_biases_of_the_file(tmp_path):
+    folded, _ = fold_batch_norm(_Cancelled().eval())
+    simulated = SimulatedModel(folded, Precision(4, 4), shapes=[(1, 4, 4)], options=Calibrate())
+    images = torch.arange(16.0).reshape(1, 1, 4, 4)
+    simulated.calibrate(images)
+    layer = simulated.module.get_submodule("conv")
+    before = layer.bias.detach().clone()
+    Traced(simulated.eval()).write_qdq(tmp_path / "a.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "a.onnx", _unoptimised())
+    [file] = session.run(None, {"x": images.numpy()})
+    np.testing.assert_array_equal(file, np.zeros_like(file))  # 0.45 of a step of 1 rounds to none
+    np.testing.assert_array_equal(layer.bias.detach(), before)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,19 @@ def round_biases(simulated: SimulatedModel) -> int:
         layer.bias.copy_(torch.from_numpy(rounded))
         count += 1
     return count
+
+
+@contextmanager
+def rounded(simulated: SimulatedModel) -> Iterator[None]:
+    """Let a simulation have the biases of its file for a block, and its own again behind it."""
+    before = [(layer, layer.bias.detach().clone()) for layer, _ in layers_on_integers(simulated)]
+    round_biases(simulated)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for layer, bias in before:
+                layer.bias.copy_(bias)
 
 
 @torch.no_grad()

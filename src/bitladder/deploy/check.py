@@ -17,7 +17,6 @@ CHECKED = 3
 _FATAL_ONLY = 4  # an error is raised, and told once
 _NOISE = 0.1  # of the outputs' size: a rounding that falls to the other side is far below
 _TIES = 0.05  # of all values: where fewer differ, ties explain it
-_OTHER = 0.5  # with biases that are not rounded yet, grids of 2 bits differ by more than noise
 
 Run = Callable[..., list[NDArray[Any]]]
 """Maps an array an input to an array an output."""
@@ -87,7 +86,7 @@ def _fault(
             return f"gives other rows for one image than for {CHECKED}"
         if _apart(together, alone) and not _apart(wanted, wanted_alone):
             return "answers by the number of images it is given"
-    if compared and _apart(together, wanted, _OTHER):
+    if compared and _apart(together, wanted):
         return "computes something else than the simulation"
     return ""
 
@@ -107,7 +106,7 @@ def _both(
     return found
 
 
-def _apart(first: NDArray[Any], second: NDArray[Any], share: float = _NOISE) -> bool:
+def _apart(first: NDArray[Any], second: NDArray[Any]) -> bool:
     """Whether values are others, by more than ties explain.
 
     Where nearly all of an output is zero, one rounding to the other side is many times its mean.
@@ -116,5 +115,5 @@ def _apart(first: NDArray[Any], second: NDArray[Any], share: float = _NOISE) -> 
         return False
     first, second = first.astype(np.float64), second.astype(np.float64)
     difference = np.abs(first - second)
-    far = difference.mean() > share * (np.abs(first).mean() + 1e-30)
+    far = difference.mean() > _NOISE * (np.abs(first).mean() + 1e-30)
     return bool(far and (difference > 0).mean() > _TIES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from torch import fx
 
 from bitladder import target_specs
-from bitladder.deploy.biases import fit_scales, round_biases
+from bitladder.deploy.biases import fit_scales, round_biases, rounded
 from bitladder.deploy.check import CHECKED, run_at_two_sizes
 from bitladder.deploy.encodings import dump_encodings
 from bitladder.deploy.limits import fit_grids
@@ -145,7 +146,8 @@ class Traced:
 
     def _check(self, model: onnx.ModelProto, *, compared: bool) -> None:
         example = tuple(one.numpy() for one in self.simulated.example(CHECKED))
-        run_at_two_sizes(model, example, self._simulate, compared=compared)
+        with rounded(self.simulated) if compared else nullcontext():
+            run_at_two_sizes(model, example, self._simulate, compared=compared)
 
     @torch.no_grad()
     def _simulate(self, *inputs: NDArray[Any]) -> list[NDArray[Any]]:
