@@ -45,7 +45,7 @@ class Subject:
         folder: for files.
         quantized: the quantized network.
         artifact: the file for ONNX Runtime.
-        spread: smallest and largest outputs that roundings of float32 can make.
+        spread: what roundings of float32 can make of its outputs.
     """
 
     network: nn.Module
@@ -56,7 +56,7 @@ class Subject:
     quantized: Any = None
     artifact: Path = Path()
     expected: NDArray[np.float32] | None = None
-    spread: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
+    spread: ties.Spread | None = None
     step: float = 1.0
 
     @property
@@ -235,8 +235,8 @@ def htp(subject: Subject) -> Finding:
     if apart.verdict is not Verdict.STEPS or apart.decibels >= least_decibels(subject.bits):
         return apart
     steps = _HTP_STEPS[subject.bits > 8]
-    spread = ties.step_spread(subject.quantized, subject.images[:_HTP_IMAGES], steps)
-    return replace(apart, explained=ties.within(found, *spread, 2 * steps * step))
+    spread = ties.Spread(subject.quantized, subject.images[:_HTP_IMAGES], steps)
+    return replace(apart, explained=spread.explains(found, 2 * steps * step))
 
 
 def loader(subject: Subject) -> Finding:
@@ -317,10 +317,8 @@ def _of_ties(apart: Finding, subject: Subject, step: float, *found: NDArray[np.f
     if apart.verdict is not Verdict.STEPS:
         return apart
     if subject.spread is None:
-        subject.spread = ties.float_spread(subject.quantized, subject.images)
-    low, high = subject.spread
-    rows = len(found[0])
-    explained = all(ties.within(one, low[:rows], high[:rows], 0.05 * step) for one in found)
+        subject.spread = ties.Spread(subject.quantized, subject.images)
+    explained = all(subject.spread.explains(one, 0.05 * step) for one in found)
     return replace(apart, explained=explained)
 
 

@@ -73,11 +73,19 @@ def test_a_bias_that_is_three_steps_off_is_not_explained(tmp_path):
 def test_a_step_before_a_jump_explains_a_jump_and_nothing_larger(tmp_path):
     subject = _subject("elementwise/round", "w8a8", tmp_path)
     subject.quantize()
-    low, high = ties.step_spread(subject.quantized, subject.images, 1)
-    assert ties.within(low, low, high, 0)
-    assert ties.within(high, low, high, 0)
-    assert float((high - low).min()) < 0.1  # of most values, which are far from a jump
-    assert not ties.within(subject.expected + 1, low, high, 0)
+    spread = ties.Spread(subject.quantized, subject.images, 1)
+    assert spread.explains(spread.low, 0)
+    assert spread.explains(spread.high, 0)
+    assert float((spread.high - spread.low).min()) < 0.1  # of most values, far from a jump
+    assert not spread.explains(subject.expected + 1, 0)
+
+
+def test_several_ties_in_a_row_are_found(tmp_path):
+    subject = _subject("elementwise/div_relu6", "w8a16", tmp_path)
+    subject.quantize()
+    subject.export()
+    found = unfused(subject)
+    assert found.verdict is Verdict.EXACT or found.explained
 
 
 def test_a_network_without_an_answer_is_told_from_a_wrong_simulation(tmp_path, monkeypatch):

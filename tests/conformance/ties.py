@@ -25,36 +25,63 @@ from bitladder.simulation.aimet import input_quantizers, is_quantized, output_qu
 _ROUNDOFF = 2.0**-24
 _DEVIATIONS = 4  # of the sum of n independent roundings: sqrt(n) u (Higham and Mary 2019, eq. 2.6)
 _ROUNDINGS = 8  # of an operation that is no sum: what its steps and float functions come to
-_RUNS = 48
+_RUNS, _MOST_RUNS = 48, 768
 Values = NDArray[np.float32]
 _Move = Callable[[Tensor, Tensor], Tensor]
 
 
-def float_spread(quantized: Any, images: Tensor) -> tuple[Values, Values]:
-    """Smallest and largest outputs (N, K) that roundings of float32 can make."""
-    return _spread(quantized, images, _by_roundings)
+class Spread:
+    """Smallest and largest outputs (N, K) that moved roundings make, of as many runs as needed.
 
+    A difference behind three ties in a row shows in one run of many, so that runs are added until
+    they explain it or have become ``_MOST_RUNS``.
+    """
 
-def step_spread(quantized: Any, images: Tensor, steps: int) -> tuple[Values, Values]:
-    """Smallest and largest outputs (N, K) where every activation can be some steps off."""
-    return _spread(quantized, images, functools.partial(_by_steps, steps=steps))
+    def __init__(self, quantized: Any, images: Tensor, steps: int | None = None) -> None:
+        """Move by what float32 can be off, or by some steps of every activation's grid."""
+        self._quantized, self._images = quantized, images
+        self._moved = _by_roundings if steps is None else functools.partial(_by_steps, steps=steps)
+        with torch.no_grad():
+            self._low = self._high = quantized(images)
+        self._runs = 0
+        self._extend(_RUNS)
 
+    @property
+    def low(self) -> Values:
+        return self._low.numpy()
 
-def within(found: Values, low: Values, high: Values, slack: float) -> bool:
-    """Whether values lie in a spread: runs find most of it, so that it counts once more."""
-    more = (high - low).astype(np.float64) + slack
-    return bool(np.all((found >= low - more) & (found <= high + more)))
+    @property
+    def high(self) -> Values:
+        return self._high.numpy()
 
+    def explains(self, found: Values, slack: float) -> bool:
+        """Whether the values (N, K) of the first images lie in the spread.
 
-def _spread(quantized: Any, images: Tensor, moved: Any) -> tuple[Values, Values]:
-    with torch.no_grad():
-        low = high = quantized(images)
-        with torch.random.fork_rng(), moved(quantized.simulated.module):
-            torch.manual_seed(11)
-            for _ in range(_RUNS):
-                made = quantized(images)
-                low, high = torch.minimum(low, made), torch.maximum(high, made)
-    return low.numpy(), high.numpy()
+        Runs find most of it, so that it counts once more.
+        """
+        while not self._within(found, slack):
+            if self._runs >= _MOST_RUNS:
+                return False
+            self._extend(self._runs)
+        return True
+
+    def _within(self, found: Values, slack: float) -> bool:
+        low, high = self.low[: len(found)], self.high[: len(found)]
+        more = (high - low).astype(np.float64) + slack
+        return bool(np.all((found >= low - more) & (found <= high + more)))
+
+    def _extend(self, runs: int) -> None:
+        with (
+            torch.no_grad(),
+            torch.random.fork_rng(),
+            self._moved(self._quantized.simulated.module),
+        ):
+            torch.manual_seed(11 + self._runs)
+            for _ in range(runs):
+                made = self._quantized(self._images)
+                self._low = torch.minimum(self._low, made)
+                self._high = torch.maximum(self._high, made)
+        self._runs += runs
 
 
 def _sign(like: Tensor) -> Tensor:
