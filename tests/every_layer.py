@@ -19,6 +19,7 @@ SHORT = {
     "integer_finetune": {"steps": 3, "batch_size": 32},
     "mixed_precision": {"images": 32, "mean_bits": 5},
     "reestimate_batch_norm": {"images": 64, "batch_size": 32},
+    "repair": {"images": 32, "layers": 2, "target": None},
     "sequential_mse": {"images": 32, "candidates": 2},
 }
 

@@ -99,6 +99,7 @@ def quantize(
         reference=simulation.copy_of(model),
         task=None if task is None else tasks.find(task),
         integer_outputs=targets.integer_outputs,
+        target_outputs=targets.target_outputs,
         seed=seed,
     )
     checked = moved(first(context.calibration, _CHECKED_IMAGES), device_of(context.reference))
@@ -200,6 +201,7 @@ class QuantizedModel:
             reference=simulation.copy_of(saved.network(Path(path)) if model is None else model),
             task=None if saved.task is None else tasks.find(saved.task),
             integer_outputs=targets.integer_outputs,
+            target_outputs=targets.target_outputs,
             seed=saved.seed,
         )
         recipe = parse_techniques(saved.recipe)

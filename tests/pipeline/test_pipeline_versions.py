@@ -43,7 +43,7 @@ SWITCHES_THAT_DO_NOT_COUNT = {
 }
 SPEC = {
     "model": {"name": "a_timm_name"},
-    "recipe": [{"mixed_precision": {}}],
+    "recipe": [{"mixed_precision": {}}, {"repair": {"target": "htp"}}],
     "rest": [{"integer_finetune": {}}],
     "export": {"dlc": True, "context": None},
     "target": {"name": "htp"},
@@ -70,10 +70,12 @@ def _unused(kind):
 
 
 def test_only_the_technique_that_asks_for_integer_outputs_exports():
-    """The ONNX packages count in ``quantize`` and ``finetune`` for this one alone."""
+    """The ONNX packages count in ``quantize`` and ``finetune`` for these alone."""
     folder = Path(bitladder.__file__).parent / "techniques"
     users = {path.stem for path in folder.glob("*.py") if "integer_outputs" in path.read_text()}
     assert users == {"registry", "integer_finetune"}
+    users = {path.stem for path in folder.glob("*.py") if "target_outputs" in path.read_text()}
+    assert users == {"registry", "repair"}
     solving = {path.stem for path in folder.glob("*.py") if "scipy" in path.read_text()}
     assert solving == {"mixed_precision"}
 
@@ -102,6 +104,8 @@ TIMM = {"models": ["efficientnet_lite0"]}
 MIXED = {
     "recipe": ["fold_batch_norm", "calibrate", {"mixed_precision": {"mean_bits": 4}}]
 }  # fmt: skip
+REPAIRED = {"recipe": ["fold_batch_norm", "calibrate", {"repair": {"layers": 1}}]}
+SIMULATED = {"recipe": ["fold_batch_norm", "calibrate", {"repair": {"layers": 1, "target": None}}]}
 
 
 @pytest.mark.parametrize(
@@ -118,6 +122,8 @@ MIXED = {
         ("timm", TIMM, "train"),
         ("scipy", {}, None),
         ("scipy", MIXED, "quantize"),
+        ("onnxruntime", REPAIRED, "quantize"),
+        ("onnxruntime", SIMULATED, "export"),
         ("onnxruntime-qnn", {}, None),
         ("onnxruntime-qnn", HTP, "export"),
         ("onnxruntime-qnn", {"verify": ["htp"]}, "verify"),

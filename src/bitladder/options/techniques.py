@@ -6,6 +6,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from bitladder import target_specs
 from bitladder.options.precision import MAX_BITS, MIN_BITS
 from bitladder.options.technique import Phase, Technique
 from bitladder.options.training import Schedule
@@ -139,6 +140,36 @@ class MixedPrecision(Technique):
             raise ValueError("give one of mean_bits, megabytes, gigabops and min_agreement")
         if not all(MIN_BITS <= bits <= MAX_BITS for bits in self.bits) or len(self.bits) < 2:
             raise ValueError(f"bits: at least two widths of {MIN_BITS} to {MAX_BITS}")
+        return self
+
+
+class Repair(Technique):
+    """Give the fewest layers more bits, weights and activations, until the outputs are near."""
+
+    name: ClassVar[str] = "repair"
+    phase: ClassVar[Phase] = "simulated"
+    not_after: ClassVar[tuple[str, ...]] = ("sequential_mse", "adaround", "bias_correction")
+
+    bits: int = Field(default=16, ge=MIN_BITS, le=MAX_BITS)
+    """Width of the grids of the layers that are widened."""
+    min_agreement: float | None = Field(default=None, gt=0, le=1)
+    """Limit: share of calibration images whose answer stays; accuracy falls by the rest at most."""
+    min_sqnr: float | None = None
+    """Limit: SQNR of the outputs in dB, for networks without a task."""
+    layers: int | None = Field(default=None, ge=1)
+    """Budget in place of a limit: how many layers to widen, the costliest first."""
+    target: str | None = "onnxruntime"
+    """Where the limit has to be kept, or null for the simulation alone."""
+    images: int = Field(default=256, ge=1)
+    """Calibration images, the first of the training split."""
+
+    @model_validator(mode="after")
+    def _one_goal(self) -> Self:
+        if self.target is not None:
+            target_specs.find(self.target)
+        goals = (self.min_agreement, self.min_sqnr, self.layers)
+        if sum(goal is not None for goal in goals) != 1:
+            raise ValueError("give one of min_agreement, min_sqnr and layers")
         return self
 
 

@@ -35,8 +35,19 @@ def _is_onnx(spec: Spec) -> bool:
     return is_onnx_file(spec["model"]["name"])
 
 
+def _repairs_on(name: str | None = None) -> Callable[[Spec], bool]:
+    """A technique asks a target: that one, or any."""
+
+    def asks(spec: Spec) -> bool:
+        steps = (*spec.get("recipe", ()), *spec.get("rest", ()))
+        asked = [step["repair"].get("target", "onnxruntime") for step in steps if "repair" in step]
+        return name in asked if name is not None else any(asked)
+
+    return asks
+
+
 def _integers(spec: Spec) -> bool:
-    return _is_onnx(spec) or _has("integer_finetune")(spec)
+    return _is_onnx(spec) or _has("integer_finetune")(spec) or _repairs_on()(spec)
 
 
 _EVERY: Mapping[str, Condition] = {
@@ -51,7 +62,10 @@ _SIMULATING: Mapping[str, Condition] = {
     "scipy": _has("mixed_precision"),
 }
 _ONNX: Mapping[str, Condition] = dict.fromkeys(("onnx", "onnxruntime"))
-_INTEGERS = dict.fromkeys(("onnx", "onnxruntime"), _integers)
+_INTEGERS: Mapping[str, Condition] = {
+    **{package: _repairs_on(name) for name, spec in known().items() for package in spec.packages},
+    **dict.fromkeys(("onnx", "onnxruntime"), _integers),
+}
 
 
 def _of_targets() -> Mapping[str, Condition]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         open_precise,
         open_target,
         open_unfused,
+        target_outputs,
     )
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "run_raw",
     "saturation_risk",
     "speeds",
+    "target_outputs",
     "write_context",
     "write_dlc",
 ]
@@ -78,6 +80,7 @@ _HOMES = {
         "open_precise",
         "open_target",
         "open_unfused",
+        "target_outputs",
     ),
 }
 

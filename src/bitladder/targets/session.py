@@ -130,6 +130,25 @@ def integer_outputs(simulated: SimulatedModel, inputs: Inputs) -> Outputs:
     return {name: torch.from_numpy(values).to(device) for name, values in made.items()}
 
 
+def target_outputs(simulated: SimulatedModel, inputs: Inputs, target: str) -> Outputs:
+    """The outputs of the file that a target gets of a simulated network as it is now.
+
+    Raises:
+        ExportError: the network cannot be exported.
+        TargetError: the target is unknown or not installed, or refuses the file.
+    """
+    spec = _find(target)
+    with tempfile.TemporaryDirectory() as folder:
+        artifact = Path(folder) / spec.dialect.file
+        deploy.Traced(simulated).write_qdq(artifact, target=spec)
+        session = open_target(spec, artifact)
+        try:
+            made = session.run(*as_arrays(inputs))
+        finally:
+            session.close()
+    return {name: torch.from_numpy(values) for name, values in made.items()}
+
+
 def as_arrays(inputs: Inputs) -> list[NDArray[Any]]:
     """The inputs as a session takes them."""
     return [one.cpu().contiguous().numpy() for one in inputs]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Handler = Callable[[Any, nn.Module, "Context"], nn.Module]
 IntegerOutputs = Callable[[SimulatedModel, Inputs], Outputs]
+TargetOutputs = Callable[[SimulatedModel, Inputs, str], Outputs]
 HandlerT = TypeVar("HandlerT", bound=Handler)
 
 
@@ -60,6 +61,8 @@ class Context:
         training: images with targets and how to train, or None where nobody gave any.
         integer_outputs: the outputs as integer kernels compute them from a simulated network and
             its inputs, or None where nobody gave it.
+        target_outputs: the outputs of the file of a simulated network on a target, by the inputs
+            and the target's name, or None where nobody gave it.
         seed: seed of the order of images and of everything random.
         notes: what a technique wants to say about what it did.
     """
@@ -70,6 +73,7 @@ class Context:
     task: Task | None = None
     training: TrainingData | None = None
     integer_outputs: IntegerOutputs | None = None
+    target_outputs: TargetOutputs | None = None
     seed: int = 0
     notes: list[str] = field(default_factory=list)
 

@@ -125,6 +125,7 @@ def ladder_of(stage: Stage, space: Workspace) -> Ladder:
         reference=float_network(stage, space),
         task=task_of(stage),
         integer_outputs=targets.integer_outputs,
+        target_outputs=targets.target_outputs,
         seed=stage.spec["seed"],
     )
     return Ladder(
