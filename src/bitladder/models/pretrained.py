@@ -16,6 +16,7 @@ import torchvision.models
 from torch import Tensor, nn
 
 from bitladder.errors import ModelError
+from bitladder.models.weights import load_state
 
 _TIMEOUT = 10.0
 
@@ -30,16 +31,7 @@ def load_torchvision(model: nn.Module, name: str) -> None:
     Raises:
         ModelError: there are no such weights, or they are neither on disk nor to be downloaded.
     """
-    state = _torchvision_state(name)
-    own = model.state_dict()
-    last = _last_layer(model)
-    kept = {key: value for key, value in own.items() if key.rpartition(".")[0] == last}
-    for key, value in own.items():
-        if key in state and state[key].shape == value.shape:
-            kept[key] = state[key]
-        elif key not in kept:
-            raise ModelError(f"the pretrained weights of '{name}' do not fit its layer '{key}'")
-    model.load_state_dict(kept)
+    load_state(model, _torchvision_state(name), f"the pretrained weights of '{name}'")
 
 
 def load_timm(name: str, classes: int, channels: int) -> nn.Module:
@@ -143,10 +135,3 @@ def _quick_failure() -> Iterator[None]:
             yield
     finally:
         socket.setdefaulttimeout(before)
-
-
-def _last_layer(model: nn.Module) -> str:
-    layers = [
-        name for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)
-    ]
-    return str(layers[-1])

@@ -1,7 +1,4 @@
-"""Weights to and from files: safetensors written, safetensors or PyTorch's own format read.
-
-No code in a file is ever run: ``.pth`` is read with ``weights_only=True``.
-"""
+"""Weights into a network from a file of any origin, and out of it as safetensors."""
 
 from __future__ import annotations
 
@@ -11,49 +8,79 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors.torch
-import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from bitladder.errors import ModelError
 from bitladder.files import write_whole
+from bitladder.models.checkpoint import TensorSet, read_checkpoint
+from bitladder.models.fitting import Fit, Renamed, renamed
+from bitladder.models.shim import WithShim
 
-_PYTORCH_SUFFIXES = (".pth", ".pt", ".ckpt")
 
+def load_weights(
+    model: nn.Module, path: str | Path, *, key: str | None = None, new_head: bool = False
+) -> str:
+    """Copy every parameter and buffer of a network from a file.
 
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Copy every parameter and buffer of a model from a file.
+    The tensors are looked for under every key of the file, with the prefixes of training code
+    (``module.``, ``model.``, ``_orig_mod.``, ``backbone.``, ``net.``, ``network.``) and without;
+    what fits the network best is taken. A network behind a shim takes the weights of the network
+    alone.
 
     Args:
         model: the network; it is not touched unless the whole file fits.
-        path: a ``.safetensors`` file, or a ``.pth`` file with a state dict, plain or under the
-            key ``state_dict``.
+        path: of a safetensors file, or one that ``torch.save`` has written.
+        key: under which the tensors stand, such as ``ema`` or ``checkpoint.model``; by default it
+            is found.
+        new_head: leave the last layer as it is in ``model`` where the file's has another number of
+            classes, or where the file has none.
+
+    Returns:
+        What was done, in one line.
 
     Raises:
-        ModelError: the file is missing or cannot be read, or a key or a shape does not fit.
+        ModelError: the file is missing or cannot be read, tensors are missing, left over or of
+            another shape, or one is not finite or of another kind of number.
     """
-    state = read_state(path)
-    _check_fit(model.state_dict(), state, path)
-    model.load_state_dict(dict(state))
+    path = Path(path)
+    targets = [(model, ""), *([(model.model, "model.")] if isinstance(model, WithShim) else [])]
+    fits = [
+        Fit(target, given, one.key, outer, new_head)
+        for one in _chosen(read_checkpoint(path), key, path)
+        for target, outer in targets
+        for given in renamed(one.tensors)
+    ]
+    best = min(fits, key=Fit.rank)  # the first of those that are alike
+    best.check(str(path))
+    best.check_values(str(path))
+    best.load()
+    return f"{path}: {best.told(fit.key for fit in fits if fit.whole and fit.key != best.key)}"
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
-    """Read a state dict onto the CPU.
+def load_state(model: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
+    """Copy tensors that have the network's own names; a last layer of other classes keeps its own.
+
+    Args:
+        model: the network.
+        state: the tensors; those that the network lacks are left out.
+        where: they come from, as an error says it.
 
     Raises:
-        ModelError: the file is missing, of another format, or cannot be read.
+        ModelError: a tensor is missing or of another shape.
     """
-    if not path.is_file():
-        raise ModelError(f"weights file {path} does not exist")
-    if path.suffix == ".safetensors":
-        try:
-            state: dict[str, Tensor] = safetensors.torch.load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise ModelError(f"{path} is not a readable safetensors file: {error}") from None
-        return state
-    if path.suffix in _PYTORCH_SUFFIXES:
-        return _read_pytorch(path)
-    raise ModelError(f"weights file {path} is neither .safetensors nor .pth")
+    own = model.state_dict()
+    known = {name: tensor for name, tensor in state.items() if name in own}
+    fit = Fit(model, Renamed(known), new_head=True)
+    fit.check(where)
+    fit.load()
+
+
+def _chosen(sets: list[TensorSet], key: str | None, path: Path) -> list[TensorSet]:
+    found = [one for one in sets if key is None or one.key == key]
+    if not found:
+        keys = ", ".join(f"'{one.key}'" for one in sets[:8] if one.key) or "none"
+        raise ModelError(f"{path} has no tensors under '{key}'; keys with tensors: {keys}")
+    return found
 
 
 def save_weights(model: nn.Module, path: Path, metadata: dict[str, str] | None = None) -> None:
@@ -83,39 +110,3 @@ def _sorted_header(content: bytes) -> bytes:
     text = json.dumps(header, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
     return struct.pack("<Q", len(text)) + text + content[8 + length :]
-
-
-def _read_pytorch(path: Path) -> dict[str, Tensor]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        # torch raises many types here; the first line says enough.
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ModelError(
-            f"{path} is not a readable PyTorch weights file: {reason.strip()}"
-        ) from None
-    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
-        content = content["state_dict"]
-    if not isinstance(content, Mapping) or not all(
-        isinstance(value, Tensor) for value in content.values()
-    ):
-        raise ModelError(f"{path} holds no state dict; save model.state_dict()")
-    return dict(content)
-
-
-def _check_fit(needed: Mapping[str, Tensor], given: Mapping[str, Tensor], path: Path) -> None:
-    for key, value in needed.items():
-        if key not in given:
-            raise ModelError(f"{path} has no '{key}', shape {_shape(value)}, that the model needs")
-        if given[key].shape != value.shape:
-            raise ModelError(
-                f"{path}: '{key}' has shape {_shape(given[key])}, "
-                f"the model needs {_shape(value)}; check the model and its number of classes"
-            )
-    for key, value in given.items():
-        if key not in needed:
-            raise ModelError(f"{path} has '{key}', shape {_shape(value)}, that the model lacks")
-
-
-def _shape(tensor: Tensor) -> tuple[int, ...]:
-    return tuple(tensor.shape)
