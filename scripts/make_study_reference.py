@@ -138,7 +138,8 @@ def table(options: type[Options]) -> str:
     """Key, default and meaning of every option."""
     rows = ["| key | default | meaning |", "|---|---|---|"]
     for name, field in options.model_fields.items():
-        rows.append(f"| `{name}` | {default(field)} | {field.description} |")
+        meaning = " ".join((field.description or "").split())
+        rows.append(f"| `{field.alias or name}` | {default(field)} | {meaning} |")
     return "\n".join([*rows, ""])
 
 

@@ -8,9 +8,17 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BeforeValidator, Field, PlainSerializer, ValidationError, field_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from bitladder.errors import StudyError, unknown
+from bitladder.models.names import is_onnx_file
 from bitladder.options import (
     RECIPES,
     DatasetOptions,
@@ -108,6 +116,16 @@ class Study(Options):
                 raise ValueError(f"'{name}' is there twice")
         return values
 
+    @model_validator(mode="after")
+    def _weights_to_start_from(self) -> Study:
+        for model in self.models if self.train.start == "weights" else ():
+            if model.weights is None and not model.pretrained and not is_onnx_file(model.name):
+                raise ValueError(
+                    f"train.from: '{model.name}' has no weights to start from; give it "
+                    "'weights: FILE' or 'pretrained: true'"
+                )
+        return self
+
     def to_yaml(self) -> str:
         """The study with every default written out, in the form that ``load`` reads."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
@@ -194,4 +212,4 @@ def _known_keys(parents: list[str]) -> list[str]:
         for part in getattr(annotation, "__args__", (annotation,)):
             if isinstance(part, type) and issubclass(part, Options):
                 model = part
-    return list(model.model_fields)
+    return [field.alias or name for name, field in model.model_fields.items()]

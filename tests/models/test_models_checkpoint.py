@@ -296,7 +296,7 @@ def test_what_is_allowed_stands_for_nothing_of_its_own(monkeypatch, tmp_path):
 
 def test_a_torchscript_archive_says_so(tmp_path):
     torch.jit.script(nn.Linear(2, 2)).save(tmp_path / "a.pt")
-    with pytest.raises(ModelError, match="TorchScript archive; save model.state_dict") as caught:
+    with pytest.raises(ModelError, match=r"TorchScript archive; save model\.state_dict") as caught:
         load_weights(net(), tmp_path / "a.pt")
     assert "\n" not in str(caught.value)
 

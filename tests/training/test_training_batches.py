@@ -219,3 +219,62 @@ def test_the_one_call_joins_and_refuses_likewise():
         bitladder.quantize(_network(), images, 8, recipe, training=DataLoader(images))
     with pytest.raises(QuantizationError, match="one calibration image has no variance"):
         bitladder.quantize(_network(), images[:1], 8, recipe, training=_loader(9, 4))
+
+
+def _trained(images, *, batch_size, accumulate, folder):
+    """The weights after two epochs of training, and what was told."""
+    model = _network(norm=False)
+    options = OPTIONS.model_copy(update={"batch_size": batch_size, "accumulate": accumulate})
+    result = _fit(model, _split(images), folder, options)
+    return torch.cat([value.flatten() for value in model.parameters()]).detach(), result
+
+
+@pytest.mark.parametrize("images", [24, 22, 26, 17, 3])
+@pytest.mark.parametrize(("batch_size", "accumulate"), [(4, 2), (2, 4), (3, 3)])
+def test_accumulated_batches_are_the_larger_batch(images, batch_size, accumulate, tmp_path):
+    """Whatever remains for the last step of an epoch, and whatever for its last batch."""
+    large, one = _trained(
+        images, batch_size=batch_size * accumulate, accumulate=1, folder=tmp_path / "a"
+    )
+    small, many = _trained(
+        images, batch_size=batch_size, accumulate=accumulate, folder=tmp_path / "b"
+    )
+    begin = torch.cat([value.flatten() for value in _network(norm=False).parameters()]).detach()
+    assert (large - begin).abs().max() > 1e-3
+    assert (many.steps, many.epochs) == (one.steps, one.epochs)
+    assert torch.allclose(small, large, rtol=0, atol=2e-6)
+
+
+def test_accumulated_steps_count_as_steps(tmp_path):
+    """Asked for as steps, logged once each, and of another epoch where images end."""
+    model = _network(norm=False)
+    options = OPTIONS.model_copy(
+        update={"batch_size": 2, "accumulate": 3, "steps": 21, "validate_every": 0.5}
+    )
+    result = fit(
+        model, _split(13), _split(8), options, TASK, seed=1, log_dir=tmp_path, classes=None
+    )
+    assert result.steps == 21
+    assert result.epochs == 11  # 6 batches an epoch, and so 2 steps
+    logged = [row["step"] for row in result.history if "train_loss" in row]
+    assert logged == [10, 20, 21]
+
+
+def test_the_penalty_counts_once_a_step(tmp_path):
+    weights = []
+    for batch_size, accumulate in ((8, 1), (2, 4)):
+        model = _network(norm=False)
+        tuning = Tuning(penalty=lambda share, model=model: 10 * model[0].weight.square().sum())
+        options = OPTIONS.model_copy(update={"batch_size": batch_size, "accumulate": accumulate})
+        _fit(model, _split(16), tmp_path, options, tuning=tuning)
+        weights.append(model[0].weight.detach())
+    assert torch.allclose(*weights, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_the_learning_rate_finder_accumulates_too(accumulate, tmp_path):
+    model = _Watched(_network(norm=False))
+    options = OPTIONS.model_copy(update={"batch_size": 4, "accumulate": accumulate, "lr": "auto"})
+    result = _fit(model, _split(24), tmp_path, options)
+    assert result.lr > 0
+    assert result.steps == 2 * -(-6 // accumulate)

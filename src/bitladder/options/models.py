@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from bitladder.options.base import Options, Version
 
@@ -17,8 +17,9 @@ class ModelOptions(Options):
     pretrained: bool = False
     """Start from torchvision's (or timm's) ImageNet weights, with a new last layer."""
     weights: Path | None = None
-    """A .safetensors or .pth file to take in place of float training."""
-
+    """A checkpoint: taken in place of float training, or its start (``train: {from: weights}``)."""
+    weights_key: str | None = Field(default=None, min_length=1)
+    """Where in that file they stand, such as ``ema``; by default it is found."""
     version: Version | None = None
     """Of code whose changes cannot be seen: part of every key, so change it with that code."""
 
@@ -31,4 +32,6 @@ class ModelOptions(Options):
     def _one_start(self) -> ModelOptions:
         if self.pretrained and self.weights is not None:
             raise ValueError("give pretrained or weights, not both")
+        if self.weights_key is not None and self.weights is None:
+            raise ValueError("weights_key is a place in the file that weights names; give weights")
         return self

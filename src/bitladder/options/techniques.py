@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from bitladder import target_specs
 from bitladder.options.precision import MAX_BITS, MIN_BITS
 from bitladder.options.technique import Phase, Technique
-from bitladder.options.training import Schedule
+from bitladder.options.training import Augmentation, Schedule
 
 RangeMethod = Literal["sqnr", "mse", "entropy", "percentile", "min_max"]
 
@@ -199,7 +199,11 @@ class Finetune(Technique):
     steps: int | None = Field(default=None, ge=1)
     """Optimizer steps in place of epochs."""
     batch_size: int = Field(default=256, ge=1)
-    """Images per step."""
+    """Images of a batch, which is a step unless batches are accumulated."""
+    accumulate: int = Field(default=1, ge=1)
+    """Batches of a step, whose gradients are averaged."""
+    augment: Augmentation = "none"
+    """As in ``train``: ``none``, ``standard`` or package.module:function."""
     lr: float = Field(default=5e-4, gt=0)
     """Adam's learning rate (the peak of the schedule)."""
     range_lr: float | None = Field(default=None, ge=0)

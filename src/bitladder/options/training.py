@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, ConfigDict, Field
 
+from bitladder.errors import unknown
 from bitladder.options.base import Options
+from bitladder.user_code import is_import_path
 
 LearningRate = float | Literal["auto"]
 Schedule = Literal["constant", "one_cycle", "cosine"]
+AUGMENTATIONS = ("none", "standard")
+
+
+def _augmentation(value: str) -> str:
+    if value not in AUGMENTATIONS and not is_import_path(value):
+        raise ValueError(unknown("augmentation", value, AUGMENTATIONS) + ", or package.module:NAME")
+    return value
+
+
+Augmentation = Annotated[str, AfterValidator(_augmentation)]
+"""``none``, ``standard``, or ``package.module:function``, see ``training.augment``."""
 
 
 class EarlyStopping(Options):
@@ -24,12 +37,22 @@ class EarlyStopping(Options):
 class TrainOptions(Options):
     """Float training of one network on one data set."""
 
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    start: Literal["weights"] | None = Field(default=None, alias="from")
+    """``weights`` trains networks that have weights (a file, ImageNet's, those of an ONNX file),
+    with a new last layer for other classes; by default a file's weights are taken as they are."""
     epochs: int = Field(default=2, ge=1, le=10_000)
     """Passes over the training images."""
     steps: int | None = Field(default=None, ge=1)
     """Optimizer steps in place of epochs, so that small data sets get the same budget."""
     batch_size: int = Field(default=256, ge=1)
-    """Images per step."""
+    """Images of a batch, which is a step unless batches are accumulated."""
+    accumulate: int = Field(default=1, ge=1)
+    """Batches of a step, whose gradients are averaged: a larger batch in the memory of one."""
+    augment: Augmentation = "none"
+    """``standard`` shifts images by up to an eighth and mirrors half of them, with their targets;
+    ``package.module:function`` returns a transform of (image, target)."""
     lr: LearningRate = "auto"
     """Adam's learning rate, or ``auto`` for Lightning's learning rate finder."""
     schedule: Schedule = "one_cycle"

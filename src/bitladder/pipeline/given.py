@@ -25,7 +25,7 @@ _SUFFIXES = {
     *(".json", ".yaml", ".yml", ".toml", ".txt", ".csv"),
     *(".safetensors", ".pth", ".pt", ".ckpt", ".onnx", ".npy", ".npz", ".bin", ".dlc"),
 }
-_NAMES = ("name", "version")  # of something that is no file
+_NAMES = ("name", "version", "weights_key", "augment")  # of something that is no file
 
 
 @dataclass

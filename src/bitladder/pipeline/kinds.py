@@ -123,7 +123,7 @@ def _named(name: str) -> StageKind:
 
 TRAIN = StageKind(
     name="train",
-    code=3,
+    code=4,
     record=records.TrainRecord,
     function="bitladder.pipeline.stages.train:train",
     packages=_EVERY,

@@ -208,7 +208,12 @@ def _see_that_it_fits(options: ModelOptions, images: ImageData, study: Study) ->
         task=tasks.find(study.task.name),
     )
     if options.weights is not None:
-        models.load_weights(network, options.weights)
+        models.load_weights(
+            network,
+            options.weights,
+            key=options.weights_key,
+            new_head=study.train.start == "weights",
+        )
 
 
 def _absolute(loader: LoaderOptions) -> LoaderOptions:

@@ -25,7 +25,7 @@ class TrainRecord:
     Attributes:
         rungs: the float network.
         size: of the network.
-        notes: on its images.
+        notes: on its images and its weights.
         epochs: epochs begun; none where weights were loaded.
         steps: optimizer steps done.
         lr: learning rate, the peak of the schedule.

@@ -77,6 +77,10 @@ class Classification(Task):
         """Int64 labels (N,)."""
         return labels(value, where, count, classes)
 
+    def movable(self, target: Any, size: tuple[int, int]) -> Any:
+        """See ``Task.movable``: a class stays what it is."""
+        return target
+
     def loss(self, outputs: Outputs, target: Any) -> Tensor:
         """Cross-entropy in nats."""
         return label_loss(_logits(outputs), target)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
+from torchvision import tv_tensors
 from torchvision.ops import batched_nms, box_iou, generalized_box_iou_loss, sigmoid_focal_loss
 
 from bitladder.errors import DataError, ModelError
@@ -95,6 +96,11 @@ class Detection(Task):
         if classes is not None and any((one["labels"] >= classes).any() for one in found):
             raise DataError(f"{where}: a label is none of the network's {classes} classes")
         return found
+
+    def movable(self, target: dict[str, Tensor], size: tuple[int, int]) -> dict[str, Tensor]:
+        """See ``Task.movable``."""
+        boxes = tv_tensors.BoundingBoxes(target["boxes"], format="XYXY", canvas_size=size)
+        return {**target, "boxes": boxes}
 
     def loss(self, outputs: Outputs, target: Any) -> Tensor:
         """Focal loss of the scores and GIoU loss of the boxes, each a cell that has an object."""

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import l1_loss
+from torchvision import tv_tensors
 
 from bitladder.errors import DataError, ModelError
 from bitladder.structures import Outputs
@@ -49,6 +50,15 @@ class Restoration(Task):
                 f"{where}: the wanted image must be a float tensor (C, H, W) of 0 to 1, not {given}"
             )
         return image.float()
+
+    def movable(self, target: Tensor, size: tuple[int, int]) -> Tensor:
+        """See ``Task.movable``."""
+        if tuple(target.shape[1:]) != size:
+            raise DataError(
+                f"a wanted image of {target.shape[1]}x{target.shape[2]} does not move with one of "
+                f"{size[0]}x{size[1]}"
+            )
+        return tv_tensors.Image(target)
 
     def loss(self, outputs: Outputs, target: Any) -> Tensor:
         """Mean absolute error (Lim 2017, EDSR, arXiv 1707.02921, section 4.3)."""

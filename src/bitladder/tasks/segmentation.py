@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
+from torchvision import tv_tensors
 
 from bitladder.errors import DataError, ModelError
 from bitladder.measurement import Measurement, resampled
@@ -73,6 +74,10 @@ class Segmentation(Task):
     def batched(self, value: Any, count: int, where: str, classes: int | None = None) -> Tensor:
         """Int64 masks (N, H, W)."""
         return masks(value, where, count, classes, IGNORED)
+
+    def movable(self, target: Tensor, size: tuple[int, int]) -> Tensor:
+        """See ``Task.movable``."""
+        return tv_tensors.Mask(target)
 
     def loss(self, outputs: Outputs, target: Any) -> Tensor:
         """Cross-entropy of the pixels that count, in nats."""

@@ -142,6 +142,22 @@ class Task(Protocol):
         """
         return value
 
+    def movable(self, target: Any, size: tuple[int, int]) -> Any:
+        """The target of one image as what moves with it when training images are augmented.
+
+        That is made of torchvision's ``tv_tensors``; what stays, such as a label, is left as it is.
+        By default nobody knows, and ``augment: standard`` is refused.
+
+        Args:
+            target: of one image, as ``target`` returned it.
+            size: height and width of the image.
+
+        Raises:
+            NotImplementedError: nobody knows.
+            DataError: it cannot be moved.
+        """
+        raise NotImplementedError
+
     def classes(self, targets: list[Any]) -> int | None:
         """How many classes a network must tell apart, or None in a task without classes.
 

@@ -155,6 +155,8 @@ def _training(options: Finetune) -> TrainOptions:
         epochs=options.epochs,
         steps=options.steps,
         batch_size=options.batch_size,
+        accumulate=options.accumulate,
+        augment=options.augment,
         lr=options.lr,
         schedule=options.schedule,
         gradient_clip=options.gradient_clip,

@@ -6,6 +6,7 @@ sees one pixel, and where it sees more, that image alone would set a tenth of th
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sized
 from typing import Any
 
@@ -70,7 +71,24 @@ def single(batches: Batches) -> bool:
     return images == 1
 
 
-class Joined:
+class Changed:
+    """Batches that are made of others.
+
+    Args:
+        batches: the others.
+    """
+
+    def __init__(self, batches: Batches) -> None:
+        self.batches = batches
+        # Lightning tells the samplers that it finds here which epoch begins.
+        self.sampler = getattr(batches, "sampler", None)
+        self.batch_sampler = getattr(batches, "batch_sampler", None)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+class Joined(Changed):
     """Batches whose last one, if it has one image and others have more, goes with that before it.
 
     Args:
@@ -79,10 +97,8 @@ class Joined:
     """
 
     def __init__(self, batches: Batches, count: int) -> None:
-        self.batches, self._count = batches, count
-        # Lightning tells the samplers that it finds here which epoch begins.
-        self.sampler = getattr(batches, "sampler", None)
-        self.batch_sampler = getattr(batches, "batch_sampler", None)
+        super().__init__(batches)
+        self._count = count
 
     def __len__(self) -> int:
         return self._count
@@ -99,6 +115,30 @@ class Joined:
         yield from waiting
 
 
+class Grouped(Changed):
+    """Batches with the weight of each in a step that several of them make.
+
+    A step's gradient is the mean over its images, whatever the sizes of its batches, as if they
+    were one. Lightning divides each loss by the number of batches of a whole step, so the weight of
+    a batch is that number times its share of the step's images.
+
+    Args:
+        batches: the batches.
+        step: batches of a step; the last step of an epoch may have fewer.
+    """
+
+    def __init__(self, batches: Batches, step: int) -> None:
+        super().__init__(batches)
+        self.step = step
+
+    def __iter__(self) -> Iterator[tuple[Any, Any, float]]:
+        batches = iter(self.batches)
+        while group := list(itertools.islice(batches, self.step)):
+            images = sum(count(inputs) for inputs, _ in group)
+            for inputs, target in group:
+                yield inputs, target, self.step * count(inputs) / images
+
+
 def _together(first: Any, second: Any) -> Any:
     """Two batches of tensors, or of nested tensors, as one; lists are of one entry an image."""
     if isinstance(first, Tensor):
@@ -113,7 +153,7 @@ def _together(first: Any, second: Any) -> Any:
 def _numbers(batches: Any) -> tuple[int | None, int | None]:
     """Images of an epoch and images of a batch, each None where it is not known."""
     sampler, size = getattr(batches, "sampler", None), getattr(batches, "batch_size", None)
-    if isinstance(batches, Joined):
+    if isinstance(batches, Changed):
         return _numbers(batches.batches)
     images = len(sampler) if isinstance(sampler, Sized) else None
     if size is None:  # batches of the caller's own making

@@ -30,7 +30,8 @@ from bitladder.isolation import hush
 from bitladder.options import TrainOptions
 from bitladder.progress import Progress
 from bitladder.tasks import Task
-from bitladder.training.batches import describe, single, single_image, trainable
+from bitladder.training.augment import Augmented
+from bitladder.training.batches import Grouped, describe, single, single_image, trainable
 from bitladder.training.evaluate import evaluate
 from bitladder.training.module import TRAIN_QUALITY, TrainedModule
 from bitladder.training.tuning import Tuning
@@ -107,11 +108,12 @@ def fit(
             train or to train on, or batch norms would see one image at a time.
     """
     started = time.perf_counter()
-    batches = trainable(train.batches(options.batch_size, shuffle_seed=seed))
+    batches = _batches(train, options, task, seed)
     model.train()
     _refuse_nothing(model, batches, tuning or Tuning())
-    epochs = -(-options.steps // len(batches)) if options.steps else options.epochs
-    steps = options.steps or epochs * len(batches)
+    in_epoch = -(-len(batches) // options.accumulate)
+    epochs = -(-options.steps // in_epoch) if options.steps else options.epochs
+    steps = options.steps or epochs * in_epoch
     lightning.seed_everything(seed, workers=True, verbose=False)
     _lay_out(model)
     lr = options.lr if options.lr != "auto" else _find_lr(model, train, options, task, seed)
@@ -154,6 +156,14 @@ def fit(
         seconds=time.perf_counter() - started,
         history=module.history,
     )
+
+
+def _batches(train: Split, options: TrainOptions, task: Task, seed: int) -> Grouped:
+    """The training images of an epoch, augmented where that is asked for."""
+    batches = trainable(train.batches(options.batch_size, shuffle_seed=seed))
+    if options.augment != "none":
+        batches = Augmented(batches, options.augment, task, seed)
+    return Grouped(batches, options.accumulate)
 
 
 def _lay_out(model: nn.Module) -> None:
@@ -235,7 +245,7 @@ def _find_lr(model: nn.Module, train: Split, options: TrainOptions, task: Task, 
     Smith 2017 (arXiv 1506.01186). Lightning's own suggestion divides by the rate's linear step,
     which favours the smallest rates whatever the loss does.
     """
-    batches = trainable(train.batches(options.batch_size, shuffle_seed=seed))
+    batches = _batches(train, options, task, seed)
     trial = TrainedModule(
         copy.deepcopy(model).train(),
         options,
@@ -278,6 +288,7 @@ def _quiet_trainer(options: TrainOptions) -> dict[str, Any]:
     return {
         "accelerator": options.accelerator,
         "devices": 1,
+        "accumulate_grad_batches": options.accumulate,
         "precision": amp.get(options.amp, automatic),
         "enable_progress_bar": False,
         "enable_model_summary": False,

@@ -64,7 +64,7 @@ class TrainedModule(lightning.LightningModule):
         self._validation, self._validation_loss = task.meter(), torch.zeros(2)
         self._train_quality: float | None = None
         self._val_quality: float | None = None
-        self._images = 0
+        self._images = self._logged = 0
         self._started = self._reported = time.perf_counter()
 
     def loss(self, inputs: Inputs, target: Any, outputs: Outputs) -> Tensor:
@@ -112,9 +112,9 @@ class TrainedModule(lightning.LightningModule):
                 if isinstance(module, BatchNorm):
                     module.eval()
 
-    def training_step(self, batch: tuple[Any, Any], index: int) -> Tensor:
-        """One step's loss; raises TrainingError where it is not a number."""
-        inputs, target = channels_last(as_inputs(batch[0])), batch[1]
+    def training_step(self, batch: tuple[Any, Any, float], index: int) -> Tensor:
+        """A batch's part of a step's loss; raises TrainingError where it is not a number."""
+        inputs, target, weight = channels_last(as_inputs(batch[0])), batch[1], batch[2]
         outputs = self._outputs(inputs)
         loss = self.loss(inputs, target, outputs)
         value, images = float(loss.detach()), count(inputs)
@@ -127,12 +127,13 @@ class TrainedModule(lightning.LightningModule):
         meter.update({name: one.detach() for name, one in outputs.items()}, target)
         self._counts += torch.tensor([meter.value() * images, images, value * images])
         self._images += images
-        return loss
+        return loss * weight
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Log every few steps and report a few times a second."""
-        step = self.global_step
-        if step % _LOG_EVERY == 0 or step == self.steps:
+        step = self.global_step  # which several batches may make
+        if step != self._logged and (step % _LOG_EVERY == 0 or step == self.steps):
+            self._logged = step
             quality, images, loss = self._counts.tolist()
             if images:
                 self._train_quality = quality = quality / images
@@ -217,7 +218,7 @@ class TrainedModule(lightning.LightningModule):
         assert self.report is not None
         self._reported = time.perf_counter()
         elapsed = self._reported - self._started
-        done = max(1, self._images // self.options.batch_size)
+        done = max(1, self._images // (self.options.batch_size * self.options.accumulate))
         left = max(0, self.steps - self.global_step) * elapsed / done
         self.report(
             Progress(

@@ -1,13 +1,12 @@
-"""Train the float network, or take weights that are there."""
+"""Train the float network, from its weights if it has any, or take these as they are."""
 
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 from bitladder import models, training
 from bitladder.models.names import is_onnx_file
-from bitladder.options import TrainOptions
+from bitladder.options import ModelOptions, TrainOptions
 from bitladder.pipeline.planning import Stage
 from bitladder.pipeline.pretrained import check_weights
 from bitladder.pipeline.stage_records import TrainRecord
@@ -25,16 +24,21 @@ def train(stage: Stage, space: Workspace) -> TrainRecord:
     """Write ``weights.safetensors``, and TensorBoard logs where it was trained here."""
     check_weights(stage.spec["model"]["name"], stage.spec["pretrained"])
     images, model, task = images_of(stage, space), network_of(stage, space), task_of(stage)
-    name, weights = stage.spec["model"]["name"], stage.spec["model"]["weights"]
-    fitted = None
-    if weights is not None:
-        models.load_weights(model, Path(weights))
-    elif not is_onnx_file(name):  # such a file has its own
+    network = ModelOptions.model_validate(stage.spec["model"])
+    options = TrainOptions.model_validate(stage.spec["train"])
+    goes_on = options.start == "weights"
+    fitted, notes = None, images.notes
+    if network.weights is not None:
+        said = models.load_weights(
+            model, network.weights, key=network.weights_key, new_head=goes_on
+        )
+        notes = (*notes, f"weights from {said}")
+    if goes_on or (network.weights is None and not is_onnx_file(network.name)):
         fitted = training.fit(
             model,
             images.train,
             images.validation,
-            TrainOptions.model_validate(stage.spec["train"]),
+            options,
             task,
             seed=stage.spec["seed"],
             log_dir=space.logs(stage),
@@ -48,8 +52,8 @@ def train(stage: Stage, space: Workspace) -> TrainRecord:
     seconds = 0.0 if fitted is None else round(fitted.seconds, 3)
     return TrainRecord(
         rungs=(Rung(FLOAT, quality, seconds=seconds),),
-        size=models.summarize(name, model, images.shapes),
-        notes=images.notes,
+        size=models.summarize(network.name, model, images.shapes),
+        notes=notes,
         epochs=0 if fitted is None else fitted.epochs,
         steps=0 if fitted is None else fitted.steps,
         lr=None if fitted is None else fitted.lr,
