@@ -27,7 +27,7 @@ ORDER = [
     {"techniques", "deploy"},
     {"targets", "ladder"},
     {"saved_network", "verification", "doctor"},
-    {"quantized"},
+    {"quantized", "float_training"},
     {"study", "store"},
     {"pipeline"},
     {"report"},

@@ -14,7 +14,9 @@ from bitladder.errors import BitladderError
 from bitladder.isolation import isolated
 
 if TYPE_CHECKING:
+    from bitladder.float_training import train
     from bitladder.measurement import Measurement
+    from bitladder.models.weights import load_weights
     from bitladder.pipeline import RunOptions, plan
     from bitladder.pipeline.results import Results
     from bitladder.quantized import QuantizedModel, quantize
@@ -33,9 +35,11 @@ __all__ = [
     "Task",
     "Verification",
     "__version__",
+    "load_weights",
     "plan",
     "quantize",
     "run",
+    "train",
     "verify",
     "write_report",
 ]
@@ -47,9 +51,11 @@ _HOMES = {
     "QuantizedModel": "bitladder.quantized",
     "Results": "bitladder.pipeline.results",
     "RunOptions": "bitladder.pipeline",
+    "load_weights": "bitladder.models.weights",
     "plan": "bitladder.pipeline",
     "quantize": "bitladder.quantized",
     "run": "bitladder.runs",
+    "train": "bitladder.float_training",
     "Verification": "bitladder.verification",
     "verify": "bitladder.verification",
     "write_report": "bitladder.runs",

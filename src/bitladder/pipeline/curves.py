@@ -35,7 +35,8 @@ def curve_rows(cells: Iterable[CellResult]) -> Iterator[dict[str, Any]]:
             logs = _by_step(history) if history else _logged(folder / "tensorboard")
             precision = {"precision": "float"} if trained else {}
             for row in logs:
-                yield {**place(cell), **precision, "phase": stage.kind.name, **row}
+                measured = {**dict.fromkeys(MEASURES), **row}  # short runs validate nothing
+                yield {**place(cell), **precision, "phase": stage.kind.name, **measured}
 
 
 def _by_step(history: Iterable[Mapping[str, float]]) -> list[dict[str, float]]:

@@ -110,14 +110,16 @@ class Augmented(Changed):
             TrainingError: images are ``standard`` for which that is not meant, or whose targets
                 nobody knows how to move.
         """
-        own = self.name != "standard"
-        if not own and (len(shapes) > 1 or len(shapes[0]) != 3):
+        own, size = self.name != "standard", shapes[0][1:]
+        if len(shapes) > 1 or len(size) != 2:
+            if own:
+                return target
             raise TrainingError(
                 "augment 'standard' is for networks of one input of images (C, H, W); give "
                 "package.module:function"
             )
         try:
-            return self.task.movable(target, (shapes[0][-2:] + (1, 1))[:2])
+            return self.task.movable(target, size)
         except NotImplementedError:
             if own:
                 return target
