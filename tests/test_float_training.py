@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import bitladder
@@ -89,7 +90,9 @@ def test_options_that_are_wrong_are_one_line(options, message, network):
 def test_what_cannot_be_trained_is_one_line(network):
     with pytest.raises(DataError, match="training: there are no images"):
         bitladder.train(network, [], progress=False)
-    with pytest.raises(ModelError, match="Branches returns"):
+    with pytest.raises(ModelError, match="Conv2d returns"):
+        bitladder.train(nn.Conv2d(1, 4, 3), loader(), progress=False)
+    with pytest.raises(DataError, match="training, batch 0: masks of 16 images"):
         bitladder.train(network, loader(), task="segmentation", progress=False)
     with pytest.raises(StudyError, match="unknown task"):
         bitladder.train(network, loader(), task="classify", progress=False)

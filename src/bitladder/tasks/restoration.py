@@ -58,7 +58,8 @@ class Restoration(Task):
                 f"a wanted image of {target.shape[1]}x{target.shape[2]} does not move with one of "
                 f"{size[0]}x{size[1]}"
             )
-        return tv_tensors.Image(target)
+        image: Tensor = tv_tensors.Image(target)
+        return image
 
     def loss(self, outputs: Outputs, target: Any) -> Tensor:
         """Mean absolute error (Lim 2017, EDSR, arXiv 1707.02921, section 4.3)."""

@@ -141,7 +141,7 @@ def fit(
     with _interruptible(trainer), torch.enable_grad():  # whatever the caller has turned off
         trainer.fit(
             module,
-            batches,
+            Grouped(batches, options.accumulate),
             None if validation is None else validation.batches(_EVALUATION_BATCH),
             ckpt_path=resume,
             weights_only=True,
@@ -158,12 +158,12 @@ def fit(
     )
 
 
-def _batches(train: Split, options: TrainOptions, task: Task, seed: int) -> Grouped:
+def _batches(train: Split, options: TrainOptions, task: Task, seed: int) -> Batches:
     """The training images of an epoch, augmented where that is asked for."""
     batches = trainable(train.batches(options.batch_size, shuffle_seed=seed))
     if options.augment != "none":
         batches = Augmented(batches, options.augment, task, seed)
-    return Grouped(batches, options.accumulate)
+    return batches
 
 
 def _lay_out(model: nn.Module) -> None:
@@ -268,7 +268,7 @@ def _find_lr(model: nn.Module, train: Split, options: TrainOptions, task: Task, 
         ):
             finder = Tuner(trainer).lr_find(
                 trial,
-                batches,
+                Grouped(batches, options.accumulate),
                 min_lr=_LOWEST_LR,
                 update_attr=False,
             )
