@@ -94,36 +94,7 @@ def input_count(path: str | Path) -> int:
     Raises:
         ModelError: the file cannot be read.
     """
-    return len(_real_inputs(read(Path(path))))
-
-
-def open_size(path: str | Path, given: int | None) -> int:
-    """Height and width of the images that a network of one input takes.
-
-    Args:
-        path: the file.
-        given: what to take where the file leaves the size open.
-
-    Raises:
-        ModelError: the file cannot be read, does not take square images alone, or leaves its size
-            open and none is given.
-    """
-    inputs = _real_inputs(read(Path(path)))
-    dims = inputs[0].type.tensor_type.shape.dim if len(inputs) == 1 else ()
-    if len(dims) != 4:
-        raise ModelError(f"{path}: must take images alone, one input (N, C, H, W); quantize it "
-                         "from Python with bitladder.quantize(path, calibration)")  # fmt: skip
-    sizes = {dim.dim_value or given for dim in dims[2:]}
-    if None in sizes:
-        raise ModelError(f"{path}: leaves the size of its images open; give --size")
-    if len(sizes) > 1:
-        raise ModelError(f"{path}: takes images that are not square; quantize it from Python with "
-                         "bitladder.quantize(path, calibration)")  # fmt: skip
-    [size] = sizes
-    if given is not None and size != given:
-        raise ModelError(f"{path}: takes images of {size}x{size}, not of {given}x{given}")
-    assert size is not None
-    return size
+    return len(real_inputs(read(Path(path))))
 
 
 class _Reading:
@@ -134,7 +105,7 @@ class _Reading:
         self.opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
         if self.opset < _OLDEST:
             raise ModelError(f"{path}: opset {self.opset}; files of opset {_OLDEST} on are read")
-        self.real_inputs = _real_inputs(model)
+        self.real_inputs = real_inputs(model)
         if not self.real_inputs:
             raise ModelError(f"{path}: the graph has no inputs; export it again with its inputs")
         self.batch = _batch(path, self.real_inputs)
@@ -315,7 +286,7 @@ def _quiet() -> Iterator[None]:
         logger.disabled = before
 
 
-def _real_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+def real_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
     """Inputs that are no initializers, which older files list too."""
     known = {tensor.name for tensor in model.graph.initializer}
     return [info for info in model.graph.input if info.name not in known]
