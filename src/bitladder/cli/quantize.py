@@ -24,7 +24,13 @@ InputList = Annotated[
     typer.Option(help="In place of images, a file with a line of raw files an inference."),
 ]
 Bits = Annotated[str, typer.Option(help="Bits of weights and activations, such as w4a8.")]
-Recipe = Annotated[str, typer.Option(help="A recipe that needs no training: ptq or data_free.")]
+Recipe = Annotated[
+    str,
+    typer.Option(
+        help="A recipe that needs no training, ptq or data_free, or techniques with commas between, "
+        "such as fold_batch_norm,calibrate, which is soon done."
+    ),
+]
 Size = Annotated[
     str | None,
     typer.Option(metavar="HxW", help="Of images, where the file leaves it open; one number: both."),
@@ -67,7 +73,8 @@ def quantize(
         calibration: Any = _listed(model, input_list, limit)
     else:
         calibration = _images(model, str(images), size, limit, data_root, (mean, std, bgr))
-    made = quantized.quantize(model, calibration, precision, recipe)
+    steps = recipe.split(",") if "," in recipe else recipe
+    made = quantized.quantize(model, calibration, precision, steps)
     written = made.export(output, target=target)
     print(f"{written}: {written.stat().st_size} bytes")
 
