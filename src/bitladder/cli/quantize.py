@@ -27,8 +27,8 @@ Bits = Annotated[str, typer.Option(help="Bits of weights and activations, such a
 Recipe = Annotated[
     str,
     typer.Option(
-        help="A recipe that needs no training, ptq or data_free, or techniques with commas between, "
-        "such as fold_batch_norm,calibrate, which is soon done."
+        help="A recipe that needs no training, ptq or data_free, or techniques with commas "
+        "between: fold_batch_norm,calibrate is soon done."
     ),
 ]
 Size = Annotated[
@@ -87,7 +87,9 @@ def _images(
 
     mean, std, bgr = pixels
     wanted = models.image_input(model, _size(size))
-    found = data.unlabelled(name, wanted.channels, wanted.height, wanted.width, limit, root)
+    found = data.images_without_targets(
+        name, wanted.channels, wanted.height, wanted.width, limit, root
+    )
     found = data.standardized(found.flip(1) if bgr else found, _numbers(mean), _numbers(std))
     return found.permute(0, 2, 3, 1) if wanted.channels_last else found
 
@@ -100,7 +102,9 @@ def _listed(model: Path, path: Path, limit: int) -> tuple[Tensor, ...]:
     import torch
 
     from bitladder import targets
+    from bitladder.models.onnx_file import input_count
 
+    input_count(model)  # a file that cannot be read is told before its list is
     lines = list(itertools.islice(targets.read_inputs(path, targets.graph_inputs(model)), limit))
     return tuple(torch.from_numpy(np.concatenate(one)) for one in zip(*lines, strict=True))
 

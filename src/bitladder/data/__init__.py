@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bitladder.data.loading import calibration_images, load
     from bitladder.data.splits import Batches, ImageData, LoaderSplit, Split
-    from bitladder.data.unlabelled import standardized, unlabelled
+    from bitladder.data.unlabelled import images_without_targets, standardized
 
 __all__ = [
     "Batches",
@@ -20,15 +20,15 @@ __all__ = [
     "LoaderSplit",
     "Split",
     "calibration_images",
+    "images_without_targets",
     "load",
     "standardized",
-    "unlabelled",
 ]
 _HOMES = {
     "calibration_images": "loading",
     "load": "loading",
+    "images_without_targets": "unlabelled",
     "standardized": "unlabelled",
-    "unlabelled": "unlabelled",
 }
 
 if not TYPE_CHECKING:  # which would let every name pass

@@ -26,7 +26,7 @@ _NAMED = 20  # bad images in a message
 _SMALLEST, _LARGEST = 8, 1024  # sides of the square images that a data set is read at
 
 
-def unlabelled(
+def images_without_targets(
     name: str, channels: int, height: int, width: int, limit: int, root: Path | None = None
 ) -> Tensor:
     """The first images of a shuffled data set or folder, with pixels in 0 to 1.
