@@ -125,7 +125,7 @@ class _Reading:
             name = onnx.TensorProto.DataType.Name(kind.elem_type)
             raise ModelError(f"{self.path}: input '{info.name}' is {name}; give a float32 file")
         own = [d.dim_value if d.HasField("dim_value") else None for d in kind.shape.dim][1:]
-        named = [str(d.dim_value or d.dim_param or "?") for d in kind.shape.dim]
+        named = [_dim(dim) for dim in kind.shape.dim]
         place, wanted = len(self.shapes), None
         if isinstance(given, Mapping):
             wanted = given.get(info.name)
@@ -301,9 +301,26 @@ def _batch(path: Path, inputs: Sequence[onnx.ValueInfoProto]) -> int:
             raise ModelError(f"{path}: input '{info.name}' is no tensor")
         if dims and dims[0].HasField("dim_value"):
             found = max(found, dims[0].dim_value)
+    names = {info.type.tensor_type.shape.dim[0].dim_param for info in inputs
+             if info.type.tensor_type.shape.dim} - {""}  # fmt: skip
+    known = inputs[0].type.tensor_type.shape.dim[:1]
+    for info in inputs:
+        dims = info.type.tensor_type.shape.dim
+        what = f"{path}: input '{info.name}' [{', '.join(map(_dim, dims))}]"
+        if not dims and info.type.tensor_type.HasField("shape"):
+            raise ModelError(f"{what} is one number for all images; make it a constant before the "
+                             "export")  # fmt: skip
+        fixed = {dim.dim_value for dim in (*known, *dims[:1]) if dim.dim_value > 0}
+        if len(fixed) > 1 or any(dim.dim_param in names for dim in dims[1:]):
+            raise ModelError(f"{what} does not have the images of a batch in its first dimension, "
+                             "as all inputs must; export it again so")  # fmt: skip
     if found > 1024:
         raise ModelError(f"{path}: fixes {found} images; export it for one")
     return found
+
+
+def _dim(dim: onnx.TensorShapeProto.Dimension) -> str:
+    return str(dim.dim_value or dim.dim_param or "?")
 
 
 def _name(proto: onnx.NodeProto) -> str:
