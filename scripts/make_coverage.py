@@ -181,7 +181,7 @@ def _measure(network: Any, precision: str, note: Any) -> None:
     import bitladder
     from bitladder import simulation, targets
     from bitladder.models import onnx_file
-    from bitladder.structures import shapes
+    from bitladder.structures import named, shapes
 
     torch.manual_seed(0)
     base = _memory("VmRSS")
@@ -208,6 +208,10 @@ def _measure(network: Any, precision: str, note: Any) -> None:
     note("batch_norms_left", len(norms))
     sqnr = [value for value in quantized.rungs[-1].sqnr.values() if np.isfinite(value)]
     note("sqnr_db", f"{min(sqnr):.1f}" if sqnr else "")
+    with torch.no_grad():
+        outputs = named(quantized(*inputs)).values()
+    if not all(torch.isfinite(one).all() for one in outputs):
+        raise ArithmeticError("its quantized outputs are no numbers")
     note("simulated", 1)
     with tempfile.TemporaryDirectory() as folder:
         path = quantized.export(Path(folder) / "model.onnx")
