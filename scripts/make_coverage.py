@@ -15,6 +15,7 @@ import argparse
 import csv
 import os
 import re
+import resource
 import signal
 import tempfile
 import time
@@ -44,7 +45,7 @@ FIELDS = ("group", "network", "precision", "parameters", "inputs", *STAGES, "bat
           "litert_reason")  # fmt: skip
 _COUNT = 8  # images
 _RECIPE = ("fold_batch_norm", "calibrate")
-_LIMIT = 180  # seconds a network and precision
+_LIMIT, _PATIENCE = 180, 1800  # seconds of a processor, and by the clock, a network and precision
 _ACCEPTED = 95  # percent of a group
 _REASON = 200  # characters
 _Row = dict[str, Any]
@@ -122,39 +123,40 @@ def _apart(network: Any, precision: str) -> _Row:
     row: _Row = dict.fromkeys(FIELDS, "")
     row |= {"group": network.group, "network": network.name, "precision": precision}
     with tempfile.TemporaryDirectory() as folder:
-        started, notes = time.perf_counter(), Path(folder) / "notes"
+        notes = Path(folder) / "notes"
         child = os.fork()
         if not child:
             _child(network, precision, notes)
-        code = _waited(child)
+        code, row["seconds"] = _waited(child)
         for line in notes.read_text().splitlines() if notes.exists() else ():
             key, _, value = line.partition("=")
             row[key] = value
-    row["seconds"] = f"{time.perf_counter() - started:.1f}"
     passed = [stage for stage in STAGES[:-1] if row[stage] == "1"]
     if len(passed) < len(STAGES) - 1:
         row["stopped_at"] = row["stopped_at"] or STAGES[len(passed)]
         row["reason"] = row["reason"] or (
-            f"not done in {_LIMIT} s" if code is None else f"the process ended with code {code}"
+            f"not done in {_LIMIT} s"
+            if code in (-signal.SIGKILL, -signal.SIGXCPU)
+            else f"the process ended with code {code}"
         )
     return row
 
 
-def _waited(child: int) -> int | None:
-    """The process's exit code; None where its time was over."""
-    end = time.monotonic() + _LIMIT
-    while time.monotonic() < end:
-        done, status = os.waitpid(child, os.WNOHANG)
+def _waited(child: int) -> tuple[int, str]:
+    """The process's exit code, and the seconds of a processor that it took."""
+    end = time.monotonic() + _PATIENCE
+    while True:
+        done, status, usage = os.wait4(child, os.WNOHANG)
         if done:
-            return os.waitstatus_to_exitcode(status)
+            return os.waitstatus_to_exitcode(status), f"{usage.ru_utime + usage.ru_stime:.1f}"
+        if time.monotonic() > end:
+            os.kill(child, signal.SIGKILL)
         time.sleep(0.02)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return None
 
 
 def _child(network: Any, precision: str, notes: Path) -> None:
     """Measure, and end the process whatever happens; each line is kept as it comes."""
+    resource.setrlimit(resource.RLIMIT_CPU, (_LIMIT, _LIMIT + 5))
     with notes.open("w") as file:
 
         def note(key: str, value: Any) -> None:
@@ -199,10 +201,10 @@ def _measure(network: Any, precision: str, note: Any) -> None:
     simulation.prepare(module, tuple(one[:2] for one in inputs))
     note("traced", 1)
     _reset_peak()
-    started = time.perf_counter()
+    started = time.process_time()
     calibration = inputs if len(inputs) > 1 else inputs[0]
     quantized = bitladder.quantize(model, calibration, precision, _RECIPE, progress=False)
-    note("quantize_seconds", f"{time.perf_counter() - started:.1f}")
+    note("quantize_seconds", f"{time.process_time() - started:.1f}")
     note("peak_mib", f"{_memory('VmHWM') - base:.1f}")
     norms = [one for one in quantized.simulated.modules() if "BatchNorm" in type(one).__name__]
     note("batch_norms_left", len(norms))
@@ -343,7 +345,7 @@ def _result(row: _Row) -> str:
 
 def _kind(reason: str, network: str) -> str:
     words = re.sub(r"'[^']*'|\d[\d.x]*|\([^)]*\)", "*", reason)
-    return words.replace(network, "*")[:60]
+    return (words.replace(network, "*") if network else words)[:60]
 
 
 def _cell(text: str) -> str:

@@ -20,7 +20,7 @@ from bitladder.errors import DataError, QuantizationError
 from bitladder.options import Technique
 from bitladder.progress import Progress, Step
 from bitladder.rungs import FLOAT, INTEGER_BIASES, Rung
-from bitladder.structures import Inputs, Outputs, as_inputs, count, first, joined, shapes
+from bitladder.structures import Inputs, Outputs, as_inputs, count, first, fitting, joined, shapes
 
 COMPARED_IMAGES = 500
 """Calibration images a rung is compared on."""
@@ -121,7 +121,7 @@ class Ladder:
     def _quality(self, model: nn.Module) -> Any:
         if self.validation is None or self.context.task is None:
             return None
-        batches = self.validation.batches(_EVALUATION_BATCH)
+        batches = self.validation.batches(fitting(self.compared, _EVALUATION_BATCH))
         return training.evaluate(model, batches, self.context.task)
 
 
