@@ -140,8 +140,10 @@ def test_the_artifact_runs(trained, images, tmp_path):
     assert agreed > 0.98
     quantized.export(tmp_path / "f.onnx", encodings=tmp_path / "f.encodings")
     assert (tmp_path / "f.encodings").exists()
-    with pytest.raises(ExportError, match=r"cannot write '\.tflite' files"):
-        quantized.export(tmp_path / "m.tflite")
+    with pytest.raises(ExportError, match=r"cannot write '\.pb' files"):
+        quantized.export(tmp_path / "m.pb")
+    with pytest.raises(ExportError, match=r"encodings stand beside a float graph; use \.onnx"):
+        quantized.export(tmp_path / "m.dlc", encodings=tmp_path / "f.encodings")
 
 
 @pytest.mark.parametrize("name", ["squeezenet1_1", "mobilenet_v3_small", "lcnet_050"])

@@ -20,7 +20,7 @@ from bitladder.errors import DataError, QuantizationError
 from bitladder.options import Technique
 from bitladder.progress import Progress, Step
 from bitladder.rungs import FLOAT, INTEGER_BIASES, Rung
-from bitladder.structures import Inputs, Outputs, as_inputs, count, first, joined, shapes
+from bitladder.structures import Inputs, Outputs, as_inputs, count, first, fitting, joined, shapes
 
 COMPARED_IMAGES = 500
 """Calibration images a rung is compared on."""
@@ -121,11 +121,17 @@ class Ladder:
     def _quality(self, model: nn.Module) -> Any:
         if self.validation is None or self.context.task is None:
             return None
-        batches = self.validation.batches(_EVALUATION_BATCH)
+        batches = self.validation.batches(fitting(self.compared, _EVALUATION_BATCH))
         return training.evaluate(model, batches, self.context.task)
 
 
-def gather(calibration: Tensor | Iterable[Any], wanted: int, inputs: int | None = 1) -> Inputs:
+def gather(
+    calibration: Tensor | Iterable[Any],
+    wanted: int,
+    inputs: int | None = 1,
+    *,
+    channels_last: bool = False,
+) -> Inputs:
     """The first images of tensors or of batches, each batch checked.
 
     Args:
@@ -133,6 +139,7 @@ def gather(calibration: Tensor | Iterable[Any], wanted: int, inputs: int | None 
             batches: a tensor, a tuple of one tensor an input, or a pair of inputs and targets.
         wanted: how many images at most.
         inputs: that the network takes, or None where it takes any number.
+        channels_last: images may have their channels last, as those of files from TensorFlow do.
 
     Raises:
         QuantizationError: there are none, or they are no tensors of one size.
@@ -147,7 +154,10 @@ def gather(calibration: Tensor | Iterable[Any], wanted: int, inputs: int | None 
         for place, batch in enumerate(batches):
             here = where if whole else f"{where}, batch {place}"
             given = batch if whole or _are_inputs(batch, inputs) else _without_target(batch)
-            found = tuple(one.cpu() for one in as_inputs(check.inputs(given, here)))
+            found = tuple(
+                one.cpu()
+                for one in as_inputs(check.inputs(given, here, channels_last=channels_last))
+            )
             size = check.same_sizes(shapes(found), size, here)
             gathered.append(found)
             if sum(map(count, gathered)) >= wanted:

@@ -122,7 +122,7 @@ def _opened(
     """The network, read from its file where it is one, and its calibration images."""
     if isinstance(model, nn.Module):
         return model, gather(calibration, wanted, input_count(model.forward))
-    images = gather(calibration, wanted, onnx_file.input_count(model))
+    images = gather(calibration, wanted, onnx_file.input_count(model), channels_last=True)
     return onnx_file.from_onnx(model, shapes(images)), images
 
 
@@ -315,7 +315,8 @@ class QuantizedModel:
 
         Args:
             path: an ``.onnx`` file: the QDQ graph, or, with ``encodings``, the float graph; or a
-                ``.dlc`` file, which is always for ``htp``.
+                ``.dlc`` file, which is always for ``htp``; or a ``.tflite`` file, for ``litert``.
+                It is opened and run before it takes its place.
             target: that the QDQ graph is for: ``onnxruntime``, ``htp``, ``package.module:NAME``, or
                 a ``TargetSpec``.
             encodings: AIMET's JSON to write beside the float graph.
@@ -327,21 +328,13 @@ class QuantizedModel:
         Raises:
             ExportError: an option is not valid, the network cannot be exported, or a file cannot
                 be written.
-            TargetError: a .dlc is asked for and onnxruntime-qnn is not installed.
+            TargetError: the runtime of a .dlc or .tflite is not installed, or refuses it.
         """
         path = Path(path)
-        if path.suffix not in (".onnx", ".dlc"):
-            raise ExportError(f"{path}: cannot write '{path.suffix}' files; use .onnx or .dlc")
-        if path.suffix == ".dlc":
-            with tempfile.TemporaryDirectory() as folder:
-                artifact = Path(folder) / f"{path.stem}.onnx"
-                deploy.Traced(self.simulated).write_qdq(
-                    artifact, target="htp", int4=int4, weights=weights
-                )
-                targets.write_dlc(artifact, path)
-            return path
         if encodings is None:
-            deploy.Traced(self.simulated).write_qdq(path, int4=int4, target=target, weights=weights)
+            targets.write(self.simulated, path, target=target, int4=int4, weights=weights)
+        elif path.suffix != ".onnx":
+            raise ExportError(f"{path}: encodings stand beside a float graph; use .onnx")
         else:
             deploy.Traced(self.simulated).write_float(path, Path(encodings))
         return path

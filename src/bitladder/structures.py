@@ -20,6 +20,7 @@ Inputs: TypeAlias = tuple[Tensor, ...]
 Outputs: TypeAlias = dict[str, Tensor]
 """The tensors that a network returned, by name, in their order."""
 
+_BATCH_VALUES = 2**22  # of inputs in a batch: 27 images of 224x224, 3 of 640x640
 OUTPUT = "output"
 """Name of the only output of a network that gives it none."""
 
@@ -116,6 +117,17 @@ def first(inputs: Tensor | Sequence[Tensor], wanted: int) -> Inputs:
 def split(inputs: Tensor | Sequence[Tensor], size: int) -> Iterator[Inputs]:
     """The inputs in batches of at most ``size``."""
     return zip(*(torch.split(one, size) for one in as_inputs(inputs)), strict=True)
+
+
+def fitting(inputs: Tensor | Sequence[Tensor], most: int) -> int:
+    """How many items of the inputs run at a time, so that large ones take no more memory.
+
+    Args:
+        inputs: of which the sizes of one item count.
+        most: where items are small.
+    """
+    values = sum(one[:1].numel() for one in as_inputs(inputs))
+    return max(1, min(most, _BATCH_VALUES // max(values, 1)))
 
 
 def joined(batches: Sequence[Sequence[Tensor]]) -> Inputs:

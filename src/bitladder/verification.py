@@ -133,7 +133,7 @@ def _looked_at(batches: list[Inputs], apart: Sequence[int]) -> Inputs:
 def _batches(images: Any, limit: int | None, wanted: int) -> list[tuple[Inputs, Any]]:
     """Batches of inputs with their target, or None; ``wanted`` inputs each."""
     whole = isinstance(images, Tensor) or _are_inputs(images, wanted)
-    given = structures.split(images, _BATCH) if whole else images
+    given = structures.split(images, structures.fitting(images, _BATCH)) if whole else images
     found: list[tuple[Inputs, Any]] = []
     left = limit
     for batch in given:

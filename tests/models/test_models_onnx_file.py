@@ -206,6 +206,49 @@ for _direction in ("forward", "reverse", "bidirectional"):
     CASES[f"lstm {_direction}"] = _sequence("LSTM", 4, _direction)
     CASES[f"gru {_direction}"] = _sequence("GRU", 3, _direction, linear_before_reset=1)
     CASES[f"rnn {_direction}"] = _sequence("RNN", 1, _direction)
+for _rule in ("asymmetric", "half_pixel_symmetric", "pytorch_half_pixel"):
+    for _sizes in ((1, 4, 18, 20), (1, 4, 3, 5), (1, 4, 13, 7), (1, 4, 9, 30)):
+        CASES[f"linear {_rule} {_sizes[2]}x{_sizes[3]}"] = (
+            [_N("Resize", ["x", "", "", "n"], ["y"], mode="linear",
+                coordinate_transformation_mode=_rule)], {"n": _i(*_sizes)}, {})  # fmt: skip
+CASES["upsample linear"] = (
+    [_N("Upsample", ["x", "f"], ["y"], mode="linear")],
+    {"f": np.asarray([1, 1, 3, 2], np.float32)}, {"opset": 9})  # fmt: skip
+CASES["linear symmetric by factors"] = (
+    [_N("Resize", ["x", "", "f"], ["y"], mode="linear",
+        coordinate_transformation_mode="half_pixel_symmetric")],
+    {"f": np.asarray([1, 1, 1.3, 0.7], np.float32)}, {"opset": 19})  # fmt: skip
+CASES["reflect signal"] = (
+    [_N("Pad", ["x", "p"], ["y"], mode="reflect")], {"p": _i(0, 2, 0, 3)},
+    {"inputs": {"x": (1, 9)}})  # fmt: skip
+_BLOCK = np.stack(np.meshgrid([0], [1, 3], [0, 1, 2], indexing="ij"), -1)
+CASES["gather block"] = (
+    [_N("GatherND", ["x", "i"], ["y"])],
+    {"i": _BLOCK},
+    {"inputs": {"x": (1, 4, 9, 10)}},
+)
+CASES["gather block backwards"] = (
+    [_N("GatherND", ["x", "i"], ["y"])],
+    {"i": np.asarray([[[0, -1], [0, 1]]])},
+    {},
+)
+CASES["scatter constants"] = (
+    [_N("ScatterND", ["x", "i", "u"], ["y"])],
+    {"i": _BLOCK, "u": _f(1, 2, 3, 10)},
+    {},
+)
+CASES["scatter what is computed"] = (
+    [_N("Slice", ["x", "a", "e", "d"], ["s"]), _N("Exp", ["s"], ["u"]),
+     _N("ScatterND", ["x", "i", "u"], ["y"])],
+    {"a": _i(1), "e": _i(3), "d": _i(1), "i": np.asarray([[[0, 1], [0, 3]]])}, {})  # fmt: skip
+for _kind, _gates in (("LSTM", 4), ("GRU", 3)):
+    _nodes, _constants, _more = _sequence(
+        _kind, _gates, "bidirectional", **({"linear_before_reset": 1} if _gates == 3 else {})
+    )
+    for _at in range(len(_nodes)):
+        if _nodes[_at].op_type == _kind:
+            _nodes[_at].input.extend(["", "", "h0"][len(_nodes[_at].input) - 3 :])
+    CASES[f"{_kind} begins at a constant"] = (_nodes, _constants | {"h0": _f(2, 1, 5)}, _more)
 
 
 @pytest.mark.parametrize("name", [n for n in CASES if not CASES[n][2].get("batch_fixed")])
@@ -238,6 +281,51 @@ def test_all_that_cannot_be_read_is_named_at_once(tmp_path: Path) -> None:
     path = write(tmp_path / "m.onnx", nodes, _X, outputs=("y", "a"))
     with pytest.raises(ModelError, match=r"2 operators: NonZero 'first'.*; LRN 'second' \(size 4"):
         load(path)
+
+
+def test_a_block_of_images_and_what_is_no_block_are_refused(tmp_path: Path) -> None:
+    nodes = [_N("GatherND", ["x", "i"], ["y"], name="places")]
+    path = write(tmp_path / "m.onnx", nodes, _X, {"i": np.asarray([[0, 1, 2], [0, 3, 1]])})
+    with pytest.raises(ModelError, match=r"GatherND 'places' \(indices that are no block\)"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "told"),
+    [({"x": ("n", 4), "h": (2, "n", 4)}, r"'h' \[2, n, 4\] does not have the images"),
+     ({"x": (1, 4), "h": (2, 1, 4)}, r"'h' \[2, 1, 4\] does not have the images"),
+     ({"x": ("n", 4), "h": ()}, r"'h' \[\] is one number for all images")],
+)  # fmt: skip
+def test_inputs_without_images_first_are_named(shapes: Any, told: str, tmp_path: Path) -> None:
+    path = write(tmp_path / "m.onnx", [_N("Add", ["x", "h"], ["y"])], shapes)
+    with pytest.raises(ModelError, match=told):
+        load(path)
+
+
+def _cancelled(path: Path, factor: float = 1.0) -> Path:
+    """A variance as E[x*x] - E[x]*E[x] of values around 30."""
+    nodes = [_N("Add", ["x", "far"], ["z"]), _N("Mul", ["z", "z"], ["q"]),
+             _N("ReduceMean", ["q", "a"], ["e"], keepdims=0),
+             _N("ReduceMean", ["z", "a"], ["m"], keepdims=0), _N("Mul", ["m", "m"], ["p"]),
+             _N("Sub", ["e", "p"], ["v"]), _N("Mul", ["v", "f"], ["y"])]  # fmt: skip
+    constants = {"far": np.float32(30), "a": _i(2, 3), "f": np.float32(factor)}
+    return write(path, nodes, {"x": (1, 4, 32, 32)}, constants)
+
+
+def test_what_float32_itself_cannot_compute_is_no_wrong_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bitladder.models.onnx_file import comparison
+
+    path = _cancelled(tmp_path / "m.onnx")
+    monkeypatch.setattr(comparison, "_in_float64", lambda *given: None)
+    with pytest.raises(ModelError, match="is not ONNX Runtime's"):
+        load(path)
+    monkeypatch.undo()
+    load(path)
+    wrong = load(_cancelled(tmp_path / "w.onnx", 1.1))
+    with pytest.raises(ModelError, match="is not ONNX Runtime's"):
+        comparison.compare(path, onnx.load(path), wrong, 1)
 
 
 def test_a_file_that_is_quantized_already_is_refused(tmp_path: Path) -> None:

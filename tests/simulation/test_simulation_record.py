@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from bitladder.errors import ModelError
 from bitladder.simulation import prepare
+from bitladder.structures import named
 
 SHAPE = (3, 8, 8)
 INPUTS = (torch.rand(2, *SHAPE),)
@@ -55,6 +56,16 @@ def branch_on_shape(self, x):
 
 def integer_of_size(self, x):
     return self.head(self.first(x)[:, :, : int(x.shape[2] ** 0.5 + 1)].mean((2, 3)))
+
+
+def kept_from_the_first_call(self, x):
+    """As timm's attention keeps its biases: later calls do not compute them."""
+    if not hasattr(self, "kept"):
+        self.kept = {}
+    if "scale" not in self.kept:
+        self.kept["scale"] = self.scale[:, torch.arange(8) % 3]
+    sizes = x.shape
+    return self.head((self.first(x) * self.kept["scale"]).view(sizes[0], 8, -1).mean(2))
 
 
 def zeros_of_batch(self, x):
@@ -125,6 +136,7 @@ FORMS = (
     list_of_chunks,
     loop_over_chunks,
     branch_on_shape,
+    kept_from_the_first_call,
     integer_of_size,
     zeros_of_batch,
     batch_in_a_product,
@@ -164,6 +176,10 @@ def loop_over_images(self, x):
     return torch.stack([self.head(self.first(x[i : i + 1]).mean((0, 2, 3))) for i in range(len(x))])
 
 
+def loop_over_parts_of_one(self, x):
+    return torch.cat([self.head(self.first(x[i : i + 1]).mean((2, 3))) for i in range(len(x))])
+
+
 def one_image_is_special(self, x):
     x = self.first(x).mean((2, 3))
     return self.head(x * 2 if int(x.shape[0]) == 1 else x)
@@ -188,3 +204,28 @@ def test_what_depends_on_values_or_images_is_refused_with_its_line(forward, reas
         prepare(Written(forward).eval(), INPUTS)
     assert reason in str(raised.value)
     assert line in str(raised.value)
+
+
+def by_vmap(self, x):
+    return torch.vmap(lambda one: self.head(one.mean((1, 2))))(self.first(x))
+
+
+def several_outputs(self, x):
+    return {"all": by_vmap(self, x), "parts": [loop_over_parts_of_one(self, x), self.first(x)]}
+
+
+@pytest.mark.parametrize("forward", [loop_over_parts_of_one, by_vmap, several_outputs])
+def test_what_cannot_be_recorded_is_exported_and_read_again(forward):
+    torch.manual_seed(0)
+    model = Written(forward).eval()
+    prepared = prepare(model, INPUTS)
+    for count in (1, 2, 7):
+        images = torch.randn(count, *SHAPE)
+        with torch.no_grad():
+            found, wanted = prepared(images), model(images)
+        assert type(found) is type(wanted)
+        for one, other in zip(named(found).items(), named(wanted).items(), strict=True):
+            assert one[0] == other[0]
+            assert torch.allclose(one[1], other[1], atol=1e-5)
+    assert len(list(prepared.parameters())) >= 4
+    assert all(p.requires_grad for p in prepared.parameters())

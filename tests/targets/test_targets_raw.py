@@ -83,18 +83,22 @@ def test_a_context_gives_what_its_graph_gives_on_that_version(exported, images, 
     np.testing.assert_array_equal(*found)
 
 
-@pytest.mark.parametrize(("weights", "activations"), [(8, 8), (8, 16), (4, 8)])
-def test_a_foreign_network_is_quantized(
-    foreign, listed, network, images, tmp_path, weights, activations
-):
-    path = tmp_path / "q.dlc"
-    bits = ["--weights", weights, "--activations", activations]
-    _invoke("quantize", foreign, "--input-list", listed, *bits, "-o", path)
+@pytest.mark.parametrize("precision", ["w8a8", "w8a16", "w4a8"])
+def test_a_foreign_network_is_quantized(foreign, listed, network, images, tmp_path, precision):
+    path, artifact = tmp_path / "q.dlc", tmp_path / "q.onnx"
+    how = [
+        "--input-list",
+        listed,
+        "--precision",
+        precision,
+        "--recipe",
+        "fold_batch_norm,calibrate",
+    ]
+    _invoke("quantize", foreign, *how, "-o", path)
     [graph] = dlc.read(path).graphs
     kinds = {t.encoding.bits for t in graph.tensors.values() if t.kind == "native" and t.encoding}
-    assert activations in kinds
-    artifact = tmp_path / "q.onnx"
-    _invoke("quantize", foreign, "--input-list", listed, *bits, "-o", artifact)
+    assert int(precision.partition("a")[2]) in kinds
+    _invoke("quantize", foreign, *how, "-o", artifact)
     assert dlc.differences(dlc.read(path), artifact) == []
     session = targets.open_target("htp", artifact)
     found = only(session.run(images.numpy()))
@@ -102,21 +106,25 @@ def test_a_foreign_network_is_quantized(
     with torch.no_grad():
         expected = network(images).numpy()
     noise = np.square(found - expected).sum() / np.square(expected).sum()
-    assert noise < (0.05 if weights == 4 else 0.01)
+    assert noise < (0.05 if precision == "w4a8" else 0.01)
 
 
-def test_images_of_a_data_set_calibrate_too(tmp_path, capfd):
+def test_a_dlc_may_hold_a_number_alone(tmp_path, images):
+    """A DLC gives it one dimension, which was taken for another tensor."""
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(1, 4, 3, 2), nn.ReLU(), nn.Flatten(), nn.Linear(900, 10))
-    path = tmp_path / "f.onnx"
-    torch.onnx.export(model, torch.zeros(1, 1, 32, 32), str(path), dynamo=False)
-    done = _invoke(
-        "quantize", path, "--images", "embedded", "--limit", 20, "-o", tmp_path / "q.dlc"
-    )
-    assert "q.dlc" in done.output
-    assert capfd.readouterr().err == ""  # the quantizer has advice for everybody
-    with pytest.raises(TargetError, match=r"either --input-list or --images"):
-        _invoke("quantize", path, "-o", tmp_path / "q.dlc")
+
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Conv2d(1, 4, 3)
+
+        def forward(self, x):
+            return self.layer(x) * torch.tensor(0.37)
+
+    made = quantize(Scaled().eval(), images, 8, RECIPE, progress=False)
+    path = made.export(tmp_path / "m.dlc")
+    held = [t for t in dlc.read(path).graphs[0].tensors.values() if t.kind == "static"]
+    assert any(t.shape == (1,) for t in held)
 
 
 def test_bad_lists_are_told(exported, listed, tmp_path):
@@ -137,22 +145,38 @@ def test_bad_lists_are_told(exported, listed, tmp_path):
         targets.run_raw(tmp_path / "m.dlc", listed, tmp_path / "out")
 
 
-def test_bad_files_versions_and_bits_are_told(exported, foreign, listed, tmp_path):
-    (tmp_path / "text.onnx").write_text("no model")
+def test_a_list_may_begin_with_a_byte_order_mark(foreign, listed, tmp_path):
+    marked = listed.with_name("marked.txt")
+    marked.write_bytes(b"\xef\xbb\xbf" + listed.read_bytes())
     inputs = targets.graph_inputs(foreign)
-    lines = list(targets.read_inputs(listed, inputs))
+    first, second = (list(targets.read_inputs(one, inputs)) for one in (listed, marked))
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(*one, *other)
+
+
+def test_a_list_for_open_sizes_is_refused(tmp_path, listed):
+    path = tmp_path / "open.onnx"
+    torch.onnx.export(
+        nn.Conv2d(1, 2, 3), torch.zeros(1, 1, 12, 12), str(path), input_names=["pixels"],
+        dynamic_axes={"pixels": {0: "n", 2: "h", 3: "w"}}, dynamo=False,
+    )  # fmt: skip
+    with pytest.raises(TargetError, match=r"'pixels' \['n', 1, 'h', 'w'\] leaves sizes open"):
+        list(targets.read_inputs(listed, targets.graph_inputs(path)))
+
+
+def test_bad_files_and_versions_are_told(exported, foreign, listed, tmp_path):
+    (tmp_path / "text.onnx").write_text("no model")
     with pytest.raises(TargetError, match="not an ONNX file"):
-        targets.quantize_onnx(tmp_path / "text.onnx", tmp_path / "q.onnx", lines)
-    with pytest.raises(TargetError, match="6-bit weights: the HTP has 4 and 8 bit"):
-        targets.quantize_onnx(foreign, tmp_path / "q.onnx", lines, weights=6)
-    with pytest.raises(TargetError, match="no calibration inputs"):
-        targets.quantize_onnx(foreign, tmp_path / "q.onnx", [])
-    with pytest.raises(TargetError, match="is quantized already; 'bitladder dlc convert'"):
-        targets.quantize_onnx(exported, tmp_path / "q.onnx", lines)
-    with pytest.raises(TargetError, match=r"cannot write '\.txt' files; use \.dlc or \.onnx"):
-        _invoke("quantize", foreign, "--input-list", listed, "-o", tmp_path / "q.txt")
-    with pytest.raises(TargetError, match="cannot write"):
-        targets.quantize_onnx(foreign, tmp_path / "text.onnx" / "q.onnx", lines)
+        targets.graph_inputs(tmp_path / "text.onnx")
+    how = ["--input-list", listed]
+    with pytest.raises(BitladderError, match="is quantized already"):
+        _invoke("quantize", exported, *how, "-o", tmp_path / "q.dlc")
+    with pytest.raises(BitladderError, match=r"cannot write '\.txt' files; use \.onnx, \.dlc or"):
+        _invoke("quantize", foreign, *how, "-o", tmp_path / "q.txt")
+    with pytest.raises(BitladderError, match="there is no folder"):
+        _invoke("quantize", foreign, *how, "-o", tmp_path / "none" / "q.dlc")
+    with pytest.raises(BitladderError, match="either --images or --input-list"):
+        _invoke("quantize", foreign, "-o", tmp_path / "q.dlc")
     with pytest.raises(TargetError, match="unknown HTP version 'v74'; did you mean"):
         targets.write_context(exported, tmp_path / "c.onnx", "v74")
     with pytest.raises(TargetError, match=r"use \.onnx"):

@@ -3,51 +3,127 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from bitladder.cli.arguments import DataRoot
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FloatFile = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="Float ONNX of any origin.")]
+Written = Annotated[
+    Path, typer.Option("-o", "--output", help="The QDQ .onnx, the .dlc or the .tflite to write.")
+]
+Images = Annotated[
+    str | None, typer.Option(help="What to calibrate on: a data set's name or a folder of images.")
+]
+InputList = Annotated[
+    Path | None,
+    typer.Option(help="In place of images, a file with a line of raw files an inference."),
+]
+Bits = Annotated[str, typer.Option(help="Bits of weights and activations, such as w4a8.")]
+Recipe = Annotated[
+    str,
+    typer.Option(
+        help="A recipe that needs no training, ptq or data_free, or techniques with commas "
+        "between: fold_batch_norm,calibrate is soon done."
+    ),
+]
+Size = Annotated[
+    str | None,
+    typer.Option(metavar="HxW", help="Of images, where the file leaves it open; one number: both."),
+]
+Mean = Annotated[
+    str, typer.Option(help="What the network's pixels are less by, of 0 to 1; or one a channel.")
+]
+Std = Annotated[
+    str, typer.Option(help="What they are then divided by: 0.0039216 (1/255) gives 0 to 255.")
+]
+Bgr = Annotated[bool, typer.Option("--bgr", help="The network takes blue first, red last.")]
+Limit = Annotated[int, typer.Option(min=1, help="Images to calibrate on.")]
+
 
 def quantize(
-    model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="Float ONNX of any origin.")],
-    output: Annotated[
-        Path, typer.Option("-o", "--output", help="The QDQ .onnx or the .dlc to write.")
-    ],
-    images: Annotated[
-        str, typer.Option(help="What to calibrate on: a data set's name or a folder of images.")
-    ],
-    precision: Annotated[
-        str, typer.Option(help="Bits of weights and activations, such as w4a8.")
-    ] = "w8a8",
-    recipe: Annotated[
-        str, typer.Option(help="A recipe that needs no training: ptq or data_free.")
-    ] = "ptq",
+    model: FloatFile,
+    output: Written,
+    images: Images = None,
+    input_list: InputList = None,
+    precision: Bits = "w8a8",
+    recipe: Recipe = "ptq",
     target: Annotated[
         str, typer.Option(help="Whom an .onnx is for: onnxruntime or htp.")
     ] = "onnxruntime",
-    size: Annotated[
-        int | None, typer.Option(min=8, max=1024, help="Of images, where the file leaves it open.")
-    ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Images to calibrate on.")] = 256,
+    size: Size = None,
+    mean: Mean = "0",
+    std: Std = "1",
+    bgr: Bgr = False,
+    limit: Limit = 256,
     data_root: DataRoot = None,
 ) -> None:
-    """Quantize a float ONNX file without training, and write it for a target."""
-    from bitladder import data, models, quantized
-    from bitladder.errors import DataError, ExportError
-    from bitladder.options import DatasetOptions, LoaderOptions
-    from bitladder.structures import as_inputs
+    """Quantize a float ONNX file without training, run it, and write it for a target."""
+    from bitladder import quantized, targets
+    from bitladder.errors import DataError
 
-    if output.suffix not in (".dlc", ".onnx"):
-        raise ExportError(f"{output}: cannot write '{output.suffix}' files; use .dlc or .onnx")
-    side = models.open_size(model, size)
-    loaded = data.load(
-        DatasetOptions(name=images, size=side), LoaderOptions(root=data_root), seed=1
-    )
-    calibration = as_inputs(data.calibration_images(loaded, limit))[0]
-    if not len(calibration):
-        raise DataError(f"{images}: holds no images to calibrate on")
-    made = quantized.quantize(model, calibration, precision, recipe)
+    targets.check_suffix(output)
+    if (input_list is None) == (images is None):
+        raise DataError("give what to calibrate on: either --images or --input-list")
+    if input_list is not None:
+        calibration: Any = _listed(model, input_list, limit)
+    else:
+        calibration = _images(model, str(images), size, limit, data_root, (mean, std, bgr))
+    steps = recipe.split(",") if "," in recipe else recipe
+    made = quantized.quantize(model, calibration, precision, steps)
     written = made.export(output, target=target)
     print(f"{written}: {written.stat().st_size} bytes")
+
+
+def _images(
+    model: Path, name: str, size: str | None, limit: int, root: Path | None, pixels: Any
+) -> Tensor:
+    """Images as the file takes them, its channels first or last."""
+    from bitladder import data, models
+
+    mean, std, bgr = pixels
+    wanted = models.image_input(model, _size(size))
+    found = data.images_without_targets(
+        name, wanted.channels, wanted.height, wanted.width, limit, root
+    )
+    found = data.standardized(found.flip(1) if bgr else found, _numbers(mean), _numbers(std))
+    return found.permute(0, 2, 3, 1) if wanted.channels_last else found
+
+
+def _listed(model: Path, path: Path, limit: int) -> tuple[Tensor, ...]:
+    """The raw files of a list, a tensor an input."""
+    import itertools
+
+    import numpy as np
+    import torch
+
+    from bitladder import targets
+    from bitladder.models.onnx_file import input_count
+
+    input_count(model)  # a file that cannot be read is told before its list is
+    lines = list(itertools.islice(targets.read_inputs(path, targets.graph_inputs(model)), limit))
+    return tuple(torch.from_numpy(np.concatenate(one)) for one in zip(*lines, strict=True))
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    from bitladder.errors import DataError
+
+    if text is None:
+        return None
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(part.isdecimal() and 0 < int(part) <= 2**14 for part in parts):
+        raise DataError(f"--size {text}: give height and width in pixels, such as 480x640")
+    return int(parts[0]), int(parts[-1])
+
+
+def _numbers(text: str) -> list[float]:
+    from bitladder.errors import DataError
+
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise DataError(f"'{text}': give a number, or numbers with commas between") from None

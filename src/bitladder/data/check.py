@@ -51,25 +51,25 @@ def one_image(value: Any, where: str) -> Tensor:
     return _finite(image.float(), where)
 
 
-def inputs(value: Any, where: str) -> Tensor | Inputs:
+def inputs(value: Any, where: str, *, channels_last: bool = False) -> Tensor | Inputs:
     """A batch of one input, or a tuple of one an input, on the device where it is.
 
     Images are float32 (N, C, H, W), signals (N, C, L); integers, such as numbers of words, stay
-    integers.
+    integers. Where it is known that a network may take its channels last, images (N, H, W, C) pass.
 
     Raises:
         DataError: they are something else, or inputs have other numbers of items.
     """
     if not isinstance(value, list | tuple):
-        return images(value, where)
-    found = tuple(images(one, where) for one in value)
+        return images(value, where, channels_last=channels_last)
+    found = tuple(images(one, where, channels_last=channels_last) for one in value)
     if not found or len({len(one) for one in found}) > 1:
         sizes = ", ".join(str(len(one)) for one in found) or "none"
         raise DataError(f"{where}: inputs of {sizes} items; each input has one an image")
     return found
 
 
-def images(value: Any, where: str) -> Tensor:
+def images(value: Any, where: str, *, channels_last: bool = False) -> Tensor:
     """Float32 images (N, C, H, W) or other tensors of a batch, on the device where they are.
 
     Raises:
@@ -82,7 +82,8 @@ def images(value: Any, where: str) -> Tensor:
         raise DataError(f"{where}: images must be (N, C, H, W), not of shape {_shape(found)}")
     if not len(found):
         return found.float()
-    _refuse_channels_last(found[0], where)
+    if not channels_last:
+        _refuse_channels_last(found[0], where)
     return _finite(found.float(), where)
 
 

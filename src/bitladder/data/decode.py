@@ -98,7 +98,7 @@ def decode(source: Source, size: int) -> tuple[Pixels, tuple[str, ...]]:
         with Image.open(io.BytesIO(content)) as image:
             image.load()
             shown, remarks = as_seen(image)
-        cut = resize_and_crop(shown, size)
+        cut = resize_and_crop(shown, size, size)
     return np.ascontiguousarray(np.asarray(cut).transpose(2, 0, 1)), remarks
 
 
@@ -122,22 +122,26 @@ def as_seen(image: Any) -> tuple[Any, tuple[str, ...]]:
     return image, remarks
 
 
-def resize_and_crop(image: Any, size: int) -> Any:
-    """Like torchvision's ``Resize(size)`` and ``CenterCrop(size)`` on a Pillow image."""
+def resize_and_crop(image: Any, height: int, width: int) -> Any:
+    """The middle of a Pillow image, resized until it just covers the size.
+
+    For a square it is torchvision's ``Resize(size)`` and ``CenterCrop(size)``.
+    """
     from PIL import Image
 
-    width, height = image.size
-    shorter, longer = sorted(image.size)
-    if longer > _THIN * shorter:  # resized whole, it could fill the memory
-        width, height = (min(side, _THIN * shorter) for side in image.size)
-        left, top = (image.size[0] - width) // 2, (image.size[1] - height) // 2
-        image = image.crop((left, top, left + width, top + height))
-        longer = max(width, height)
-    long = int(size * longer / shorter)
-    wanted = (size, long) if width <= height else (long, size)
+    across, down = image.size
+    shorter = min(image.size)
+    if max(image.size) > _THIN * shorter:  # resized whole, it could fill the memory
+        across, down = (min(side, _THIN * shorter) for side in image.size)
+        left, top = (image.size[0] - across) // 2, (image.size[1] - down) // 2
+        image = image.crop((left, top, left + across, top + down))
+    if across * height <= down * width:
+        wanted = (width, int(width * down / across))
+    else:
+        wanted = (int(height * across / down), height)
     image = image.resize(wanted, Image.Resampling.BILINEAR)
-    left, top = (round((side - size) / 2) for side in wanted)
-    return image.crop((left, top, left + size, top + size))
+    left, top = round((wanted[0] - width) / 2), round((wanted[1] - height) / 2)
+    return image.crop((left, top, left + width, top + height))
 
 
 def why(error: BaseException) -> str:

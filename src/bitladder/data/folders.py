@@ -101,11 +101,22 @@ def search(root: Path) -> Found:
     return _of_splits(root, by_role, notes)
 
 
+def image_files(folder: Path) -> list[Path]:
+    """Every image file below a folder, in the order of names.
+
+    Raises:
+        DataError: a folder cannot be read.
+    """
+    return [
+        path for path in files_below(folder, wanted=_visible, failed=_refuse) if _is_image(path)
+    ]
+
+
 def _of_classes(root: Path, folder: Path) -> Found:
     """One pool of images, a folder a class."""
     classes, found, notes = _classes(folder)
     if not found:
-        direct = [path for path in _files(folder) if path.parent == folder]
+        direct = [path for path in image_files(folder) if path.parent == folder]
         if direct:
             raise DataError(
                 f"{folder}: holds images directly, such as {told(direct[0].name)}; put the images "
@@ -163,7 +174,7 @@ def _classes(folder: Path) -> tuple[list[str], dict[str, list[Path]], list[str]]
     """Names of the classes, the images of those that have some, and what is left out."""
     notes: list[str] = []
     names = [inner.name for inner in _folders(folder)]
-    found = {name: paths for name in names if (paths := _files(folder / name))}
+    found = {name: paths for name in names if (paths := image_files(folder / name))}
     skipped = Counter(
         path.suffix.lower() or "no suffix"
         for name in names
@@ -177,12 +188,6 @@ def _classes(folder: Path) -> tuple[list[str], dict[str, list[Path]], list[str]]
     if found and direct:
         notes.append(f"{len(direct)} images outside of the classes' folders left out")
     return names, found, notes
-
-
-def _files(folder: Path) -> list[Path]:
-    return [
-        path for path in files_below(folder, wanted=_visible, failed=_refuse) if _is_image(path)
-    ]
 
 
 def _folders(folder: Path) -> list[Path]:

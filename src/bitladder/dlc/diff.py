@@ -125,4 +125,5 @@ def _compare(tensor: DlcTensor, values: NDArray[np.generic], scale: NDArray[np.g
 
 
 def _arrangements(values: NDArray[np.generic]) -> list[NDArray[np.generic]]:
+    values = np.atleast_1d(values)  # a DLC has no numbers alone
     return [values, *(values.transpose(axes) for axes in _LAYOUTS if len(axes) == values.ndim)]

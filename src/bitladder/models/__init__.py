@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bitladder.models.names import MODELS, check_name
 
 if TYPE_CHECKING:
-    from bitladder.models.onnx_file import ImportedNetwork, from_onnx, open_size
+    from bitladder.models.onnx_file import ImageInput, ImportedNetwork, from_onnx, image_input
     from bitladder.models.registry import build, pretrained_file
     from bitladder.models.shim import WithShim
     from bitladder.models.size import NetworkSize
@@ -20,27 +20,29 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MODELS",
+    "ImageInput",
     "ImportedNetwork",
     "NetworkSize",
     "WithShim",
     "build",
     "check_name",
     "from_onnx",
+    "image_input",
     "load_weights",
-    "open_size",
     "pretrained_file",
     "save_weights",
     "summarize",
 ]
 
 _HOMES = {
+    "ImageInput": "onnx_file",
     "ImportedNetwork": "onnx_file",
     "NetworkSize": "size",
     "WithShim": "shim",
     "build": "registry",
     "from_onnx": "onnx_file",
+    "image_input": "onnx_file",
     "load_weights": "weights",
-    "open_size": "onnx_file",
     "pretrained_file": "registry",
     "save_weights": "weights",
     "summarize": "summary",

@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 
 from bitladder.errors import ModelError
 from bitladder.simulation.aimet import quiet
+from bitladder.simulation.exported import exported
 from bitladder.simulation.plain import copy_of, make_plain
 from bitladder.simulation.quality import device_of
 from bitladder.simulation.record import record
@@ -45,7 +46,8 @@ def prepare(model: nn.Module, inputs: Inputs | None = None) -> fx.GraphModule:
     only copied.
 
     torch.fx traces without sizes. Where it stops, or leaves a function that no operator is known
-    for, the network is recorded while it runs (see ``record``).
+    for, the network is recorded while it runs (see ``record``). Where that stops, too, torch.export
+    writes it as ONNX, which is read again (see ``exported``).
 
     Args:
         model: any network.
@@ -62,14 +64,17 @@ def prepare(model: nn.Module, inputs: Inputs | None = None) -> fx.GraphModule:
         return model
     notes = make_plain(model)
     attempts: list[_Attempt] = []
-    for trace in (_symbolic, _recorded)[: 1 if inputs is None else 2]:
+    for trace in (_symbolic, _recorded, _exported)[: 1 if inputs is None else 3]:
+        if trace is _exported and any(made.fault is None for made in attempts):
+            break
         attempts.append(_attempt(trace, model, inputs))
         if attempts[-1].fault is None and not attempts[-1].unknown:
             break
     best = min(attempts, key=lambda made: (made.fault is not None, len(made.unknown)))
     if best.fault is not None:
-        told = [made.fault for made in reversed(attempts) if made.traced is not None]
-        raise told[0] or best.fault if told else attempts[-1].fault or best.fault
+        first = attempts[:2]  # what stops the exporter says less of the user's code
+        told = [made.fault for made in reversed(first) if made.traced is not None]
+        raise told[0] or best.fault if told else first[-1].fault or best.fault
     prepared = best.traced
     assert prepared is not None
     prepared.meta[_PREPARED] = True
@@ -94,12 +99,14 @@ def _attempt(
     try:
         with quiet():
             traced = trace(model, inputs)
-            made.notes = rewrite(traced, model, recorded=trace is _recorded)
+            owner = traced if trace is _exported else model
+            made.notes = rewrite(traced, owner, recorded=trace is not _symbolic)
     except Exception as error:  # tracing runs the user's forward, which can raise anything
         made.fault = ModelError(
             f"torch.fx cannot trace {name}: {_first_line(error)}"
             f"{_place(error)}; write that line without looking at values, or move it "
-            "into a function and register that with torch.fx.wrap, which is then taken as it is"
+            "into a function and register that with torch.fx.wrap, which is then taken as it is; "
+            "or export the network to ONNX without it, and give that file"
         )
         made.fault.__cause__ = error
         return made
@@ -116,6 +123,10 @@ def _symbolic(model: nn.Module, inputs: Inputs | None) -> fx.GraphModule:
 
 def _recorded(model: nn.Module, inputs: Inputs) -> fx.GraphModule:
     return record(model, shapes(inputs), dtypes(inputs))
+
+
+def _exported(model: nn.Module, inputs: Inputs) -> fx.GraphModule:
+    return exported(model, inputs)
 
 
 @torch.no_grad()

@@ -73,13 +73,13 @@ def outputs(
     Args:
         model: the network.
         inputs: its only one, or one tensor an input.
-        batch_size: images or signals that run at a time.
+        batch_size: images or signals that run at a time; fewer where they are large.
     """
     device = device_of(model)
     parts: list[Outputs] = []
     sizes = []
     with weights_held(model):
-        for batch in structures.split(inputs, batch_size):
+        for batch in structures.split(inputs, structures.fitting(inputs, batch_size)):
             found = named(model(*moved(batch, device)))
             parts.append({name: values.cpu() for name, values in found.items()})
             sizes.append(structures.count(batch))

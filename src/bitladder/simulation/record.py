@@ -74,6 +74,13 @@ def record(
         Exception: whatever its forward raises.
     """
     inputs = moved(example(max(BATCHES), shapes, dtypes), device_of(model))
+    try:
+        return _recorded(model, inputs)
+    except RecordingError:  # a network that keeps what it computed at first does less from then on
+        return _recorded(model, inputs)
+
+
+def _recorded(model: nn.Module, inputs: Inputs) -> fx.GraphModule:
     runs = []
     for count in BATCHES:
         run = _Recorder(model)

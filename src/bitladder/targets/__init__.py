@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bitladder.targets.compare_outputs import compare
     from bitladder.targets.comparison import Beside, Comparison
     from bitladder.targets.convert import write_context, write_dlc
-    from bitladder.targets.foreign import graph_inputs, image_lines, quantize_onnx
+    from bitladder.targets.foreign import graph_inputs
     from bitladder.targets.htp import QnnInput
     from bitladder.targets.latency import Speed, speeds
     from bitladder.targets.layers import LayerDifference, layer_differences
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         open_unfused,
         target_outputs,
     )
+    from bitladder.targets.written import check_suffix, write
 
 __all__ = [
     "Beside",
@@ -40,10 +41,10 @@ __all__ = [
     "Session",
     "Speed",
     "as_arrays",
+    "check_suffix",
     "compare",
     "containers",
     "graph_inputs",
-    "image_lines",
     "integer_arithmetic",
     "integer_outputs",
     "integer_session",
@@ -51,12 +52,12 @@ __all__ = [
     "open_precise",
     "open_target",
     "open_unfused",
-    "quantize_onnx",
     "read_inputs",
     "run_raw",
     "saturation_risk",
     "speeds",
     "target_outputs",
+    "write",
     "write_context",
     "write_dlc",
 ]
@@ -64,7 +65,7 @@ _HOMES = {
     "compare_outputs": ("compare",),
     "comparison": ("Beside", "Comparison"),
     "convert": ("write_context", "write_dlc"),
-    "foreign": ("graph_inputs", "image_lines", "quantize_onnx"),
+    "foreign": ("graph_inputs",),
     "qdq_graph": ("saturation_risk",),
     "htp": ("QnnInput",),
     "latency": ("Speed", "speeds"),
@@ -82,6 +83,7 @@ _HOMES = {
         "open_unfused",
         "target_outputs",
     ),
+    "written": ("check_suffix", "write"),
 }
 
 if not TYPE_CHECKING:  # which would let every name pass

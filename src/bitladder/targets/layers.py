@@ -20,6 +20,8 @@ from bitladder.structures import Inputs
 from bitladder.target_specs import TargetSpec
 from bitladder.targets.session import Session, as_arrays, open_target, open_unfused
 
+_FAR = 2.0**31  # steps, for a value that is no number on one side
+
 
 @dataclass(frozen=True)
 class LayerDifference:
@@ -76,7 +78,10 @@ def layer_differences(
     for grid in grids:
         if grid.values not in intended:
             continue
-        apart = np.abs(np.rint((given[grid.values] - intended[grid.values]) / grid.scale))
+        both = given[grid.values], intended[grid.values]
+        apart = np.abs(np.rint((both[0] - both[1]) / grid.scale))
+        apart[np.isnan(both[0]) & np.isnan(both[1])] = 0  # no numbers in both
+        apart = np.nan_to_num(apart, nan=_FAR, posinf=_FAR)
         if apart.any():
             worst, share = int(apart.max()), float((apart > 0).mean())
             differences.append(LayerDifference(grid.layer, worst, share))

@@ -75,7 +75,7 @@ def read_inputs(path: Path, inputs: Sequence[QnnInput]) -> Iterator[list[NDArray
         TargetError: the list cannot be read or is empty, or a line or a file does not fit.
     """
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8-sig")  # editors on Windows write a byte-order mark
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not a text file"
         raise TargetError(f"{path}: cannot read: {reason}") from None
@@ -113,6 +113,11 @@ def _find(folder: Path, file: str) -> Path:
 def _read(where: str, path: Path, given: QnnInput) -> NDArray[Any]:
     if given.type not in _TYPES:
         raise TargetError(f"{where}: input '{given.name}' is a {given.type}, which no raw file is")
+    if any(not isinstance(size, int) for size in given.shape[1:]):
+        raise TargetError(
+            f"{where}: input '{given.name}' {list(given.shape)} leaves sizes open, so that no raw "
+            "file can be read as it; export the network with its sizes"
+        )
     kind = np.dtype(_TYPES[given.type])
     shape = tuple(size if isinstance(size, int) else 1 for size in given.shape)
     wanted = int(np.prod(shape)) * kind.itemsize

@@ -21,7 +21,7 @@ from bitladder.options import BiasCorrection
 from bitladder.simulation import SimulatedModel, WeightedLayer, device_of
 from bitladder.simulation.aimet import output_quantizers, weight_quantizer
 from bitladder.simulation.signature import input_nodes
-from bitladder.structures import Inputs, count, moved, split
+from bitladder.structures import Inputs, count, fitting, moved, split
 from bitladder.techniques.pairs import Statistics, expected_output, statistics
 from bitladder.techniques.registry import Context, calibration_inputs, register
 
@@ -114,7 +114,7 @@ def _empirical(model: SimulatedModel, inputs: Inputs, *, skip: set[str]) -> int:
     reference = model.float_network()
     assert isinstance(simulated, fx.GraphModule)
     device = device_of(simulated)
-    batches = [moved(batch, device) for batch in split(inputs, _BATCH)]
+    batches = [moved(batch, device) for batch in split(inputs, fitting(inputs, _BATCH))]
     runs = [_Lockstep(network, batches) for network in (reference, simulated)]
     modules = dict(simulated.named_modules())
     corrected = 0

@@ -12,7 +12,7 @@ from torch import nn
 from bitladder.options import SequentialMse
 from bitladder.simulation import SimulatedModel, device_of
 from bitladder.simulation.aimet import set_weight_ranges_in_sequence
-from bitladder.structures import count, moved, split
+from bitladder.structures import count, fitting, moved, split
 from bitladder.techniques.registry import Context, calibration_inputs, register
 
 _BATCH = 64  # images a forward
@@ -29,7 +29,7 @@ def sequential_mse(options: SequentialMse, model: nn.Module, context: Context) -
     inputs = calibration_inputs(options, context)
     model.eval()
     device = device_of(model)
-    batches = [moved(batch, device) for batch in split(inputs, _BATCH)]
+    batches = [moved(batch, device) for batch in split(inputs, fitting(inputs, _BATCH))]
     set_weight_ranges_in_sequence(model.sim, batches, options.candidates)
     weights = [quantizer for info, quantizer in model.quantizers() if info.kind == "weight"]
     for quantizer in weights:  # AIMET froze them

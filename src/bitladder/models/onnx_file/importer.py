@@ -94,36 +94,7 @@ def input_count(path: str | Path) -> int:
     Raises:
         ModelError: the file cannot be read.
     """
-    return len(_real_inputs(read(Path(path))))
-
-
-def open_size(path: str | Path, given: int | None) -> int:
-    """Height and width of the images that a network of one input takes.
-
-    Args:
-        path: the file.
-        given: what to take where the file leaves the size open.
-
-    Raises:
-        ModelError: the file cannot be read, does not take square images alone, or leaves its size
-            open and none is given.
-    """
-    inputs = _real_inputs(read(Path(path)))
-    dims = inputs[0].type.tensor_type.shape.dim if len(inputs) == 1 else ()
-    if len(dims) != 4:
-        raise ModelError(f"{path}: must take images alone, one input (N, C, H, W); quantize it "
-                         "from Python with bitladder.quantize(path, calibration)")  # fmt: skip
-    sizes = {dim.dim_value or given for dim in dims[2:]}
-    if None in sizes:
-        raise ModelError(f"{path}: leaves the size of its images open; give --size")
-    if len(sizes) > 1:
-        raise ModelError(f"{path}: takes images that are not square; quantize it from Python with "
-                         "bitladder.quantize(path, calibration)")  # fmt: skip
-    [size] = sizes
-    if given is not None and size != given:
-        raise ModelError(f"{path}: takes images of {size}x{size}, not of {given}x{given}")
-    assert size is not None
-    return size
+    return len(real_inputs(read(Path(path))))
 
 
 class _Reading:
@@ -134,7 +105,7 @@ class _Reading:
         self.opset = next((o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), 0)
         if self.opset < _OLDEST:
             raise ModelError(f"{path}: opset {self.opset}; files of opset {_OLDEST} on are read")
-        self.real_inputs = _real_inputs(model)
+        self.real_inputs = real_inputs(model)
         if not self.real_inputs:
             raise ModelError(f"{path}: the graph has no inputs; export it again with its inputs")
         self.batch = _batch(path, self.real_inputs)
@@ -154,7 +125,7 @@ class _Reading:
             name = onnx.TensorProto.DataType.Name(kind.elem_type)
             raise ModelError(f"{self.path}: input '{info.name}' is {name}; give a float32 file")
         own = [d.dim_value if d.HasField("dim_value") else None for d in kind.shape.dim][1:]
-        named = [str(d.dim_value or d.dim_param or "?") for d in kind.shape.dim]
+        named = [_dim(dim) for dim in kind.shape.dim]
         place, wanted = len(self.shapes), None
         if isinstance(given, Mapping):
             wanted = given.get(info.name)
@@ -315,7 +286,7 @@ def _quiet() -> Iterator[None]:
         logger.disabled = before
 
 
-def _real_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
+def real_inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
     """Inputs that are no initializers, which older files list too."""
     known = {tensor.name for tensor in model.graph.initializer}
     return [info for info in model.graph.input if info.name not in known]
@@ -330,9 +301,26 @@ def _batch(path: Path, inputs: Sequence[onnx.ValueInfoProto]) -> int:
             raise ModelError(f"{path}: input '{info.name}' is no tensor")
         if dims and dims[0].HasField("dim_value"):
             found = max(found, dims[0].dim_value)
+    names = {info.type.tensor_type.shape.dim[0].dim_param for info in inputs
+             if info.type.tensor_type.shape.dim} - {""}  # fmt: skip
+    known = inputs[0].type.tensor_type.shape.dim[:1]
+    for info in inputs:
+        dims = info.type.tensor_type.shape.dim
+        what = f"{path}: input '{info.name}' [{', '.join(map(_dim, dims))}]"
+        if not dims and info.type.tensor_type.HasField("shape"):
+            raise ModelError(f"{what} is one number for all images; make it a constant before the "
+                             "export")  # fmt: skip
+        fixed = {dim.dim_value for dim in (*known, *dims[:1]) if dim.dim_value > 0}
+        if len(fixed) > 1 or any(dim.dim_param in names for dim in dims[1:]):
+            raise ModelError(f"{what} does not have the images of a batch in its first dimension, "
+                             "as all inputs must; export it again so")  # fmt: skip
     if found > 1024:
         raise ModelError(f"{path}: fixes {found} images; export it for one")
     return found
+
+
+def _dim(dim: onnx.TensorShapeProto.Dimension) -> str:
+    return str(dim.dim_value or dim.dim_param or "?")
 
 
 def _name(proto: onnx.NodeProto) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from bitladder.models.onnx_file.builder import Builder, Call, CannotReadError, Value
+from bitladder.models.onnx_file.readers.shape import reshaped
 from bitladder.models.onnx_file.readers.table import reads
 
 
@@ -74,6 +75,76 @@ def gather(b: Builder, c: Call) -> Value:
         sizes = [-1 if j == c.x.batch else size for j, size in enumerate(c.x.sizes)]
         made = b.call(c, torch.reshape, made, [*sizes[:axis], *places.shape, *sizes[axis + 1 :]])
     return made  # type: ignore[no-any-return]
+
+
+@reads("GatherND")
+def block(b: Builder, c: Call) -> Value:
+    """A block of a tensor, whose places along each dimension stand in the file."""
+    if c.attribute("batch_dims", 0):
+        raise CannotReadError("batch_dims")
+    indices = c.need(1).constant("indices")
+    lists = _lists(c, indices)
+    made = c.x
+    for axis, places in lists.items():
+        made = b.call(c, torch.index_select, made, axis, b.constant(places))
+    target = [*indices.shape[:-1], *c.x.sizes[indices.shape[-1] :]]
+    return made if list(made.sizes) == target else reshaped(b, c, made, target)
+
+
+@reads("ScatterND")
+def put_block(b: Builder, c: Call) -> Value:
+    """Values put into a block, as what exporters write for ``x[..., 1:3] = y``."""
+    if c.attribute("reduction", "none") != "none":
+        raise CannotReadError(f"reduction {c.attribute('reduction')}")
+    indices, updates = c.need(1).constant("indices"), c.need(2)
+    lists = _lists(c, indices)
+    count = indices.shape[-1]
+    sizes = list(c.x.sizes)
+    target = [len(lists.get(axis, range(sizes[axis]))) for axis in range(count)] + sizes[count:]
+    if list(updates.sizes) != target:
+        updates = reshaped(b, c, updates, target)
+    return _put(b, c, c.x, list(lists.items()), updates)
+
+
+def _put(b: Builder, c: Call, x: Value, lists: list[tuple[int, Any]], new: Value) -> Value:
+    """``x`` with ``new`` at some places of the first dimension listed, inside of it of the next."""
+    if not lists:
+        if new.array is None:
+            return new
+        zero = b.call(c, torch.mul, x, 0.0)  # so that it has the batch
+        filled: Value = b.call(c, torch.add, zero, new)
+        return filled
+    (axis, places), *rest = lists
+    part = b.call(c, torch.index_select, x, axis, b.constant(places))
+    inner = _put(b, c, part, rest, new)
+    size = x.sizes[axis]
+    taken = np.arange(size)
+    taken[places] = size + np.arange(len(places))
+    both = b.call(c, torch.cat, [x, inner], axis)
+    made: Value = b.call(c, torch.index_select, both, axis, b.constant(taken))
+    return made
+
+
+def _lists(c: Call, indices: Any) -> dict[int, Any]:
+    """The places along each dimension that a block has not whole.
+
+    Raises:
+        CannotReadError: the indices are no block, or pick images of a batch.
+    """
+    count = indices.shape[-1]
+    flat = indices.reshape(-1, count).astype(np.int64)
+    flat = np.where(flat < 0, flat + np.asarray(c.x.sizes[:count]), flat)
+    lists = [
+        np.asarray(list(dict.fromkeys(flat[:, axis].tolist())), np.int64) for axis in range(count)
+    ]
+    grid = np.stack(np.meshgrid(*lists, indexing="ij"), -1).reshape(-1, count)
+    if not np.array_equal(grid, flat):
+        raise CannotReadError("indices that are no block")
+    whole = {axis for axis, places in enumerate(lists)
+             if np.array_equal(places, np.arange(c.x.sizes[axis]))}  # fmt: skip
+    if c.x.batch is not None and c.x.batch < count and c.x.batch not in whole:
+        raise CannotReadError("indices of the images of a batch")
+    return {axis: places for axis, places in enumerate(lists) if axis not in whole}
 
 
 @reads("GatherElements")

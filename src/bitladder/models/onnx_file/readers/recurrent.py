@@ -22,7 +22,7 @@ _USUAL = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"], "RNN"
 
 @reads(*_KINDS)
 def recurrent(b: Builder, c: Call) -> list[Value]:
-    """A layer in one or both directions; its states begin at zero."""
+    """A layer in one or both directions; its states begin at zero or where the file says."""
     kind, direction = c.proto.op_type, c.attribute("direction", "forward")
     _check(c, kind)
     weight, again = c.need(1).constant("W"), c.need(2).constant("R")
@@ -34,8 +34,30 @@ def recurrent(b: Builder, c: Call) -> list[Value]:
         _fill(layer, kind, f"l0{'_reverse' if end else ''}", weight[end], again[end],
               None if bias is None else bias[end])  # fmt: skip
     x = b.call(c, torch.flip, c.x, [0]) if direction == "reverse" else c.x
-    made = b.module(c, layer, x)
+    states = _begin(b, c, kind, len(weight), size)
+    made = b.module(c, layer, x, *states)
     return _outputs(b, c, made, kind, direction, len(weight))
+
+
+def _begin(b: Builder, c: Call, kind: str, ends: int, size: int) -> list[Any]:
+    """The states (directions, images, hidden) that a layer begins with, if any is not zero."""
+    given = [c.get(5), c.get(6)] if kind == "LSTM" else [c.get(5)]
+    if all(one is None or (one.array is not None and not one.array.any()) for one in given):
+        return []
+    states = [_state(b, c, one, ends, size) for one in given]
+    return [tuple(states)] if kind == "LSTM" else states
+
+
+def _state(b: Builder, c: Call, given: Value | None, ends: int, size: int) -> Value:
+    if given is not None and given.array is None:
+        return given
+    values = np.zeros((ends, 1, size), np.float32) if given is None else given.array
+    assert values is not None
+    if (values != values[:, :1]).any():
+        raise CannotReadError("an initial state that differs between images")
+    first = b.call(c, torch.narrow, b.call(c, torch.narrow, c.x, 0, 0, 1), 2, 0, 1)
+    made: Value = b.call(c, torch.add, b.call(c, torch.mul, first, 0.0), b.constant(values[:, :1]))
+    return made
 
 
 def _outputs(b: Builder, c: Call, made: Any, kind: str, direction: str, ends: int) -> list[Value]:
@@ -89,7 +111,6 @@ def _check(c: Call, kind: str) -> None:
         lengths.array is None or any(n != c.x.sizes[0] for n in lengths.array)
     ):
         raise CannotReadError("sequence_lens")
-    for place, name in ((5, "initial_h"), (6, "initial_c"), (7, "P")):
-        state = c.get(place)
-        if state is not None and (state.array is None or state.array.any()):
-            raise CannotReadError(f"{name} that is not zero")
+    peepholes = c.get(7)
+    if peepholes is not None and (peepholes.array is None or peepholes.array.any()):
+        raise CannotReadError("P that is not zero")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -31,10 +32,9 @@ def resize(b: Builder, c: Call) -> Value:
         return _nearest(b, c, rule, scales, sizes)
     aligned = rule == "align_corners"
     if rule not in ("align_corners", "half_pixel", "pytorch_half_pixel"):
-        same = all(size == wanted for size, wanted in zip(c.x.sizes, sizes, strict=True))
-        if same:
-            return c.x
-        raise CannotReadError(f"coordinate_transformation_mode {rule} with mode {mode}")
+        if mode not in ("linear", "bilinear"):
+            raise CannotReadError(f"coordinate_transformation_mode {rule} with mode {mode}")
+        return _linear(b, c, rule, scales, sizes)
     if mode == "cubic":
         if not np.isclose(c.attribute("cubic_coeff_a", -0.75), -0.75) or c.x.rank != 4:
             raise CannotReadError("cubic_coeff_a other than -0.75, or no image")
@@ -44,6 +44,57 @@ def resize(b: Builder, c: Call) -> Value:
     else:
         raise CannotReadError(f"mode {mode} of {c.x.rank} dimensions")
     return _interpolated(b, c, scales, sizes, torch_mode, aligned)
+
+
+def _linear(b: Builder, c: Call, rule: str, scales: list[float], sizes: list[int]) -> Value:
+    """Linear interpolation at places that PyTorch does not choose, one dimension at a time.
+
+    With ``asymmetric`` a whole factor takes each so many values, or is PyTorch's ``align_corners``
+    of an image whose last line stands there twice. All else is a product with a matrix.
+    """
+    made = c.x
+    for axis in range(2, c.x.rank):
+        size, wanted, scale = c.x.sizes[axis], sizes[axis], scales[axis]
+        if size == wanted and scale == 1:
+            continue
+        step = round(1 / scale)
+        if rule == "asymmetric" and scale < 1 and abs(step * scale - 1) < 1e-6:
+            index = [slice(None)] * c.x.rank
+            index[axis] = slice(0, (wanted - 1) * step + 1, step)
+            made = b.call(c, operator.getitem, made, tuple(index))
+        elif rule == "asymmetric" and scale == round(scale) and c.x.rank in _LINEAR:
+            made = _repeated_last(b, c, made, axis, int(scale))
+        else:
+            made = b.call(c, torch.transpose, made, axis, -1)
+            matrix = _matrix(_coordinates(size, wanted, scale, rule), size)
+            made = b.call(c, torch.matmul, made, b.constant(matrix))
+            made = b.call(c, torch.transpose, made, axis, -1)
+    return made
+
+
+def _repeated_last(b: Builder, c: Call, x: Value, axis: int, factor: int) -> Value:
+    ends = [0, 0] * (c.x.rank - 2)
+    ends[2 * (c.x.rank - 1 - axis) + 1] = 1
+    longer = b.call(c, functional.pad, x, ends, "replicate")
+    size = list(longer.sizes[2:])
+    size[axis - 2] = x.sizes[axis] * factor + 1
+    grown = b.call(c, functional.interpolate, longer, size=size, mode=_LINEAR[c.x.rank],
+                   align_corners=True)  # fmt: skip
+    index = [slice(None)] * c.x.rank
+    index[axis] = slice(0, x.sizes[axis] * factor)
+    made: Value = b.call(c, operator.getitem, grown, tuple(index))
+    return made
+
+
+def _matrix(at: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """Weights (size, wanted) of linear interpolation at places in an image's line."""
+    at = np.clip(at, 0, size - 1)
+    low = np.floor(at).astype(np.int64)
+    high, share = np.minimum(low + 1, size - 1), at - low
+    matrix = np.zeros((size, len(at)), np.float32)
+    np.add.at(matrix, (low, np.arange(len(at))), 1 - share)
+    np.add.at(matrix, (high, np.arange(len(at))), share)
+    return matrix
 
 
 def _usual(c: Call) -> str:
@@ -122,20 +173,7 @@ def _nearest(b: Builder, c: Call, rule: str, scales: list[float], sizes: list[in
 
 def _places(size: int, wanted: int, scale: float, rule: str, kind: str) -> NDArray[np.int64]:
     """The place in the image that each value of the result comes from, by ONNX's rules."""
-    at, half = np.arange(wanted, dtype=np.float32), np.float32(0.5)  # as runtimes compute it
-    factor = np.float32(scale)
-    if rule in ("half_pixel", "half_pixel_symmetric") or (
-        rule == "pytorch_half_pixel" and wanted > 1
-    ):
-        at = (at + half) / factor - half
-    elif rule == "asymmetric":
-        at = at / factor
-    elif rule == "align_corners":
-        at = at * np.float32(size - 1) / np.float32(max(wanted - 1, 1))
-    elif rule == "pytorch_half_pixel":
-        at = at * np.float32(0)
-    else:
-        raise CannotReadError(f"coordinate_transformation_mode {rule}")
+    at = _coordinates(size, wanted, scale, rule)
     rounding: dict[str, Any] = {
         "floor": np.floor, "ceil": np.ceil,
         "round_prefer_floor": lambda v: np.ceil(v - 0.5),
@@ -145,6 +183,26 @@ def _places(size: int, wanted: int, scale: float, rule: str, kind: str) -> NDArr
         raise CannotReadError(f"nearest_mode {kind}")
     found: NDArray[np.int64] = np.clip(rounding[kind](at), 0, size - 1).astype(np.int64)
     return found
+
+
+def _coordinates(size: int, wanted: int, scale: float, rule: str) -> NDArray[np.float32]:
+    """Where each value of the result lies in the image, in its pixels."""
+    at, half = np.arange(wanted, dtype=np.float32), np.float32(0.5)  # as runtimes compute it
+    factor = np.float32(scale)
+    if rule == "half_pixel_symmetric":  # the middle stays the middle where a size was rounded
+        adjusted = np.float32(wanted) / (factor * np.float32(size))
+        return np.float32(size / 2) * (1 - adjusted) + (at + half) / factor - half
+    if rule == "half_pixel" or (rule == "pytorch_half_pixel" and wanted > 1):
+        return (at + half) / factor - half
+    if rule == "tf_half_pixel_for_nn":
+        return (at + half) / factor
+    if rule == "asymmetric":
+        return at / factor
+    if rule == "align_corners":
+        return at * np.float32(size - 1) / np.float32(max(wanted - 1, 1))
+    if rule == "pytorch_half_pixel":
+        return at * np.float32(0)
+    raise CannotReadError(f"coordinate_transformation_mode {rule}")
 
 
 def _torch_places(size: int, wanted: int, mode: str) -> NDArray[Any]:

@@ -237,6 +237,11 @@ def pad(b: Builder, c: Call) -> Value:
     if least == rank:
         return c.x
     if mode != "constant":
+        if least == rank - 1 == 1:  # signals without channels
+            lone = b.call(c, torch.unsqueeze, c.x, 1)
+            around = b.call(c, functional.pad, lone, [begin[1], end[1]], _PADS[mode])
+            signal: Value = b.call(c, torch.squeeze, around, 1)
+            return signal
         if least < 2:
             raise CannotReadError(f"mode {mode} over channels")
         least = 2
