@@ -77,13 +77,9 @@ class Ladder:
                 )
             started, now = time.perf_counter(), Step(step.name, number + 1, len(steps))
             self.tell(now)
-            if self.context.training is not None and self.context.training.report is None:
-                report = functools.partial(self._train, now, started)
-                self.context.training = replace(self.context.training, report=report)
-                model = techniques.apply(step, model, self.context)
-                self.context.training = replace(self.context.training, report=None)
-            else:
-                model = techniques.apply(step, model, self.context)
+            self.context.report = functools.partial(self._train, now, started)
+            model = techniques.apply(step, model, self.context)
+            self.context.report = None
             self._measure(step.name, model, time.perf_counter() - started)
             self.tell(replace(now, seconds=time.perf_counter() - started, done=True))
         return model

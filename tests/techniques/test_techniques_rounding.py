@@ -1,5 +1,6 @@
 """AdaRound and sequential MSE: on the grid, nearer to the float outputs, repeatable."""
 
+import pytest
 import torch
 
 from bitladder import techniques
@@ -71,7 +72,15 @@ def test_sequential_mse_sets_ranges_that_keep_the_outputs(network, images):
     assert sqnr(float_logits, only_output(model, images)) > before
     after = [q.get_max() for i, q in model.quantizers() if i.kind != "weight"]
     assert all(torch.equal(*pair) for pair in zip(activations, after, strict=True))
-    assert context.notes[-1] == "4 weight ranges from 128 images"
+    assert context.notes[-1] == "4 weight ranges from 112 images"
+
+
+@pytest.mark.parametrize("count", [1, 15, 67, 101])
+def test_sequential_mse_takes_any_number_of_images(network, images, count):
+    model, context = _calibrated(network, images)
+    context.calibration = (images[:count],)
+    techniques.apply(SequentialMse(images=count, candidates=2), model, context)
+    assert "4 weight ranges from" in context.notes[-1]
 
 
 def test_ranges_can_be_trained_and_found_anew_after_sequential_mse(network, images):

@@ -40,6 +40,8 @@ class Technique(Options):
     """Whether it folds batch norms, as one technique of a recipe has to."""
     folded: ClassVar[bool] = False
     """Whether batch norms have to be folded before it."""
+    checked: ClassVar[bool] = False
+    """Whether its work is undone unless the outputs come nearer to float on held-out images."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **settings: Any) -> None:

@@ -85,6 +85,7 @@ class SequentialMse(Technique):
 
     name: ClassVar[str] = "sequential_mse"
     phase: ClassVar[Phase] = "simulated"
+    checked: ClassVar[bool] = True
     not_after: ClassVar[tuple[str, ...]] = ("adaround", "bias_correction")
     before_training: ClassVar[bool] = True
 
@@ -99,6 +100,7 @@ class Adaround(Technique):
 
     name: ClassVar[str] = "adaround"
     phase: ClassVar[Phase] = "simulated"
+    checked: ClassVar[bool] = True
     not_after: ClassVar[tuple[str, ...]] = ("adaround", "bias_correction")
     before_training: ClassVar[bool] = True
 
@@ -110,6 +112,55 @@ class Adaround(Technique):
     """Weight of the loss that drives every rounding to a decision."""
     batch_size: int = Field(default=50, ge=1)
     """Images a forward while activations are collected."""
+
+
+class Reconstruct(Technique):
+    """Learn roundings and activation ranges block by block, so that each gives its float output."""
+
+    name: ClassVar[str] = "reconstruct"
+    phase: ClassVar[Phase] = "simulated"
+    not_after: ClassVar[tuple[str, ...]] = ("adaround", "reconstruct", "bias_correction")
+    before_training: ClassVar[bool] = True
+
+    images: int = Field(default=1024, ge=1)
+    """Calibration images, the first of the training split; one in eight is held out."""
+    iterations: int = Field(default=1000, ge=1)
+    """Optimizer steps a block; the papers take 20,000."""
+    batch_size: int = Field(default=32, ge=1)
+    """Images a step."""
+    lr: float = Field(default=3e-3, gt=0)
+    """Adam's learning rate of the roundings."""
+    range_lr: float = Field(default=4e-4, ge=0)
+    """That of the ends of a range, in shares of the range; 0 keeps the ranges as they are."""
+    drop: float = Field(default=0.5, ge=0, le=1)
+    """Share of the activations that are not quantized in a step, at random."""
+    regularization: float = Field(default=0.01, ge=0)
+    """Weight of the loss that drives every rounding to a decision."""
+
+
+class Distill(Technique):
+    """Train the simulated network on the float network's outputs, without labels."""
+
+    name: ClassVar[str] = "distill"
+    phase: ClassVar[Phase] = "simulated"
+    checked: ClassVar[bool] = True
+    not_after: ClassVar[tuple[str, ...]] = ("bias_correction",)
+    before_training: ClassVar[bool] = True
+
+    images: int = Field(default=1024, ge=1)
+    """Calibration images, the first of the training split; one in eight is held out."""
+    steps: int = Field(default=600, ge=1)
+    """Optimizer steps."""
+    batch_size: int = Field(default=64, ge=1)
+    """Images a step."""
+    lr: float = Field(default=3e-3, gt=0)
+    """Adam's learning rate (the peak of the schedule)."""
+    range_lr: float | None = Field(default=None, ge=0)
+    """Learning rate of the ranges; null takes ``lr``, 0 keeps the ranges as they are."""
+    schedule: Schedule = "one_cycle"
+    """How the learning rates run."""
+    gradient_clip: float = Field(default=0.5, ge=0)
+    """Largest gradient norm; 0 does not clip."""
 
 
 class MixedPrecision(Technique):
@@ -178,6 +229,7 @@ class BiasCorrection(Technique):
 
     name: ClassVar[str] = "bias_correction"
     phase: ClassVar[Phase] = "simulated"
+    checked: ClassVar[bool] = True
     after: ClassVar[str | None] = "fold_batch_norm"
     before_training: ClassVar[bool] = True
 

@@ -135,7 +135,7 @@ TRAIN = StageKind(
 )
 QUANTIZE = StageKind(
     name="quantize",
-    code=5,
+    code=6,
     record=records.ClimbRecord,
     function="bitladder.pipeline.stages.climb:quantize",
     packages={**_SIMULATING, **_INTEGERS},
@@ -152,7 +152,7 @@ EXPLAIN = StageKind(
 )
 FINETUNE = StageKind(
     name="finetune",
-    code=5,
+    code=6,
     record=records.ClimbRecord,
     function="bitladder.pipeline.stages.climb:finetune",
     packages={**_SIMULATING, **_INTEGERS},

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -65,8 +65,7 @@ class Executor:
         """
         if torch.jit.is_tracing() or torch.compiler.is_compiling():  # type: ignore[attr-defined,no-untyped-call]
             return self.module(*inputs)
-        if self.module.code is not self._code:
-            self._steps, self._code = _compile(self.module), self.module.code
+        self._follow()
         places = input_nodes(self.module.graph)
         if len(inputs) != len(places):
             raise TypeError(f"the network takes {len(places)} inputs, not {len(inputs)}")
@@ -76,6 +75,23 @@ class Executor:
                 step.show(values, self._watch)
             step.run(values)
         return _plain_structure(values[self._steps[-1].node])
+
+    def run_part(self, nodes: Sequence[fx.Node], values: dict[fx.Node, Any]) -> None:
+        """Run some nodes of the network's graph, in its order.
+
+        Args:
+            nodes: those to run.
+            values: of all nodes that they read; gets what they make, and loses nothing.
+        """
+        self._follow()
+        wanted = set(nodes)
+        for step in self._steps:
+            if step.node in wanted:
+                step.run(values, keep=True)
+
+    def _follow(self) -> None:
+        if self.module.code is not self._code:
+            self._steps, self._code = _compile(self.module), self.module.code
 
 
 @contextmanager
@@ -131,7 +147,7 @@ class _Step:
             owner, name = self.home
             watch(owner._modules[name], [values[read] for read in self.node.all_input_nodes])
 
-    def run(self, values: dict[fx.Node, Any]) -> None:
+    def run(self, values: dict[fx.Node, Any], *, keep: bool = False) -> None:
         node = self.node
         if node.op == "placeholder":
             return
@@ -141,7 +157,7 @@ class _Step:
         else:
             arguments, settings = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
             values[node] = self.call(*arguments, **settings)
-        for dead in self.dead:
+        for dead in () if keep else self.dead:
             del values[dead]
 
 

@@ -89,6 +89,15 @@ class SimulatedModel(nn.Module):
         """Map the network's inputs to what it returns, quantized."""
         return self._execute(*inputs)
 
+    def run_part(self, nodes: Sequence[fx.Node], values: dict[fx.Node, Any]) -> None:
+        """Run some nodes of ``module.graph``.
+
+        Args:
+            nodes: those to run.
+            values: of all nodes that they read; gets what they make.
+        """
+        self._execute.run_part(nodes, values)
+
     @property
     def inputs(self) -> tuple[str, ...]:
         """What the network calls its inputs."""

@@ -76,7 +76,7 @@ def train(
         seed=context.seed,
         log_dir=data.log_dir,
         tuning=tuning,
-        report=data.report,
+        report=data.report or context.report,
         checkpoint=checkpoint,
         classes=data.classes,
     )

@@ -16,6 +16,7 @@ from bitladder.options import Precision, Technique
 from bitladder.simulation import SimulatedModel
 from bitladder.structures import Inputs, Outputs, count, dtypes, first, shapes
 from bitladder.tasks.task import Task
+from bitladder.techniques.held_out import kept_if_better, parted
 from bitladder.techniques.structure import difference, structure_of
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ class Context:
         target_outputs: the outputs of the file of a simulated network on a target, by the inputs
             and the target's name, or None where nobody gave it.
         seed: seed of the order of images and of everything random.
+        report: called with the progress of what takes long, or None.
         notes: what a technique wants to say about what it did.
     """
 
@@ -75,6 +77,7 @@ class Context:
     integer_outputs: IntegerOutputs | None = None
     target_outputs: TargetOutputs | None = None
     seed: int = 0
+    report: Callable[[Progress], None] | None = None
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -149,7 +152,8 @@ def apply(technique: Technique, model: nn.Module, context: Context) -> nn.Module
     if _registered(_REBUILD, technique) is not None:
         return handler(technique, model, context)
     before = structure_of(model)
-    made = handler(technique, model, context)
+    run = _checked if technique.checked else _unchecked
+    made = run(technique, handler, model, context)
     changed = difference(before, structure_of(made))
     if changed is not None:
         raise QuantizationError(
@@ -158,6 +162,28 @@ def apply(technique: Technique, model: nn.Module, context: Context) -> nn.Module
             f"@bitladder.techniques.register_rebuild({type(technique).__name__})"
         )
     return made
+
+
+def _unchecked(
+    technique: Technique, handler: Handler, model: nn.Module, context: Context
+) -> nn.Module:
+    return handler(technique, model, context)
+
+
+def _checked(
+    technique: Technique, handler: Handler, model: nn.Module, context: Context
+) -> nn.Module:
+    """Apply a technique to images that it may see, and undo it where it does harm on others."""
+    assert isinstance(model, SimulatedModel)
+    whole = context.calibration
+    used = first(whole, getattr(technique, "images", count(whole)))
+    seen, unseen = parted(used)
+    context.calibration = seen
+    try:
+        with kept_if_better(technique.name, model, context.reference, unseen, context.notes):
+            return handler(technique, model, context)
+    finally:
+        context.calibration = whole
 
 
 def _registered(table: Mapping[type[Technique], Handler], technique: Technique) -> Handler | None:

@@ -7,12 +7,14 @@ of those before it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from torch import nn
 
 from bitladder.options import SequentialMse
 from bitladder.simulation import SimulatedModel, device_of
 from bitladder.simulation.aimet import set_weight_ranges_in_sequence
-from bitladder.structures import count, fitting, moved, split
+from bitladder.structures import Inputs, count, first, fitting, moved, split
 from bitladder.techniques.registry import Context, calibration_inputs, register
 
 _BATCH = 64  # images a forward
@@ -29,7 +31,7 @@ def sequential_mse(options: SequentialMse, model: nn.Module, context: Context) -
     inputs = calibration_inputs(options, context)
     model.eval()
     device = device_of(model)
-    batches = [moved(batch, device) for batch in split(inputs, fitting(inputs, _BATCH))]
+    batches = [moved(batch, device) for batch in _alike(inputs)]
     set_weight_ranges_in_sequence(model.sim, batches, options.candidates)
     weights = [quantizer for info, quantizer in model.quantizers() if info.kind == "weight"]
     for quantizer in weights:  # AIMET froze them
@@ -37,3 +39,10 @@ def sequential_mse(options: SequentialMse, model: nn.Module, context: Context) -
         quantizer.allow_overwrite(True)  # type: ignore[operator]
     context.notes.append(f"{len(weights)} weight ranges from {count(inputs)} images")
     return model
+
+
+def _alike(inputs: Inputs) -> Iterator[Inputs]:
+    """The images in batches of one size, as AIMET stacks them; the few that are over stay out."""
+    batches = -(-count(inputs) // fitting(inputs, _BATCH))
+    size = count(inputs) // batches
+    return split(first(inputs, batches * size), size)

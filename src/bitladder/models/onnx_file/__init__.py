@@ -4,7 +4,7 @@
 know an operator each, ``comparison`` runs the result beside the file.
 """
 
-from bitladder.models.onnx_file.image_input import ImageInput, image_input
+from bitladder.models.onnx_file.image_inputs import ImageInput, image_input
 from bitladder.models.onnx_file.importer import ImportedNetwork, from_onnx, input_count, load
 
 __all__ = ["ImageInput", "ImportedNetwork", "from_onnx", "image_input", "input_count", "load"]
