@@ -19,7 +19,7 @@ ORDER = [
         "interruption",
     },
     {"target_specs", "tasks", "operators", "files", "rungs", "records", "isolation", "steps_shown"},
-    {"options"},
+    {"options", "answer"},
     {"data_names", "dlc"},
     {"data", "models"},
     {"training"},

@@ -57,6 +57,12 @@ class RunFolder:
     environment: Mapping[str, Any]
 
     @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of results.csv."""
+        found: list[dict[str, Any]] = self.results.to_dict("records")  # type: ignore[assignment]
+        return found
+
+    @property
     def machine(self) -> list[str]:
         """The machine in words: cores and processor, memory, system, as far as they are known."""
         machine = self.environment["machine"]
