@@ -129,10 +129,19 @@ def test_the_front_is_what_no_other_beats(candidates):
 def _row(precision, loss, **columns):
     weights, activations = map(int, precision[1:].split("a"))
     return {
-        "dataset": "mnist", "model": "net", "precision": precision, "status": "complete",
-        "weight_bits": weights, "activation_bits": activations, "unit": "share",
-        "loss": loss, "loss_low": loss - 0.002, "loss_high": loss + 0.002,
-        "macs": 2e9, "packed_mb": weights / 4, "file_mb": 2.0,
+        "dataset": "mnist",
+        "model": "net",
+        "precision": precision,
+        "status": "complete",
+        "weight_bits": weights,
+        "activation_bits": activations,
+        "unit": "share",
+        "loss": loss,
+        "loss_low": loss - 0.002,
+        "loss_high": loss + 0.002,
+        "macs": 2e9,
+        "packed_mb": weights / 4,
+        "file_mb": 2.0,
         **columns,
     }
 

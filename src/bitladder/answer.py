@@ -14,6 +14,7 @@ from math import isfinite
 from statistics import mean
 from typing import Any
 
+from bitladder.errors import StudyError, unknown
 from bitladder.measurement import Unit, one_digit, scaled
 from bitladder.target_specs import known
 
@@ -220,6 +221,51 @@ def places(rows: Sequence[Mapping[str, Any]]) -> list[Place]:
     return found
 
 
+def usual_within(rows: Sequence[Mapping[str, Any]]) -> float:
+    """The loss that is allowed in a run where nobody says otherwise."""
+    sizes = [abs(size) for row in rows if (size := _number(row.get("float"))) is not None]
+    unit: Unit = next((row["unit"] for row in rows if row.get("unit")), "")
+    return usual_loss(unit, max(sizes, default=0.0))
+
+
+def asked(rows: Sequence[Mapping[str, Any]], target: str | None) -> list[Place]:
+    """Every network of a run on one target, or on all of them.
+
+    Raises:
+        StudyError: the run has no such target.
+    """
+    found = places(rows)
+    names = dict.fromkeys(place.target for place in found)
+    if target is not None and target not in names:
+        raise StudyError(unknown("target", target, names))
+    return [place for place in found if target in (None, place.target)]
+
+
+def answer_rows(
+    found: Sequence[Place], within: float, *, surely: bool = False
+) -> list[dict[str, Any]]:
+    """What to ship as flat rows, one a network and a target; ``ship`` is None where nothing is."""
+    rows = []
+    for place in found:
+        answer = place.answer(within, surely=surely)
+        chosen = answer.chosen
+        rows.append(
+            {
+                "dataset": place.dataset,
+                "model": place.model,
+                "target": place.target,
+                "ship": chosen and chosen.precision,
+                "recipe": chosen and chosen.recipe,
+                "loss": chosen and chosen.loss,
+                "loss_high": chosen and chosen.high,
+                "costs": chosen.told if chosen else "",
+                "why": "; ".join(answer.reasons),
+                "front": [one.name for one in answer.front],
+            }
+        )
+    return rows
+
+
 def target_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The targets of a run as its columns name them."""
     columns = dict.fromkeys(name for row in rows for name in row)
@@ -296,7 +342,9 @@ def _costs(row: Mapping[str, Any], target: str) -> list[Cost]:
         kind = target.partition("_")[0]
         title = known()[kind].file_title if kind in known() else "file"
         loaded = _number(row.get(f"{target}_file_mb"))
-        named = [("an image", _number(row.get(f"{target}_latency_ms")), "ms", _TIME_NOISE)]
+        timed = kind not in known() or known()[kind].timed  # an emulator's time is nobody's
+        latency = _number(row.get(f"{target}_latency_ms")) if timed else None
+        named = [("an image", latency, "ms", _TIME_NOISE)]
         if kind == "htp":
             named += [
                 (name, _number(row.get(f"{key}_mb")), "MB", _BYTES_NOISE) for key, name in _FILES

@@ -38,6 +38,9 @@ class Measurement:
         higher_is_better: whether a larger value is the better one.
         scores: one number an image, in their order, or None where an image alone has none.
         resamples: the quality of each resample of the images, or None where it was not needed.
+        answers: the class that was given to each image, or None in a task without such
+            answers. No part of whether two measurements are equal.
+        truth: the class of each image, likewise.
     """
 
     name: str
@@ -49,6 +52,8 @@ class Measurement:
     higher_is_better: bool = True
     scores: tuple[float, ...] | None = field(default=None, repr=False)
     resamples: tuple[float, ...] | None = field(default=None, repr=False)
+    answers: tuple[int, ...] | None = field(default=None, repr=False, compare=False)
+    truth: tuple[int, ...] | None = field(default=None, repr=False, compare=False)
 
     @property
     def counted(self) -> bool:

@@ -13,6 +13,7 @@ from bitladder import tasks
 from bitladder.errors import StoreError, StudyError
 from bitladder.files import written_aside
 from bitladder.options import DatasetOptions, LoaderOptions, ModelOptions
+from bitladder.pipeline import flip_pictures
 from bitladder.pipeline.datasets import identify, load_images
 from bitladder.pipeline.execute import Execution, Observer, Outcome
 from bitladder.pipeline.logs import copy_logs, link_logs
@@ -76,9 +77,12 @@ def run(
     """
     job = prepare(study, overrides, options)
 
+    def computed(outcomes: Mapping[str, Outcome]) -> bool:
+        return any(outcome.produced for outcome in outcomes.values())
+
     def save(outcomes: Mapping[str, Outcome]) -> Results:
         results = collect(job.study, job.cells, outcomes, job.output)
-        results.write(computed=any(outcome.produced for outcome in outcomes.values()))
+        results.write(computed=computed(outcomes))
         return results
 
     observer = observer or Observer()
@@ -93,6 +97,8 @@ def run(
         save=save,
     )
     results = save(outcomes)
+    if computed(outcomes) or not (job.output / flip_pictures.FILE).exists():
+        flip_pictures.write_pictures(results, functools.partial(_read, job.study))
     _place_artifacts(job.cells, outcomes, job.output)
     copy_logs(job.cells, outcomes, job.output)
     return results
@@ -169,10 +175,7 @@ def _cells(study: Study, store: Store, explain: bool) -> list[Cell]:
     A network whose stages are all in the store has run, so it fits.
     """
 
-    @functools.cache
-    def read(options: DatasetOptions) -> ImageData:
-        return load_images(options, study.data, study.seed, tasks.find(study.task.name))
-
+    read = functools.cache(functools.partial(_read, study))
     known = {
         label: identify(
             options, study.data, seed=study.seed, task=study.task.name, store=store, read=read
@@ -195,6 +198,10 @@ def _cells(study: Study, store: Store, explain: bool) -> list[Cell]:
     for dataset, model in dict.fromkeys((cell.dataset, cell.model) for cell in waiting):
         _see_that_it_fits(model, read(dataset), study)
     return cells
+
+
+def _read(study: Study, options: DatasetOptions) -> ImageData:
+    return load_images(options, study.data, study.seed, tasks.find(study.task.name))
 
 
 def _see_that_it_fits(options: ModelOptions, images: ImageData, study: Study) -> None:

@@ -24,6 +24,7 @@ from bitladder.report.figures import vega_lite_version
 from bitladder.report.markdown import results_markdown
 from bitladder.report.palette import DARK, LIGHT
 from bitladder.report.quality import NONE, Scale, estimate, number, text
+from bitladder.report.real import read_real
 from bitladder.report.run_folder import CELL, RunFolder
 from bitladder.report.stamp import PAGE, stamp
 
@@ -65,6 +66,8 @@ def render(contents: Contents) -> str:
         "specs": {figure.name: figure.page_spec() for figure in contents.figures},
         "layers": {cell.index: _layers(run, cell, contents.scale) for cell in cells},
         "answers": choices.steps,
+        "real": read_real(run, cells, contents.scale),
+        "pictures": run.pictures,
         "table": _rows(run.path / "results.csv"),
         "name": run.name,
     }
