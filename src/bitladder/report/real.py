@@ -1,4 +1,4 @@
-"""Is a cell's loss real, for the page: what the tables of flips, classes and confusion say of it."""
+"""Is a cell's loss real, for the page: what its tables of answers say of it."""
 
 from __future__ import annotations
 
