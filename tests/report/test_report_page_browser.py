@@ -153,7 +153,7 @@ def test_the_images_that_flip_and_the_classes_that_lose_are_told(opened, run_fol
     expected = f"{first['float']} \N{RIGHTWARDS ARROW} {first['quantized']} (is {first['truth']})"
     assert caption.startswith(expected)
     assert "zero is outside of the interval" in opened.page.locator("#real-loss").inner_text()
-    assert opened.page.locator("#class-rows tr").count() == 10
+    assert opened.page.locator("#label-rows tr").count() == 10
 
 
 def test_the_slider_moves_by_the_keyboard(opened):

@@ -123,7 +123,7 @@ def _named(name: str) -> StageKind:
 
 TRAIN = StageKind(
     name="train",
-    code=4,
+    code=5,
     record=records.TrainRecord,
     function="bitladder.pipeline.stages.train:train",
     packages=_EVERY,
@@ -135,7 +135,7 @@ TRAIN = StageKind(
 )
 QUANTIZE = StageKind(
     name="quantize",
-    code=5,
+    code=6,
     record=records.ClimbRecord,
     function="bitladder.pipeline.stages.climb:quantize",
     packages={**_SIMULATING, **_INTEGERS},
@@ -152,7 +152,7 @@ EXPLAIN = StageKind(
 )
 FINETUNE = StageKind(
     name="finetune",
-    code=5,
+    code=6,
     record=records.ClimbRecord,
     function="bitladder.pipeline.stages.climb:finetune",
     packages={**_SIMULATING, **_INTEGERS},
@@ -162,7 +162,7 @@ FINETUNE = StageKind(
 )
 EXPORT = StageKind(
     name="export",
-    code=9,
+    code=10,
     record=records.ExportRecord,
     function="bitladder.pipeline.stages.export:export",
     packages={

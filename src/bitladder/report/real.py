@@ -21,7 +21,7 @@ def read_real(run: RunFolder, cells: Sequence[ReportedCell], scale: Scale) -> di
     """What the page shows of each cell, by its index.
 
     Each has ``loss``, a sentence; ``flips``, rows of number, caption and kind of change;
-    ``count``, how many there are; ``classes``, rows of texts; and ``mistakes``, lines.
+    ``count``, how many there are; ``labels``, rows of texts, one a class; and ``mistakes``, lines.
     """
     flips, classes, confusion = (
         _by_cell(table) for table in (run.flips, run.classes, run.confusion)
@@ -35,7 +35,7 @@ def read_real(run: RunFolder, cells: Sequence[ReportedCell], scale: Scale) -> di
             "loss": verdict(cell.loss),
             "count": len(mine),
             "flips": [_flip(row, scale) for row in mine[:SHOWN]],
-            "classes": _classes(classes.get(place, [])),
+            "labels": _classes(classes.get(place, [])),
             "mistakes": [_mistake(row) for row in confusion.get(place, [])[:_MISTAKES]],
         }
     return found

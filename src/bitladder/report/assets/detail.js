@@ -37,8 +37,10 @@
         ? "No image changes its answer, or this run did not keep them."
         : `${real.count} images change${shown < real.count ? `; here are ${shown}` : ""}. Below each: float → quantized.`;
     document.getElementById("flips").replaceChildren(...real.flips.map((one) => flip(real, one)));
-    document.getElementById("classes").hidden = real.classes.length === 0;
-    document.getElementById("class-rows").replaceChildren(...real.classes.map(layerRow));
+    const rows = document.getElementById("label-rows"); // only of runs whose images have labels
+    if (!rows) return;
+    document.getElementById("labels").hidden = real.labels.length === 0;
+    rows.replaceChildren(...real.labels.map(layerRow));
     document.getElementById("mistakes").hidden = real.mistakes.length === 0;
     document.getElementById("mistake-rows").replaceChildren(
       ...real.mistakes.map((text) => {
