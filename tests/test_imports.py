@@ -29,6 +29,7 @@ ORDER = [
     {"saved_network", "verification", "doctor"},
     {"quantized", "float_training"},
     {"study", "store"},
+    {"examination"},
     {"pipeline"},
     {"report"},
     {"runs"},
