@@ -3,6 +3,7 @@
 import functools
 import math
 import random
+from dataclasses import replace
 
 import numpy as np
 from torch.utils.tensorboard import SummaryWriter
@@ -41,6 +42,7 @@ STUDY = {
     "explain": {"images": 500},
 }
 IMAGES = 5000
+CLASSES = 10
 SCORED = 300  # images of a run whose quality is a mean
 LOSSES = {8: 0.001, 6: 0.004, 4: 0.016}  # of the fine-tuned network, by bits
 _PARAMETERS = {"resnet18": 11_181_645, "mobilenet_v2": 2_236_682}
@@ -50,7 +52,12 @@ _PARAMETERS = {"resnet18": 11_181_645, "mobilenet_v2": 2_236_682}
 def accuracy(right, images=IMAGES):
     """That of a network that is right on so many of 5,000 images, on the first of them."""
     count = round(right * images / IMAGES)
-    return proportion("accuracy", [index < count for index in range(images)])
+    found = proportion("accuracy", [index < count for index in range(images)])
+    truth = tuple(index % CLASSES for index in range(images))
+    answers = (
+        label if index < count else (label + 1) % CLASSES for index, label in enumerate(truth)
+    )
+    return replace(found, truth=truth, answers=tuple(answers))
 
 
 @functools.cache

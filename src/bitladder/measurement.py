@@ -20,6 +20,7 @@ Unit = Literal["share", "dB", ""]
 """``share`` is 0 to 1 and told in percent, its differences in points."""
 RESAMPLES = 1000
 _Z95 = 1.959963984540054  # two-sided 95 % quantile of the standard normal
+_DIGITS = 6  # of what is drawn or compared with a limit
 _CHUNK = 50  # resamples at a time: the weights of a thousand would fill memory
 
 
@@ -37,6 +38,9 @@ class Measurement:
         higher_is_better: whether a larger value is the better one.
         scores: one number an image, in their order, or None where an image alone has none.
         resamples: the quality of each resample of the images, or None where it was not needed.
+        answers: the class that was given to each image, or None in a task without such
+            answers. No part of whether two measurements are equal.
+        truth: the class of each image, likewise.
     """
 
     name: str
@@ -48,6 +52,8 @@ class Measurement:
     higher_is_better: bool = True
     scores: tuple[float, ...] | None = field(default=None, repr=False)
     resamples: tuple[float, ...] | None = field(default=None, repr=False)
+    answers: tuple[int, ...] | None = field(default=None, repr=False, compare=False)
+    truth: tuple[int, ...] | None = field(default=None, repr=False, compare=False)
 
     @property
     def counted(self) -> bool:
@@ -242,6 +248,16 @@ def told(value: float, unit: Unit) -> str:
 def bare(value: float, unit: Unit) -> str:
     """A value or a difference of two, without its unit."""
     return {"share": f"{100 * value:.2f}", "dB": f"{value:.2f}"}.get(unit, f"{value:.4g}")
+
+
+def scaled(value: float, unit: Unit) -> float:
+    """A number as tables, charts and limits have it: shares in percent, differences in points."""
+    return float(f"{100 * value if unit == 'share' else value:.{_DIGITS}g}")
+
+
+def one_digit(value: float) -> float:
+    """A number rounded to its first digit."""
+    return float(f"{value:.0e}")
 
 
 def value_unit(unit: Unit) -> str:

@@ -9,11 +9,12 @@ import pandas
 import pytest
 from typer.testing import CliRunner
 
+from bitladder.answer import SILICON, places, target_title
 from bitladder.cli import app
 from bitladder.errors import StoreError
 from bitladder.pipeline.rows import cell_row
 from bitladder.pipeline.stage_records import TrainRecord
-from bitladder.report.cells import pairs, read_cells, shared_note, target_title
+from bitladder.report.cells import pairs, read_cells, shared_note
 from bitladder.report.contents import read_contents
 from bitladder.report.markdown import results_markdown
 from bitladder.report.page import render
@@ -90,14 +91,16 @@ def test_the_figures_are_the_charts_of_the_page(small):
 def test_the_markdown_is_the_table_and_the_answer(small):
     results, page = small
     lines = page.with_name("results.md").read_text().splitlines()
-    rows = [line for line in lines if line.startswith("| kmnist")]
+    found = [line for line in lines if line.startswith("| kmnist")]
+    answers, rows = found[:3], found[3:]
     assert len(rows) == 2
     for row, cell in zip(rows, results.cells, strict=True):
         assert f"{100 * cell.quantized.quality.value:.2f}" in row
         assert f"{cell_row(cell)['packed_mb']:.2f}" in row
     lost = results.cells[0].loss
-    ends = f"({100 * lost.low:.2f} to {100 * lost.high:.2f})"
-    assert f"- kmnist, resnet18: **w8a8**; loss 0.10 points {ends}" in "\n".join(lines)
+    for row, title in zip(answers, ("ONNX Runtime", "HTP emulator", "Silicon"), strict=True):
+        assert f"| {title}" in row
+        assert f"| **w8a8** | w8a8 | 0.10, at most {100 * lost.high:.2f} |" in row
     assert any(NOTE in line for line in lines)
 
 
@@ -105,27 +108,24 @@ def test_markdown_shows_hostile_names_as_text(hostile_folder):
     text = results_markdown(read_contents(hostile_folder))
     assert "<script>" not in text
     rows = [line for line in text.splitlines() if line.startswith("| ")]
-    assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
+    for named in ("target | ship", "precision | float"):
+        [head] = [number for number, row in enumerate(rows) if named in row]
+        table = rows[head : head + 4]  # a row of hostile names has no bar that ends a column
+        assert len({len(re.findall(r"(?<!\\)\|", row)) for row in table}) == 1
     assert HOSTILE.count("|") == 2
 
 
-def test_the_lowest_precision_is_by_hand(run_folder):
-    first = pairs(read_cells(read_run(run_folder)))[0]
-    assert [cell.precision for cell in first.cells] == ["w4a4", "w6a6", "w8a8"]
-    assert [cell.measured_loss for cell in first.cells] == [1.6, 0.4, 0.1]
-    assert [cell.worst_by for cell in first.cells] == ["simulation"] * 3
-    found = [first.lowest(points) for points in (0.0, 0.1, 0.39, 0.4, 1.6)]
-    assert [cell and cell.precision for cell in found] == [None, "w8a8", "w8a8", "w6a6", "w4a4"]
-
-
-def test_the_lowest_precision_that_surely_will_do_has_the_interval_s_upper_end(run_folder):
-    first = pairs(read_cells(read_run(run_folder)))[0]
-    ends = [cell.sure_loss for cell in first.cells]
-    assert ends == [pytest.approx(100 * cell.loss.high) for cell in first.cells]
-    assert all(end > cell.measured_loss for end, cell in zip(ends, first.cells, strict=True))
-    found = [first.lowest(end, surely=True).precision for end in ends]
-    assert found == ["w4a4", "w6a6", "w8a8"]
-    assert first.lowest(ends[2] - 0.01, surely=True) is None
+def test_the_narrowest_precision_that_silicon_can_ship_is_by_hand(run_folder):
+    run = read_run(run_folder)
+    assert [cell.precision for cell in pairs(read_cells(run))[0].cells] == ["w4a4", "w6a6", "w8a8"]
+    silicon = next(place for place in places(run.rows) if place.target == SILICON)
+    assert [one.loss for one in silicon.candidates] == [0.1, 0.4, 1.6]
+    found = [silicon.answer(points).chosen for points in (0.0, 0.1, 0.39, 0.4, 1.6)]
+    assert [one and one.precision for one in found] == [None, "w8a8", "w8a8", "w6a6", "w4a4"]
+    ends = [one.high for one in silicon.candidates]
+    sure = [silicon.answer(end, surely=True).chosen.precision for end in ends]
+    assert sure == ["w8a8", "w6a6", "w4a4"]
+    assert silicon.answer(ends[0] - 0.01, surely=True).chosen is None
 
 
 def test_the_page_says_how_long_an_image_takes_on_integers_and_in_float(small):
@@ -151,22 +151,24 @@ def test_saturating_sums_are_on_the_page_and_in_the_markdown(small, tmp_path):
         assert found.cells[0].targets["onnxruntime"].sound == (equal == 1)
 
 
-def test_a_target_that_ran_everything_counts_as_loss_and_one_that_did_not_does_not(run_folder):
-    run = read_run(run_folder)
-    table = run.results.copy()
+def test_a_target_that_ran_everything_has_its_own_loss_and_one_that_did_not_the_simulation_s(
+    run_folder,
+):
+    table = read_run(run_folder).results.copy()
     for end in ("", "_low", "_high"):
         table.loc[0, f"onnxruntime_loss{end}"] += 0.02
-    table.loc[1, "htp"] -= 0.3
-    cells = read_cells(type(run)(**{**vars(run), "results": table}))
-    assert cells[0].measured_loss == pytest.approx(0.1 + 2.0)
-    assert cells[0].worst_by == "ONNX Runtime"
-    assert cells[0].loss.value == pytest.approx(0.001)
-    assert cells[0].sure_loss == pytest.approx(100 * table.loc[0, "onnxruntime_loss_high"])
-    assert cells[1].measured_loss == pytest.approx(0.4)
-    assert cells[1].worst_by == "simulation"
+    table.loc[0, "htp"] -= 0.3
+    cpu, device, silicon = places(table.to_dict("records"))[:3]
+    first = cpu.candidates[0]
+    assert (first.loss, first.by_target) == (pytest.approx(0.1 + 2.0), True)
+    assert first.high == pytest.approx(100 * table.loc[0, "onnxruntime_loss_high"])
+    for place in (device, silicon):
+        assert (place.candidates[0].loss, place.candidates[0].by_target) == (0.1, False)
+    assert cpu.answer(1.0).chosen.precision == "w6a6"
+    assert device.answer(1.0).chosen.precision == "w8a8"
 
 
-def test_the_page_and_the_markdown_say_whose_the_worst_loss_is(small, tmp_path):
+def test_the_page_and_the_markdown_say_whose_the_loss_is(small, tmp_path):
     shutil.copytree(small[1].parent, tmp_path, dirs_exist_ok=True)
     table = pandas.read_csv(tmp_path / "results.csv")
     values = {"": 0.006, "_low": 0.002, "_high": 0.009}
@@ -174,9 +176,12 @@ def test_the_page_and_the_markdown_say_whose_the_worst_loss_is(small, tmp_path):
         table[f"onnxruntime_loss{end}"] = value
     table.to_csv(tmp_path / "results.csv", index=False)
     found = read_contents(tmp_path)
-    for text in (render(found), results_markdown(found)):
-        assert "worst on ONNX Runtime: 0.60 points (0.20 to 0.90)" in text
-        assert "loss 0.10 points" in text
+    page = render(found)
+    assert "worst on ONNX Runtime: 0.60 points (0.20 to 0.90)" in page
+    assert "loss 0.60 points, at most 0.90 there" in page
+    assert "loss 0.10 points" in page
+    rows = [line for line in results_markdown(found).splitlines() if "ONNX Runtime | **" in line]
+    assert [" | 0.60, at most 0.90 | " in row for row in rows] == [True]
 
 
 def test_losses_without_intervals_are_told_as_measured(small, tmp_path):
@@ -185,12 +190,12 @@ def test_losses_without_intervals_are_told_as_measured(small, tmp_path):
     gone = [name for name in table.columns if re.search(r"loss_(low|high)$", name)]
     table.drop(columns=gone).to_csv(tmp_path / "results.csv", index=False)
     found = read_contents(tmp_path)
-    assert [cell.sure_loss for cell in found.cells] == [None, None]
-    assert found.pairs[0].lowest(5.0, surely=True) is None
-    assert found.pairs[0].lowest(5.0).precision == "w4a4"
+    silicon = found.places[-1]
+    assert silicon.answer(5.0, surely=True).chosen is None
+    assert silicon.answer(5.0).chosen.precision == "w4a4"
     page = render(found)
     assert 'id="reading"' not in page
-    assert "loss 0.10 points<" in page
+    assert "loss 0.10 points simulated<" in page
 
 
 def _seen(html):
@@ -222,10 +227,14 @@ def test_a_study_of_any_quality_is_told_in_its_own_words(request, folder, headin
     cell = found.cells[0]
     assert cell.loss.low <= cell.loss.value <= cell.loss.high
     assert cell.loss.loss.split()[1] == (unit or f"({cell.loss.ends.split()[0]}")
-    assert f"loss {cell.loss.loss}" in _seen(page)
+    assert cell.loss.loss in _seen(page)
     assert f"| {cell.loss.text} ({cell.loss.ends}) |" in markdown
-    shipped = found.pairs[0].lowest(found.slider.allowed)
-    assert f"**{shipped.precision}**; loss {shipped.loss.loss};" in markdown
+    shipped = found.places[0].answer(found.slider.allowed).chosen
+    assert f"| **{shipped.precision}** | " in markdown
+    assert (
+        f"| {found.scale.lost(shipped.loss)}, at most {found.scale.lost(shipped.high)} |"
+        in markdown
+    )
 
 
 def test_where_less_is_better_a_larger_value_is_a_loss_and_off_the_front(error_folder):
@@ -237,8 +246,9 @@ def test_where_less_is_better_a_larger_value_is_a_loss_and_off_the_front(error_f
     assert float_error < w8a8 < w4a4
     for cell in found.cells:
         assert cell.loss.value == pytest.approx(cell.quantized.value - cell.trained.value, abs=2e-6)
-    first = found.pairs[0]
-    assert first.lowest(first.cells[1].measured_loss).precision == first.cells[1].precision
+    silicon = next(place for place in found.places if place.target == SILICON)
+    middle = silicon.candidates[1]
+    assert silicon.answer(middle.loss).chosen == middle
     [size] = found.size[:1]
     front = [(row[0], row[1]) for row in size.rows if row[-1] == "yes"]
     best = {}
@@ -285,7 +295,9 @@ def test_a_run_whose_every_cell_failed_is_told(tmp_path):
     write_run(tmp_path, datasets=[place[0]], models=[place[1]], precisions=[8, 4], failed=failed)
     page = write_report(tmp_path)
     assert page.read_text().count(FAILED[3]) >= 2
-    assert "none of them" in page.with_name("results.md").read_text()
+    assert (
+        "| none | none | - | - | No cell is complete. |" in page.with_name("results.md").read_text()
+    )
 
 
 def test_a_page_of_27_cells_is_small(tmp_path):

@@ -5,7 +5,8 @@ import io
 
 import pytest
 
-from bitladder.report.cells import pairs, read_cells
+from bitladder.answer import places
+from bitladder.report.cells import read_cells
 from bitladder.report.run_folder import read_run
 from synthetic_run import FAILED, HOSTILE
 
@@ -49,7 +50,7 @@ class Opened:
         self.page.locator("#allowed").fill(str(points))
 
     def answers(self):
-        """The precision that each pair is to ship, by the rows that are to be seen."""
+        """The precision to ship of each network on each target, by the rows that are to be seen."""
         return self.page.evaluate(
             "[...document.querySelectorAll('tr.answer')].filter((row) => row.checkVisibility())"
             ".map((row) => row.dataset.precision ?? null)"
@@ -64,8 +65,14 @@ def opened(browser, run_folder):
 
 
 @pytest.fixture(scope="module")
-def by_pair(run_folder):
-    return pairs(read_cells(read_run(run_folder)))
+def asked(run_folder):
+    """Every network on every target, in the order of the page."""
+    return places(read_run(run_folder).rows)
+
+
+def _ship(asked, allowed, *, surely=False):
+    found = [place.answer(float(allowed), surely=surely).chosen for place in asked]
+    return [chosen and chosen.precision for chosen in found]
 
 
 def test_it_opens_without_a_word_and_asks_for_nothing(opened):
@@ -74,27 +81,26 @@ def test_it_opens_without_a_word_and_asks_for_nothing(opened):
 
 
 @pytest.mark.parametrize("points", ["0", "0.1", "0.4", "1", "1.7", "2.6", "5"])
-def test_the_slider_changes_the_answer(opened, by_pair, points):
+def test_the_slider_changes_the_answer(opened, asked, points):
     opened.allow(points)
-    expected = [pair.lowest(float(points)) for pair in by_pair]
-    assert opened.answers() == [cell and cell.precision for cell in expected]
+    expected = _ship(asked, points)
+    assert opened.answers() == expected
     summary = opened.page.locator("#summary").inner_text()
     assert summary.startswith(f"Within {float(points):.1f} points: ")
-    for cell in expected:
-        assert (cell.precision if cell else "none") in summary
+    assert {precision or "none of the precisions" for precision in expected} == {
+        word for word in ("w8a8", "w6a6", "w4a4", "none of the precisions") if word in summary
+    }
 
 
 @pytest.mark.parametrize("points", ["0.1", "0.4", "0.7", "2"])
-def test_the_answer_may_be_asked_for_surely(opened, by_pair, points):
+def test_the_answer_may_be_asked_for_surely(opened, asked, points):
     opened.allow(points)
     opened.page.select_option("#reading", "sure")
-    expected = [pair.lowest(float(points), surely=True) for pair in by_pair]
-    assert opened.answers() == [cell and cell.precision for cell in expected]
+    assert opened.answers() == _ship(asked, points, surely=True)
     summary = opened.page.locator("#summary").inner_text()
     assert summary.startswith(f"Surely within {float(points):.1f} points: ")
     opened.page.select_option("#reading", "loss")
-    expected = [pair.lowest(float(points)) for pair in by_pair]
-    assert opened.answers() == [cell and cell.precision for cell in expected]
+    assert opened.answers() == _ship(asked, points)
 
 
 @pytest.mark.parametrize(
@@ -110,26 +116,44 @@ def test_a_phone_answers_in_the_quality_s_own_unit(browser, request, folder, fir
     assert opened.said == []
     assert opened.page.locator("#summary").inner_text().startswith(first)
     assert opened.page.locator("label[for='allowed']").inner_text() == label
-    found = pairs(read_cells(read_run(folder)))
+    found = places(read_run(folder).rows)
     end = float(opened.page.locator("#allowed").get_attribute("max"))
     for allowed in (0.0, end):
         opened.allow(allowed)
-        expected = [pair.lowest(allowed) for pair in found]
-        assert opened.answers() == [cell and cell.precision for cell in expected]
+        assert opened.answers() == _ship(found, allowed)
     opened.context.close()
 
 
-def test_the_answer_at_one_point_is_the_first_thing_to_see(browser, run_folder, by_pair):
+def test_the_answer_at_one_point_is_the_first_thing_to_see(browser, run_folder, asked):
     opened = Opened(browser, run_folder)
-    assert opened.answers() == [pair.lowest(1.0).precision for pair in by_pair]
+    assert opened.answers() == _ship(asked, 1.0)
     summary = opened.page.locator("#summary").bounding_box()
     assert summary["y"] + summary["height"] < 450
     shown = opened.texts("tr.answer:not([hidden])")
-    for pair, text in zip(by_pair, shown, strict=True):
-        cell = pair.lowest(1.0)
-        assert f"{cell.sizes['packed']:.2f}" in text
-        assert cell.targets["onnxruntime"].agreement.text in text
+    for place, text in zip(asked, shown, strict=True):
+        answer = place.answer(1.0)
+        assert place.title in text
+        for cost in answer.chosen.costs:
+            assert cost.text in text
+        for reason in answer.reasons:
+            assert reason in text
     opened.context.close()
+
+
+def test_the_images_that_flip_and_the_classes_that_lose_are_told(opened, run_folder):
+    opened.page.select_option("#pair", label="fashion_mnist, mobilenet_v2")
+    opened.page.select_option("#precision", label="w4a4")
+    flips = csv.DictReader(io.StringIO((run_folder / "flips.csv").read_text()))
+    place = {"dataset": "fashion_mnist", "model": "mobilenet_v2", "precision": "w4a4"}
+    mine = [row for row in flips if place.items() <= row.items()]
+    assert len(mine) == 128  # 1.6 times 1.6 % of 5,000
+    assert opened.page.locator("#flip-count").inner_text().startswith("128 images change")
+    first = mine[0]
+    caption = opened.texts("#flips figcaption")[0]
+    expected = f"{first['float']} \N{RIGHTWARDS ARROW} {first['quantized']} (is {first['truth']})"
+    assert caption.startswith(expected)
+    assert "zero is outside of the interval" in opened.page.locator("#real-loss").inner_text()
+    assert opened.page.locator("#label-rows tr").count() == 10
 
 
 def test_the_slider_moves_by_the_keyboard(opened):
@@ -140,9 +164,10 @@ def test_the_slider_moves_by_the_keyboard(opened):
     assert opened.page.locator("#allowed").get_attribute("aria-valuetext") == "1.1 points"
 
 
-def test_charts_have_a_mark_for_every_figure(opened, by_pair):
+def test_charts_have_a_mark_for_every_figure(opened, run_folder):
     marks = "figure[data-chart='quality-mnist'] .mark-symbol.role-mark path"
-    reached = sum(1 + sum(c.quantized is not None for c in p.cells) for p in by_pair[:2])
+    cells = [cell for cell in read_cells(read_run(run_folder)) if cell.dataset == "mnist"]
+    reached = 2 + sum(cell.quantized is not None for cell in cells)
     assert opened.page.locator(marks).count() == reached
     drawn = opened.page.locator(DRAWN)
     assert drawn.count() >= 10
@@ -151,7 +176,7 @@ def test_charts_have_a_mark_for_every_figure(opened, by_pair):
         assert marks.count() > 0
 
 
-def test_a_network_opens_in_detail_down_to_its_layers(opened, by_pair):
+def test_a_network_opens_in_detail_down_to_its_layers(opened, asked):
     opened.allow("5")
     opened.page.select_option("#pair", label="fashion_mnist, mobilenet_v2")
     opened.page.select_option("#precision", label="w6a6")
@@ -165,10 +190,10 @@ def test_a_network_opens_in_detail_down_to_its_layers(opened, by_pair):
     ]
     opened.page.locator("#layers summary").click()
     assert opened.page.locator("#layer-rows tr").count() == 48
-    link = opened.page.locator("tr.answer:not([hidden]) [data-open='1']")
-    cell = by_pair[1].lowest(float(opened.page.locator("#allowed").input_value()))
-    link.click()
-    assert opened.texts("#detail h3:visible") == [f"mnist, mobilenet_v2, {cell.precision}"]
+    opened.page.locator("tr.answer:not([hidden]) [data-open='1']").first.click()
+    place = next(one for one in asked if (one.dataset, one.model) == ("mnist", "mobilenet_v2"))
+    precision = place.answer(5).chosen.precision
+    assert opened.texts("#detail h3:visible")[0] == f"mnist, mobilenet_v2, {precision}"
 
 
 def _column(opened, number):

@@ -45,7 +45,7 @@ def run(
     """
     from bitladder.pipeline import RunOptions
     from bitladder.pipeline.rows import cell_row
-    from bitladder.report import quality_table, watching
+    from bitladder.report import answer_table, quality_table, watching
 
     path, overrides = split_study(study)
     options = RunOptions(output, store, jobs, in_process, scheduler, memory, _amounts(resource))
@@ -61,6 +61,7 @@ def run(
         )
     else:
         console().print(quality_table(results))
+        console().print(answer_table(results))
         print_lines(_end_of_run(results))
     if results.failed:
         raise typer.Exit(1)

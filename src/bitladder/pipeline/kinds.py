@@ -123,7 +123,7 @@ def _named(name: str) -> StageKind:
 
 TRAIN = StageKind(
     name="train",
-    code=4,
+    code=5,
     record=records.TrainRecord,
     function="bitladder.pipeline.stages.train:train",
     packages=_EVERY,
@@ -162,7 +162,7 @@ FINETUNE = StageKind(
 )
 EXPORT = StageKind(
     name="export",
-    code=9,
+    code=10,
     record=records.ExportRecord,
     function="bitladder.pipeline.stages.export:export",
     packages={
@@ -185,7 +185,7 @@ EXPORT = StageKind(
 )
 VERIFY = StageKind(
     name="verify",
-    code=8,
+    code=9,
     record=records.VerifyRecord,
     function="bitladder.pipeline.stages.verify:verify",
     packages={

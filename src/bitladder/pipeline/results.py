@@ -8,12 +8,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bitladder.answer import answer_rows, asked, usual_within
 from bitladder.errors import StudyError, unknown
 from bitladder.files import write_whole
 from bitladder.options import Precision
 from bitladder.pipeline.cell_result import CellResult
+from bitladder.pipeline.compare import compared
 from bitladder.pipeline.curves import CURVE_COLUMNS, curve_rows
 from bitladder.pipeline.environment import describe_environment
+from bitladder.pipeline.flips import (
+    CLASS_COLUMNS,
+    CONFUSION_COLUMNS,
+    FLIP_COLUMNS,
+    class_rows,
+    confusion_rows,
+    flip_rows,
+)
 from bitladder.pipeline.layers import LAYER_COLUMNS, layer_rows
 from bitladder.pipeline.planning import Cell
 from bitladder.pipeline.rows import RUNG_COLUMNS, cell_row, rung_rows
@@ -28,6 +38,10 @@ if TYPE_CHECKING:
 
 TIMES = ("_seconds", "_latency_ms", "_images_per_second")
 """How columns end that differ from run to run."""
+_SHOWN = (
+    *("dataset", "model", "precision", "recipe", "seed", "status", "float", "quantized"),
+    *("loss", "loss_low", "loss_high", "packed_mb", "file_mb", "error"),
+)
 
 
 @dataclass(frozen=True)
@@ -64,6 +78,67 @@ class Results:
     def layers(self) -> pandas.DataFrame:
         """One row a quantizer of a cell that was explained, the columns of layers.csv."""
         return _TABLES["layers"](self.cells).frame()
+
+    def answer(
+        self, target: str | None = None, *, within: float | None = None, surely: bool = False
+    ) -> pandas.DataFrame:
+        """What to ship, a row a network and a target.
+
+        Args:
+            target: its name in columns, such as ``htp_v75``, or ``silicon``; by default all.
+            within: loss that is allowed, in points where qualities are shares; by default 1 point,
+                0.5 dB, or a hundredth of the quality.
+            surely: the upper end of the loss's interval must be allowed, not only its value.
+
+        Returns:
+            The columns dataset, model, target, ship (None where no precision will do), recipe,
+            loss, loss_high, costs, why (narrower ones that gain nothing) and front.
+
+        Raises:
+            StudyError: the run has no such target.
+        """
+        import pandas
+
+        rows = [cell_row(cell) for cell in self.cells]
+        allowed = usual_within(rows) if within is None else within
+        return pandas.DataFrame(answer_rows(asked(rows, target), allowed, surely=surely))
+
+    def compare(self, recipes: Sequence[str] | None = None) -> pandas.DataFrame:
+        """Recipes against the first of them at each precision, pairwise on the same images.
+
+        Args:
+            recipes: names, by default all of the study's in order.
+
+        Returns:
+            A row a cell of each recipe: what names it, its quality, and ``loss``, ``loss_low``
+            and ``loss_high``: how much worse it is than the first recipe's, with the paired 95 %
+            interval; below zero where it is better.
+
+        Raises:
+            StudyError: the study has no such recipe.
+        """
+        import pandas
+
+        return pandas.DataFrame(compared(self.cells, recipes))
+
+    def flips(self) -> pandas.DataFrame:
+        """The images whose answer quantization changes, the columns of flips.csv."""
+        return _TABLES["flips"](self.cells).frame()
+
+    def classes(self) -> pandas.DataFrame:
+        """The quality of every class before and after, the columns of classes.csv."""
+        return _TABLES["classes"](self.cells).frame()
+
+    def confusion(self) -> pandas.DataFrame:
+        """What quantization confuses that was not confused before, the columns of confusion.csv."""
+        return _TABLES["confusion"](self.cells).frame()
+
+    def _repr_html_(self) -> str:
+        """The table of the results, as notebooks show it."""
+        found = self.table()
+        shown = [name for name in _SHOWN if name in found.columns]
+        told: str = found[shown].to_html(index=False, float_format="{:.4g}".format, na_rep="-")
+        return told
 
     def cell(self, dataset: str, model: str, precision: str | int) -> CellResult:
         """The result of one cell.
@@ -130,6 +205,15 @@ _TABLES: Mapping[str, Callable[[Sequence[CellResult]], Table]] = {
     "curves": lambda cells: Table(list(curve_rows(cells)), empty=CURVE_COLUMNS),
     "rungs": lambda cells: Table(
         [row for cell in cells for row in rung_rows(cell)], empty=RUNG_COLUMNS
+    ),
+    "flips": lambda cells: Table(
+        [row for cell in cells for row in flip_rows(cell)], empty=FLIP_COLUMNS
+    ),
+    "classes": lambda cells: Table(
+        [row for cell in cells for row in class_rows(cell)], empty=CLASS_COLUMNS
+    ),
+    "confusion": lambda cells: Table(
+        [row for cell in cells for row in confusion_rows(cell)], empty=CONFUSION_COLUMNS
     ),
     "results": lambda cells: Table([cell_row(cell) for cell in cells]),
 }

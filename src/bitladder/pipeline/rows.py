@@ -113,6 +113,8 @@ def _verified(target: str, record: VerifyRecord, trained: Measurement | None) ->
         f"{target}_mean_lsb": _round(found.mean_lsb),
         f"{target}_seconds": _round(found.seconds),
     }
+    if record.file_bytes is not None:
+        row[f"{target}_file_mb"] = record.file_bytes / _MEGABYTE
     for name in ("integer", "precise"):
         beside = getattr(found, name)
         if beside is not None:

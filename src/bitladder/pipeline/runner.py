@@ -5,14 +5,16 @@ from __future__ import annotations
 import functools
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bitladder import tasks
-from bitladder.errors import StoreError, StudyError
+from bitladder.errors import DataError, StoreError, StudyError
 from bitladder.files import written_aside
 from bitladder.options import DatasetOptions, LoaderOptions, ModelOptions
+from bitladder.pipeline import flip_pictures
 from bitladder.pipeline.datasets import identify, load_images
 from bitladder.pipeline.execute import Execution, Observer, Outcome
 from bitladder.pipeline.logs import copy_logs, link_logs
@@ -26,6 +28,8 @@ from bitladder.study import Study, load
 
 if TYPE_CHECKING:
     from bitladder.data import ImageData
+
+_LOOKED_AT = 5000  # images of a split, before each run that computes anything
 
 
 @dataclass(frozen=True)
@@ -74,14 +78,17 @@ def run(
         StudyError, DataError, ModelError: the study cannot begin.
         StoreError: the output folder or the store cannot be written.
     """
-    job = prepare(study, overrides, options)
+    observer = observer or Observer()
+    job = prepare(study, overrides, options, observer=observer)
+
+    def computed(outcomes: Mapping[str, Outcome]) -> bool:
+        return any(outcome.produced for outcome in outcomes.values())
 
     def save(outcomes: Mapping[str, Outcome]) -> Results:
         results = collect(job.study, job.cells, outcomes, job.output)
-        results.write(computed=any(outcome.produced for outcome in outcomes.values()))
+        results.write(computed=computed(outcomes))
         return results
 
-    observer = observer or Observer()
     tell_unseen(job.cells, observer)
     link_logs(job.cells, Store(job.execution.store), job.output)
     outcomes = execute_all(
@@ -93,6 +100,8 @@ def run(
         save=save,
     )
     results = save(outcomes)
+    if computed(outcomes) or not (job.output / flip_pictures.FILE).exists():
+        flip_pictures.write_pictures(results, functools.partial(_read, job.study))
     _place_artifacts(job.cells, outcomes, job.output)
     copy_logs(job.cells, outcomes, job.output)
     return results
@@ -123,6 +132,7 @@ def prepare(
     options: RunOptions | None,
     *,
     explain: bool = False,
+    observer: Observer | None = None,
 ) -> Job:
     """Read a study and its data sets, and see that its folders can be written.
 
@@ -131,6 +141,7 @@ def prepare(
         overrides: ``key=value`` changes to the file.
         options: where and how it runs.
         explain: end each cell with its stage ``explain``.
+        observer: told what is amiss with the data of a study that is to run.
 
     Raises:
         StudyError, DataError, ModelError: the study cannot begin.
@@ -154,7 +165,7 @@ def prepare(
         memory=options.memory,
         resources=options.resources,
     )
-    return Job(name, study, _cells(study, store, explain), output, execution)
+    return Job(name, study, _cells(study, store, explain, observer), output, execution)
 
 
 def tell_unseen(cells: Sequence[Cell], observer: Observer) -> None:
@@ -163,16 +174,13 @@ def tell_unseen(cells: Sequence[Cell], observer: Observer) -> None:
         observer.message(line)
 
 
-def _cells(study: Study, store: Store, explain: bool) -> list[Cell]:
+def _cells(study: Study, store: Store, explain: bool, observer: Observer | None) -> list[Cell]:
     """Know every data set by its fingerprint, and see that every network that is to run fits it.
 
     A network whose stages are all in the store has run, so it fits.
     """
 
-    @functools.cache
-    def read(options: DatasetOptions) -> ImageData:
-        return load_images(options, study.data, study.seed, tasks.find(study.task.name))
-
+    read = functools.cache(functools.partial(_read, study))
     known = {
         label: identify(
             options, study.data, seed=study.seed, task=study.task.name, store=store, read=read
@@ -192,9 +200,24 @@ def _cells(study: Study, store: Store, explain: bool) -> list[Cell]:
         weights=starts,
     )
     waiting = [cell for cell in cells if not all(map(store.has, cell.keys))]
+    for dataset in dict.fromkeys(cell.dataset for cell in waiting):
+        if observer is not None:
+            _tell_findings(read(dataset), observer)
     for dataset, model in dict.fromkeys((cell.dataset, cell.model) for cell in waiting):
         _see_that_it_fits(model, read(dataset), study)
     return cells
+
+
+def _tell_findings(images: ImageData, observer: Observer) -> None:
+    from bitladder.data.findings import examine
+
+    with suppress(DataError):  # the stage that reads the image tells it
+        for finding in examine(images, _LOOKED_AT):
+            observer.message(f"finding: {finding}")
+
+
+def _read(study: Study, options: DatasetOptions) -> ImageData:
+    return load_images(options, study.data, study.seed, tasks.find(study.task.name))
 
 
 def _see_that_it_fits(options: ModelOptions, images: ImageData, study: Study) -> None:

@@ -140,6 +140,7 @@ class VerifyRecord:
         notes: what does not run as the target's integer arithmetic, a line each.
         saturation: what saturated sums cost here, or may elsewhere, in words, or None.
         first_layer: that it computes differently, or None.
+        file_bytes: of the file that the target loads, or None of older runs.
         speeds: of the quantized file and of the float one, by ``quantized`` and ``float``.
         seconds: the whole stage took.
     """
@@ -149,6 +150,7 @@ class VerifyRecord:
     notes: tuple[str, ...] = ()
     saturation: str | None = None
     first_layer: FirstLayer | None = None
+    file_bytes: int | None = None
     speeds: Mapping[str, Speed] | None = None
     seconds: float = 0.0
 

@@ -7,17 +7,15 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
+from bitladder.answer import Place, target_names, target_title
 from bitladder.pipeline.cell_result import AGREES
 from bitladder.pipeline.kinds import KINDS
-from bitladder.report.quality import Estimate, Scale, Slider, estimate, number, scaled
+from bitladder.report.quality import Estimate, Scale, Slider, estimate, number
 from bitladder.report.run_folder import RunFolder
 from bitladder.rungs import FLOAT
-from bitladder.target_specs import known
 
 SIMULATION = "simulation"
 _SMALL = 0.1  # megabytes
-_EXACT = 1e-9  # of a comparison of losses
-_WORST_LSB = "_worst_lsb"  # ends a column that every target has
 _MEGABYTES, _SECONDS = "_mb", "_seconds"
 _NEXT = "; "  # between notes
 
@@ -169,26 +167,22 @@ class ReportedCell:
         """The worst of the losses that count, as measured."""
         return self.losses.get(self.worst_by)
 
-    @property
-    def measured_loss(self) -> float | None:
-        """The worst loss as the slider counts it."""
-        return None if self.worst is None else scaled(self.worst.value, self.worst.unit)
-
-    @property
-    def sure_loss(self) -> float | None:
-        """The most that any loss may be: the upper ends; None where an interval is missing."""
-        ends = [(loss.high, loss.unit) for loss in self.losses.values()]
-        known = [scaled(high, unit) for high, unit in ends if high is not None]
-        return max(known) if known and len(known) == len(ends) else None
-
 
 @dataclass(frozen=True)
 class Network:
-    """A network on a data set, with its cells, the lowest precision first."""
+    """A network on a data set, with its cells, the lowest precision first.
+
+    Attributes:
+        dataset: its name.
+        model: its name.
+        cells: of the network.
+        places: what is asked of it, one a target.
+    """
 
     dataset: str
     model: str
     cells: tuple[ReportedCell, ...]
+    places: tuple[Place, ...] = ()
 
     @property
     def trained(self) -> Estimate | None:
@@ -207,24 +201,10 @@ class Network:
             return "No cell is complete."
         return "Allow more loss, or train longer."
 
-    def lowest(self, allowed: float, *, surely: bool = False) -> ReportedCell | None:
-        """The lowest precision whose worst loss is allowed, or None.
-
-        Args:
-            allowed: loss, in points where qualities are shares.
-            surely: the upper ends of the losses' intervals must be allowed too.
-        """
-        for cell in self.cells:
-            loss = cell.sure_loss if surely else cell.measured_loss
-            if loss is not None and loss <= allowed + _EXACT:
-                return cell
-        return None
-
 
 def read_scale(run: RunFolder) -> Scale:
     """The quality of a run, whose cells have one task; of no name where no cell has any."""
-    rows: list[dict[str, Any]] = run.results.to_dict("records")  # type: ignore[assignment]
-    for row in rows:
+    for row in run.rows:
         if row["quality"]:
             less = str(row["higher_is_better"]).lower() in ("false", "0", "0.0")
             return Scale(row["quality"], row["unit"], not less)
@@ -239,16 +219,14 @@ def slider(cells: Sequence[ReportedCell], scale: Scale) -> Slider:
 
 def read_cells(run: RunFolder) -> list[ReportedCell]:
     """The cells in the order of results.csv."""
-    columns = [str(column) for column in run.results.columns]
-    names = [name.removesuffix(_WORST_LSB) for name in columns if name.endswith(_WORST_LSB)]
-    names = [name for name in names if f"{name}_images" in columns]  # a target's, not a session's
-    rows: list[dict[str, Any]] = run.results.to_dict("records")  # type: ignore[assignment]
+    rows = run.rows
+    names = target_names(rows)
     scale = read_scale(run)
     return [_cell(index, row, names, scale) for index, row in enumerate(rows)]
 
 
-def pairs(cells: Sequence[ReportedCell]) -> list[Network]:
-    """The cells by data set and network, in the order of the study.
+def pairs(cells: Sequence[ReportedCell], places: Sequence[Place] = ()) -> list[Network]:
+    """The cells by data set and network, in the order of the study, with their targets.
 
     The lowest precision has the fewest bits of weights, then of activations, then the smallest
     packed weights.
@@ -257,8 +235,12 @@ def pairs(cells: Sequence[ReportedCell]) -> list[Network]:
     for cell in cells:
         found.setdefault((cell.dataset, cell.model), []).append(cell)
     return [
-        Network(*place, tuple(sorted(those, key=lambda c: (*c.bits, c.sizes.get("packed", 0.0)))))
-        for place, those in found.items()
+        Network(
+            *pair,
+            tuple(sorted(those, key=lambda c: (*c.bits, c.sizes.get("packed", 0.0)))),
+            tuple(place for place in places if (place.dataset, place.model) == pair),
+        )
+        for pair, those in found.items()
     ]
 
 
@@ -280,14 +262,8 @@ def megabytes_text(size: float) -> str:
     return f"{size:.2f}" if size >= _SMALL else f"{size:.2g}"
 
 
-def target_title(name: str) -> str:
-    """What a reader calls a target, e.g. ``HTP emulator v75`` for ``htp_v75``."""
-    kind, _, version = name.partition("_")
-    title = known()[kind].title if kind in known() else kind
-    return " ".join(filter(None, (title, version)))
-
-
 def _cell(index: int, row: Mapping[str, Any], targets: Sequence[str], scale: Scale) -> ReportedCell:
+    loaded = [f"{name}_file" for name in targets]  # their own columns, beside those of the cell
     return ReportedCell(
         index=index,
         dataset=row["dataset"],
@@ -306,7 +282,9 @@ def _cell(index: int, row: Mapping[str, Any], targets: Sequence[str], scale: Sca
             for name in targets
             if number(row[f"{name}_images"]) is not None
         },
-        sizes=_numbers(row, _MEGABYTES),
+        sizes={
+            name: size for name, size in _numbers(row, _MEGABYTES).items() if name not in loaded
+        },
         seconds={name: time for name, time in _numbers(row, _SECONDS).items() if name in KINDS},
         notes=str(row.get("notes", "")),
         error=str(row.get("error", "")),

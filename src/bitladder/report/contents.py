@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bitladder.answer import Place, places
 from bitladder.report import charts, detail_charts
 from bitladder.report.cells import Network, ReportedCell, pairs, read_cells, read_scale, slider
 from bitladder.report.figures import Figure, tell_apart
@@ -21,6 +22,7 @@ class Contents:
         run: the folder as it was read.
         cells: in the order of results.csv.
         pairs: the cells by data set and network.
+        places: each network on each target, in the order of the pairs.
         scale: the quality of the run.
         slider: the losses that a reader may allow.
         quality: quality against precision, a figure a data set.
@@ -34,6 +36,7 @@ class Contents:
     run: RunFolder
     cells: list[ReportedCell]
     pairs: list[Network]
+    places: list[Place]
     scale: Scale
     slider: Slider
     quality: list[Figure] = field(default_factory=list)
@@ -60,7 +63,8 @@ def read_contents(folder: Path) -> Contents:
     run = read_run(folder)
     cells = read_cells(run)
     scale = read_scale(run)
-    contents = Contents(run, cells, pairs(cells), scale, slider(cells, scale))
+    asked = places(run.rows)
+    contents = Contents(run, cells, pairs(cells, asked), asked, scale, slider(cells, scale))
     for dataset in dict.fromkeys(cell.dataset for cell in cells):
         here = [pair for pair in contents.pairs if pair.dataset == dataset]
         if any(pair.trained for pair in here):

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import altair as alt
 
+from bitladder.measurement import scaled
 from bitladder.pipeline.kinds import FINETUNE, TRAIN
 from bitladder.report.cells import Network, ReportedCell
 from bitladder.report.charts import WIDTH, by_name, by_shape, interval_tips
 from bitladder.report.figures import Figure, figure_name
-from bitladder.report.quality import NONE, Estimate, Scale, estimate, number, scaled, signed, text
+from bitladder.report.quality import NONE, Estimate, Scale, estimate, number, signed, text
 from bitladder.report.run_folder import CELL
 from bitladder.rungs import FLOAT
 

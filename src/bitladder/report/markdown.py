@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from bitladder.report.cells import SIMULATION, ReportedCell, megabytes_text
+from bitladder.report.cells import ReportedCell, megabytes_text
 from bitladder.report.contents import Contents
 from bitladder.report.quality import NONE, Estimate, text
 from bitladder.report.run_folder import RunFolder
@@ -39,21 +39,30 @@ def _answer(found: Contents) -> Iterator[str]:
     slider, unit = found.slider, found.scale.loss_unit
     allowed = f"{slider.told(slider.allowed)} {unit}".strip()
     worsens = f"{_text(found.scale.name)} {found.scale.worsens}s"
-    yield f"Lowest precision whose {worsens} by at most {allowed}:\n"
+    yield f"What to ship where {worsens} by at most {allowed}, as measured and surely:\n"
+    headings = ["data set", "network", "target", "ship", "surely", "loss", "costs", "why"]
+    yield _row(headings)
+    yield _row(["---"] * len(headings))
     for pair in found.pairs:
-        cell = pair.lowest(slider.allowed)
-        place = f"- {_text(pair.dataset)}, {_text(pair.model)}:"
-        if cell is None or cell.loss is None or cell.worst is None:
-            yield f"{place} none of them. {pair.advice}"
-            continue
-        parts = [f"**{cell.precision}**", f"loss {cell.loss.loss}"]
-        if cell.worst_by != SIMULATION:
-            parts.append(f"worst on {_text(cell.worst_by)}: {cell.worst.loss}")
-        if "packed" in cell.sizes:
-            packed, file = (megabytes_text(cell.sizes[name]) for name in ("packed", "file"))
-            parts.append(f"{packed} MB packed, {file} MB a file")
-        parts += [f"{target.title} {_text(target.verdict)}" for target in cell.targets.values()]
-        yield f"{place} {'; '.join(parts)}"
+        for place in pair.places:
+            answer = place.answer(slider.allowed)
+            surely = place.answer(slider.allowed, surely=True).chosen
+            chosen = answer.chosen
+            lost = NONE if chosen is None or chosen.loss is None else found.scale.lost(chosen.loss)
+            if chosen is not None and chosen.high is not None:
+                lost = f"{lost}, at most {found.scale.lost(chosen.high)}"
+            yield _row(
+                [
+                    _text(pair.dataset),
+                    _text(pair.model),
+                    _text(place.title),
+                    "none" if chosen is None else f"**{_text(chosen.name)}**",
+                    "none" if surely is None else _text(surely.name),
+                    lost,
+                    NONE if chosen is None else _text(chosen.told),
+                    _text("; ".join(answer.reasons)) if chosen else pair.advice,
+                ]
+            )
     yield ""
 
 

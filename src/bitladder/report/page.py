@@ -18,11 +18,13 @@ from bitladder.errors import StoreError
 from bitladder.files import write_whole
 from bitladder.report.cells import ReportedCell, megabytes_text, shared_note
 from bitladder.report.charts import total_minutes
+from bitladder.report.choices import read_choices
 from bitladder.report.contents import Contents, read_contents
 from bitladder.report.figures import vega_lite_version
 from bitladder.report.markdown import results_markdown
 from bitladder.report.palette import DARK, LIGHT
 from bitladder.report.quality import NONE, Scale, estimate, number, text
+from bitladder.report.real import read_real
 from bitladder.report.run_folder import CELL, RunFolder
 from bitladder.report.stamp import PAGE, stamp
 
@@ -59,9 +61,13 @@ def write_report(folder: Path) -> Path:
 def render(contents: Contents) -> str:
     """The page's HTML; every text of the run is escaped."""
     run, cells, pairs = contents.run, contents.cells, contents.pairs
+    choices = read_choices(contents.places, contents.scale, contents.slider)
     data = {
         "specs": {figure.name: figure.page_spec() for figure in contents.figures},
         "layers": {cell.index: _layers(run, cell, contents.scale) for cell in cells},
+        "answers": choices.steps,
+        "real": read_real(run, cells, contents.scale),
+        "pictures": run.pictures,
         "table": _rows(run.path / "results.csv"),
         "name": run.name,
     }
@@ -74,6 +80,7 @@ def render(contents: Contents) -> str:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["megabytes"] = megabytes_text
+    environment.filters["points"] = contents.scale.lost
     return environment.get_template("page.html").render(
         run=run,
         cells=cells,
@@ -92,7 +99,7 @@ def render(contents: Contents) -> str:
         minutes=total_minutes(pairs),
         scale=contents.scale,
         slider=contents.slider,
-        sure=any(cell.sure_loss is not None for cell in cells),
+        choices=choices,
         data=data,
         stamp=stamp(run.path),
         light=LIGHT,

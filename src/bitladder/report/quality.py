@@ -7,12 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bitladder.measurement import Loss, Measurement, Unit, bare, difference_unit, value_unit
+from bitladder.answer import usual_loss
+from bitladder.measurement import (
+    Loss,
+    Measurement,
+    Unit,
+    bare,
+    difference_unit,
+    scaled,
+    value_unit,
+)
 
 NONE = "-"
-_DIGITS = 6  # of what a chart is drawn of
-_ALLOWED: Mapping[str, float] = {"share": 0.01, "dB": 0.5}  # loss where nobody says otherwise
-_PART = 0.01  # of the quality itself, allowed where its unit says nothing
 _SLIDER = (0.1, 5.0)  # step and end of the slider, in losses that are allowed
 
 
@@ -138,6 +144,10 @@ class Scale:
         """What a loss does to the value."""
         return "fall" if self.higher_is_better else "rise"
 
+    def lost(self, loss: float) -> str:
+        """A loss in ``loss_unit``, without it."""
+        return f"{loss:.4g}" if not self.unit else f"{loss + 0.0:.2f}"
+
     def better(self, one: float, other: float) -> bool:
         """Whether a value is better than another."""
         return one > other if self.higher_is_better else one < other
@@ -168,20 +178,20 @@ class Slider:
             largest: size of the float networks' quality, which says what is little where the unit
                 does not.
         """
-        allowed = _ALLOWED.get(scale.unit) or _one_digit(_PART * abs(largest)) or 1.0
-        allowed = scaled(allowed, scale.unit)
+        allowed = usual_loss(scale.unit, largest)
         step, end = (part * allowed for part in _SLIDER)
         digits = max(0, -math.floor(math.log10(step) + 1e-9))
         return cls(round(allowed, digits), round(step, digits), round(end, digits), digits)
 
+    @property
+    def positions(self) -> tuple[float, ...]:
+        """Every loss that it can stand at, from none."""
+        count = round(self.end / self.step)
+        return tuple(round(place * self.step, self.digits) for place in range(count + 1))
+
     def told(self, loss: float) -> str:
         """A loss that is allowed."""
         return f"{loss:.{self.digits}f}"
-
-
-def scaled(value: float, unit: Unit) -> float:
-    """A number for a chart or a comparison with the slider: shares in percent."""
-    return float(f"{100 * value if unit == 'share' else value:.{_DIGITS}g}")
 
 
 def estimate(row: Mapping[Any, Any], name: str, unit: Unit = "share") -> Estimate | None:
@@ -206,7 +216,3 @@ def number(value: Any) -> float | None:
     if value is None or isinstance(value, str) or not math.isfinite(value):
         return None
     return float(value)
-
-
-def _one_digit(value: float) -> float:
-    return float(f"{value:.0e}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 CELL = ["dataset", "model", "precision"]
 _TEXT = [
     *(*CELL, "quality", "unit", "higher_is_better", "status"),
-    *("notes", "error", "technique", "layer", "kind", "phase"),
+    *("notes", "error", "technique", "layer", "kind", "phase", "change"),
 ]
 _NEEDED = {
     "results": [
@@ -28,8 +29,14 @@ _NEEDED = {
     "rungs": [*CELL, "rung", "technique"],
     "curves": [*CELL, "phase", "step"],
     "layers": [*CELL, "layer", "kind", "sqnr_db"],
+    "flips": [*CELL, "image", "change", "truth", "float", "quantized"],
+    "classes": [*CELL, "class", "images", "float", "quantized", "loss"],
+    "confusion": [*CELL, "truth", "answer", "float", "quantized"],
 }
-_OPTIONAL = ("curves", "layers")  # of runs before there were any
+_OPTIONAL = ("curves", "layers", "flips", "classes", "confusion")  # of runs before there were any
+
+
+_BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,10 @@ class RunFolder:
         rungs: a row a technique of a cell.
         curves: a row a logged step; empty where the run kept none.
         layers: a row a quantizer; empty where the study did not explain its cells.
+        flips: a row an image whose answer changes; empty of runs before there were any.
+        classes: a row a class; likewise.
+        confusion: a row a mistake that quantization adds; likewise.
+        pictures: of images that flip, JPEG in base64, by data set and number.
         study: the study file's text.
         environment: versions, machine and date.
     """
@@ -53,8 +64,18 @@ class RunFolder:
     rungs: pandas.DataFrame
     curves: pandas.DataFrame
     layers: pandas.DataFrame
+    flips: pandas.DataFrame
+    classes: pandas.DataFrame
+    confusion: pandas.DataFrame
+    pictures: Mapping[str, Mapping[str, str]]
     study: str
     environment: Mapping[str, Any]
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of results.csv."""
+        found: list[dict[str, Any]] = self.results.to_dict("records")  # type: ignore[assignment]
+        return found
 
     @property
     def machine(self) -> list[str]:
@@ -89,6 +110,10 @@ def read_run(path: Path) -> RunFolder:
         rungs=_table(path, "rungs"),
         curves=_table(path, "curves"),
         layers=_table(path, "layers"),
+        flips=_table(path, "flips"),
+        classes=_table(path, "classes"),
+        confusion=_table(path, "confusion"),
+        pictures=_pictures(path / "flips.json"),
         study=study,
         environment=_environment(path / "environment.json"),
     )
@@ -117,6 +142,23 @@ def _table(folder: Path, name: str) -> pandas.DataFrame:
         raise StoreError(f"{path}: there are no cells in it; run the study again")
     texts = [column for column in _TEXT if column in table.columns]
     return table.assign(**{column: table[column].fillna("") for column in texts})
+
+
+def _pictures(path: Path) -> Mapping[str, Mapping[str, str]]:
+    """Pictures that are what they should be; a page holds nothing else of the file."""
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(_text(path))
+    except ValueError as error:
+        raise StoreError(f"{path}: not valid JSON: {error}") from None
+    if not isinstance(content, dict):
+        raise StoreError(f"{path}: not pictures by data set and number; run the study again")
+    return {
+        dataset: {number: text for number, text in of.items() if _BASE64.fullmatch(str(text))}
+        for dataset, of in content.items()
+        if isinstance(of, dict)
+    }
 
 
 def _types() -> dict[Any, Any]:

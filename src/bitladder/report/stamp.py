@@ -9,6 +9,7 @@ from pathlib import Path
 PAGE = "report.html"
 _SOURCES = (
     *("results.csv", "rungs.csv", "curves.csv", "layers.csv"),
+    *("flips.csv", "flips.json", "classes.csv", "confusion.csv"),
     *("study.yaml", "environment.json"),
 )
 _HEAD = 2000  # characters of the page in which its stamp stands

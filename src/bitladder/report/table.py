@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from bitladder.answer import asked, usual_within
 from bitladder.measurement import Loss, Measurement
 from bitladder.pipeline.cell_result import CellResult
 from bitladder.pipeline.results import Results
-from bitladder.pipeline.rows import rung_rows
+from bitladder.pipeline.rows import cell_row, rung_rows
 from bitladder.pipeline.stage_records import ExportRecord
 from bitladder.report.quality import NONE, Estimate, Scale, estimate, signed
 from bitladder.rungs import FLOAT, Rung
@@ -59,6 +60,36 @@ def _targets(results: Results) -> dict[str, bool]:
         for name, record in cell.verified.items():
             found[name] = found.get(name, False) or record.comparison.saturates
     return found
+
+
+def answer_table(results: Results, within: float | None = None) -> Table:
+    """Lay out what to ship on each target, as measured and surely, what it costs and why.
+
+    Args:
+        results: of a study.
+        within: loss that is allowed, in points where qualities are shares; by default the usual.
+    """
+    rows = [cell_row(cell) for cell in results.cells]
+    allowed = usual_within(rows) if within is None else within
+    found = asked(rows, None)
+    scale = _scale(rung for cell in results.cells for rung in cell.rungs)
+    told = f"{allowed:.4g} {scale.loss_unit}".strip()
+    table = Table(title=f"{results.study.name}: ship, within {told}", title_justify="left")
+    for column in ("data set", "model", "target", "ship", "surely", "costs", "why"):
+        table.add_column(column, overflow="fold")
+    for place in found:
+        answer = place.answer(allowed)
+        surely = place.answer(allowed, surely=True).chosen
+        table.add_row(
+            place.dataset,
+            place.model,
+            place.title,
+            answer.chosen.name if answer.chosen else "none",
+            surely.name if surely else "none",
+            answer.chosen.told if answer.chosen else NONE,
+            "; ".join(answer.reasons) or NONE,
+        )
+    return table
 
 
 def rung_table(results: Results) -> Table:

@@ -9,4 +9,6 @@ TARGET = TargetSpec(
     packages=("ai-edge-litert",),
     extra="litert",
     containers=(8, 16),
+    file_title=".tflite file",
+    file_size="bitladder.targets.litert:file_size",
 )

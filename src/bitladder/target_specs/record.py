@@ -50,6 +50,9 @@ class TargetSpec:
             next. Empty where it takes all widths as they are.
         images: how many validation images it runs by default; None is all.
         cost: what running it takes, in words, or nothing.
+        file_title: what a reader calls the file that it loads.
+        file_size: maps the artifact's path to the bytes of the file that it loads, where that is
+            another one.
         timed: its time for an image is what a user will see, so that it is measured.
     """
 
@@ -64,6 +67,8 @@ class TargetSpec:
     containers: tuple[int, ...] = ()
     images: int | None = None
     cost: str = ""
+    file_title: str = "ONNX file"
+    file_size: Loads | None = None
     timed: bool = False
 
     def __post_init__(self) -> None:

@@ -91,6 +91,15 @@ class LitertSession:
         """Nothing is held beyond the session itself."""
 
 
+def file_size(artifact: Path) -> int:
+    """Bytes of the .tflite file, which a QDQ ONNX file is translated to.
+
+    Raises:
+        TargetError: it cannot be read or translated.
+    """
+    return len(_content(artifact))
+
+
 def _content(artifact: Path) -> bytes:
     if artifact.suffix == ".tflite":
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -114,22 +115,26 @@ class Accuracy:
     """See ``Meter``: the share of images whose class is right."""
 
     def __init__(self) -> None:
-        self._right: list[Tensor] = []
+        self._answers: list[Tensor] = []
+        self._truth: list[Tensor] = []
 
     def update(self, outputs: Outputs, target: Any) -> None:
         """Count a batch."""
         logits = _logits(outputs).detach()
-        self._right.append(choose(logits) == as_labels(target, logits).to(logits.device))
+        self._answers.append(choose(logits))
+        self._truth.append(as_labels(target, logits).to(logits.device))
 
     def value(self) -> float:
         """The share so far."""
-        return float(torch.cat(self._right).double().mean())
+        return float((torch.cat(self._answers) == torch.cat(self._truth)).double().mean())
 
     def measurement(self) -> Measurement:
         """Accuracy with its Wilson interval."""
-        if not self._right:
+        if not self._answers:
             raise DataError("there are no images to measure on; give at least one")
-        return proportion("accuracy", torch.cat([one.cpu() for one in self._right]).tolist())
+        answers, truth = torch.cat(self._answers).cpu(), torch.cat(self._truth).cpu()
+        found = proportion("accuracy", (answers == truth).tolist())
+        return replace(found, answers=tuple(answers.tolist()), truth=tuple(truth.tolist()))
 
 
 def _logits(outputs: Outputs) -> Tensor:

@@ -18,6 +18,7 @@ from bitladder.pipeline.stages.common import (
     simulated_network,
     task_of,
 )
+from bitladder.target_specs.record import loaded
 from bitladder.verification import verify as verify_file
 
 _TIMED_BATCH = 64
@@ -60,5 +61,6 @@ def verify(stage: Stage, space: Workspace) -> VerifyRecord:
         notes=(*found.notes, *targets.containers(spec, simulated.precision)),
         saturation=found.saturation,
         first_layer=first,
+        file_bytes=loaded(spec.file_size)(own) if spec.file_size else own.stat().st_size,
         speeds=speeds,
     )
