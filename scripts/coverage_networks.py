@@ -39,9 +39,18 @@ class Network:
     build: Callable[[int], tuple[Any, tuple[Tensor, ...]]]
 
 
-def networks() -> list[Network]:
-    """All networks of the packages that are installed, some of each group after the other."""
-    groups = [list(one()) for one in (_onnx, _small, _dense, _torchvision, _timm)]
+def networks(only: str = "") -> list[Network]:
+    """All networks of the packages that are installed, some of each group after the other.
+
+    Args:
+        only: a group and a slash, where others are not wanted.
+    """
+    makers = {"onnx": _onnx, "torch": _small, "dense": _dense, "torchvision": _torchvision,
+              "timm": _timm}  # fmt: skip
+    wanted = only.partition("/")[0]
+    groups = [
+        list(make()) for name, make in makers.items() if wanted not in makers or name == wanted
+    ]
     placed = [(place / len(group), one) for group in groups for place, one in enumerate(group)]
     return [one for _, one in sorted(placed, key=lambda pair: pair[0])]
 

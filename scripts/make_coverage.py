@@ -72,7 +72,7 @@ def run(options: argparse.Namespace) -> None:
     _load()
     end = time.monotonic() + options.seconds
     for precision in options.precisions.split(","):
-        for network in networks():
+        for network in networks(options.only):
             name = f"{network.group}/{network.name}"
             rows = read(network.group)
             old = rows.get((network.name, precision))

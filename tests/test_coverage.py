@@ -53,7 +53,7 @@ def test_a_network_is_measured_in_a_process_of_its_own_and_not_again(
 ) -> None:
     networks = importlib.import_module("coverage_networks")
     monkeypatch.setattr(script, "RESULTS", tmp_path)
-    monkeypatch.setattr(networks, "networks", lambda: [_given(_Network), _given(_Branch)])
+    monkeypatch.setattr(networks, "networks", lambda only: [_given(_Network), _given(_Branch)])
     options = SimpleNamespace(only="", precisions="w8a8", seconds=60, again=False)
     script.run(options)
     rows = script.read("torch")

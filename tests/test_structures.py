@@ -49,3 +49,28 @@ def test_inputs_are_cut_joined_and_counted_alike():
     assert all(torch.equal(one, other) for one, other in zip(inputs, again, strict=True))
     assert structures.count(structures.first(inputs, 3)) == 3
     assert structures.shapes(inputs[0]) == ((3, 8, 8),)
+
+
+@pytest.mark.parametrize(
+    ("shape", "most", "count"),
+    [((1, 32, 32), 250, 250), ((3, 224, 224), 250, 27), ((3, 640, 640), 250, 3),
+     ((3, 4096, 4096), 250, 1), ((3, 224, 224), 8, 8)],
+)  # fmt: skip
+def test_batches_of_large_images_are_small(shape, most, count):
+    assert structures.fitting(torch.empty(300, *shape, device="meta"), most) == count
+
+
+def test_a_network_never_sees_more_large_images_at_a_time():
+    from bitladder.simulation import outputs
+
+    seen = []
+
+    class Noted(torch.nn.Module):
+        def forward(self, x):
+            seen.append(len(x))
+            return x[:, :1, :1, :1]
+
+    images = torch.rand(1, 3, 640, 640).expand(8, 3, 640, 640)
+    [made] = outputs(Noted(), images).values()
+    assert seen == [3, 3, 2]
+    assert len(made) == 8

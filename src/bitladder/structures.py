@@ -23,6 +23,8 @@ Outputs: TypeAlias = dict[str, Tensor]
 _BATCH_VALUES = 2**22  # of inputs in a batch: 27 images of 224x224, 3 of 640x640
 OUTPUT = "output"
 """Name of the only output of a network that gives it none."""
+NOTES = "bitladder_notes"
+"""Key of a traced network's meta: what a person should know of how it was made, a line each."""
 
 
 def named(returned: Any, leaf: type[Any] = Tensor) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from tests.models.onnx_files import write
 
 from bitladder.errors import ModelError
 from bitladder.models.onnx_file import load
+from bitladder.structures import NOTES
 
 _N = helper.make_node
 _R = np.random.default_rng(0)
@@ -275,12 +276,32 @@ def test_what_is_read_is_what_onnx_runtime_computes(name: str, tmp_path: Path) -
 
 
 def test_all_that_cannot_be_read_is_named_at_once(tmp_path: Path) -> None:
-    nodes = [_N("NonZero", ["x"], ["a"], name="first"),
+    nodes = [_N("Det", ["x"], ["a"], name="first"), _N("NonZero", ["x"], ["n"]),
              _N("Relu", ["x"], ["r"]),
              _N("LRN", ["r"], ["y"], name="second", size=4)]  # fmt: skip
     path = write(tmp_path / "m.onnx", nodes, _X, outputs=("y", "a"))
-    with pytest.raises(ModelError, match=r"2 operators: NonZero 'first'.*; LRN 'second' \(size 4"):
+    with pytest.raises(ModelError, match=r"2 operators: Det 'first'.*; LRN 'second' \(size 4"):
         load(path)
+
+
+def test_an_end_that_picks_by_values_is_left_out_with_a_note(tmp_path: Path) -> None:
+    """As detectors end: boxes and scores are computed, and suppression picks some of them."""
+    nodes = [_N("Conv", ["x", "w"], ["h"]), _N("Reshape", ["h", "s"], ["scores"]),
+             _N("Conv", ["x", "v"], ["g"]), _N("Reshape", ["g", "t"], ["boxes"]),
+             _N("NonMaxSuppression", ["boxes", "scores", "most"], ["picked"], name="nms"),
+             _N("Gather", ["boxes", "picked"], ["y"]), _N("Tanh", ["g"], ["kept"])]  # fmt: skip
+    constants = {"w": _f(2, 4, 1, 1), "v": _f(4, 4, 1, 1), "s": _i(0, 2, -1), "t": _i(0, -1, 4),
+                 "most": _i(5)}  # fmt: skip
+    network = load(write(tmp_path / "m.onnx", nodes, _X, constants, outputs=("y", "kept")))
+    assert network.outputs == ("kept", "boxes", "scores")
+    [note] = network.module.meta[NOTES]
+    assert "NonMaxSuppression 'nms'" in note
+    assert "gives 'kept', 'boxes', 'scores'" in note
+    with torch.no_grad():
+        found = network.module(torch.rand(3, *_X["x"][1:]))
+    assert {name: tuple(one.shape) for name, one in found.items()} == {
+        "kept": (3, 4, 9, 10), "boxes": (3, 90, 4), "scores": (3, 2, 90)
+    }  # fmt: skip
 
 
 def test_a_block_of_images_and_what_is_no_block_are_refused(tmp_path: Path) -> None:

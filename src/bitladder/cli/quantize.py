@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -75,6 +76,9 @@ def quantize(
         calibration = _images(model, str(images), size, limit, data_root, (mean, std, bgr))
     steps = recipe.split(",") if "," in recipe else recipe
     made = quantized.quantize(model, calibration, precision, steps)
+    for rung in made.rungs:
+        for note in rung.notes:
+            print(f"{rung.technique}: {note}", file=sys.stderr)
     written = made.export(output, target=target)
     print(f"{written}: {written.stat().st_size} bytes")
 

@@ -15,12 +15,12 @@ from torch import Tensor, fx, nn
 
 from bitladder.errors import ModelError
 from bitladder.simulation.aimet import quiet
-from bitladder.simulation.exported import exported
 from bitladder.simulation.plain import copy_of, make_plain
 from bitladder.simulation.quality import device_of
 from bitladder.simulation.record import record
 from bitladder.simulation.rewrite import rewrite, unknown
 from bitladder.structures import (
+    NOTES,
     Inputs,
     Outputs,
     dtypes,
@@ -32,7 +32,7 @@ from bitladder.structures import (
 )
 from bitladder.user_code import one_line
 
-_PREPARED, _NOTES = "bitladder_prepared", "bitladder_notes"
+_PREPARED = "bitladder_prepared"
 _TOLERANCE = 1e-3  # of the largest value of an output
 _COUNTS = (1, 4)  # images that a traced network is compared on
 
@@ -62,7 +62,7 @@ def prepare(model: nn.Module, inputs: Inputs | None = None) -> fx.GraphModule:
     model = copy_of(model)
     if isinstance(model, fx.GraphModule) and _PREPARED in model.meta:
         return model
-    notes = make_plain(model)
+    notes = [*notes_of(model), *make_plain(model)]
     attempts: list[_Attempt] = []
     for trace in (_symbolic, _recorded, _exported)[: 1 if inputs is None else 3]:
         if trace is _exported and any(made.fault is None for made in attempts):
@@ -78,7 +78,7 @@ def prepare(model: nn.Module, inputs: Inputs | None = None) -> fx.GraphModule:
     prepared = best.traced
     assert prepared is not None
     prepared.meta[_PREPARED] = True
-    prepared.meta[_NOTES] = tuple(notes + best.notes)
+    prepared.meta[NOTES] = tuple(notes + best.notes)
     return prepared.eval()
 
 
@@ -126,6 +126,8 @@ def _recorded(model: nn.Module, inputs: Inputs) -> fx.GraphModule:
 
 
 def _exported(model: nn.Module, inputs: Inputs) -> fx.GraphModule:
+    from bitladder.simulation.exported import exported  # loads ONNX Runtime
+
     return exported(model, inputs)
 
 
@@ -166,7 +168,7 @@ def _fault(traced: fx.GraphModule, wanted: Outputs, inputs: Inputs, name: str) -
 
 def notes_of(module: nn.Module) -> tuple[str, ...]:
     """What a person should know of how a network was traced, a line each."""
-    found: tuple[str, ...] = getattr(module, "meta", {}).get(_NOTES, ())
+    found: tuple[str, ...] = getattr(module, "meta", {}).get(NOTES, ())
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import fx
 
 from bitladder.errors import ModelError
+from bitladder.models.onnx_file.reading import all_nodes
 from bitladder.user_code import one_line
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def compare(path: Path, model: onnx.ModelProto, network: ImportedNetwork, batch:
         ModelError: ONNX Runtime cannot open or run the file, or an output differs; the worst is
             named.
     """
-    session = _session(path)
+    session = _session(path, model, network.outputs)
     generator = np.random.default_rng(0)
     given = [
         _values(generator, (_TIMES * batch, *shape), kind.type)
@@ -143,15 +144,42 @@ def _difference(wanted: list[NDArray[Any]], own: NDArray[Any]) -> float:
     return float(np.abs(first - second).max()) / size
 
 
-def _session(path: Path) -> Any:
+def _session(path: Path, model: onnx.ModelProto, outputs: Sequence[str]) -> Any:
+    """The file in ONNX Runtime; where its end is left out, with what that reads as outputs."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
     options.intra_op_num_threads = torch.get_num_threads()
+    given: str | bytes = str(path)
+    inner = set(outputs) - {info.name for info in model.graph.output}
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        if inner:
+            given = _ending_at(model, outputs).SerializeToString()
+        return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise ModelError(f"{path}: ONNX Runtime cannot open it: {one_line(error)}") from None
+
+
+def _ending_at(model: onnx.ModelProto, outputs: Sequence[str]) -> onnx.ModelProto:
+    """A file without its end, which may not run on random images."""
+    whole = onnx.ModelProto()
+    whole.CopyFrom(model)
+    graph, needed = whole.graph, set(outputs)
+    for node in reversed(model.graph.node):  # they stand in the order of execution
+        if needed.intersection(node.output):
+            needed.update(name for inner in (node, *_within(node)) for name in inner.input)
+    kept = [node for node in model.graph.node if needed.intersection(node.output)]
+    known = {info.name: info for info in model.graph.output}
+    del graph.node[:], graph.output[:]
+    graph.node.extend(kept)
+    graph.output.extend(known.get(name, onnx.ValueInfoProto(name=name)) for name in outputs)
+    return whole
+
+
+def _within(node: onnx.NodeProto) -> list[onnx.NodeProto]:
+    """The nodes of the graphs in a node."""
+    return [one for attribute in node.attribute if attribute.type == onnx.AttributeProto.GRAPH
+            for one in all_nodes(attribute.g)]  # fmt: skip
 
 
 def _inputs(session: Any, network: ImportedNetwork) -> list[Any]:

@@ -22,12 +22,16 @@ from bitladder.models.onnx_file.comparison import compare
 from bitladder.models.onnx_file.folding import UNFOLDED, Folding, size_of
 from bitladder.models.onnx_file.readers import READERS
 from bitladder.models.onnx_file.reading import LARGEST, all_nodes, read
+from bitladder.structures import NOTES
 from bitladder.user_code import one_line
 
 _TYPES = {1: torch.float32, 6: torch.int32, 7: torch.int64, 9: torch.bool, 11: torch.float64,
           2: torch.uint8, 3: torch.int8}  # fmt: skip
 _FOLDED = {"Constant", "Shape", "Size", "ConstantOfShape", "If", "Range", "EyeLike"}
 _OLDEST = 7
+_TAILS = {"NonMaxSuppression", "NonZero", "Unique", "Compress"}
+"""What picks results by their values at a network's end, as many as there are: no tensor of known
+sizes. It is left out with all that follows."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,10 @@ class ImportedNetwork:
         module: takes the inputs in their order; gives the output, or outputs by name.
         inputs: names of the inputs in the file.
         shapes: of one image or signal of each input, without the batch.
-        outputs: names of the outputs in the file.
+        outputs: names of the outputs in the file, and of what an end that is left out reads.
         opset: of the file.
+
+    What is left out is told in ``module.meta[structures.NOTES]``.
     """
 
     module: fx.GraphModule
@@ -115,6 +121,8 @@ class _Reading:
         self.shapes: list[tuple[int, ...]] = []
         self.faults: list[str] = []
         self.unread: set[str] = set()
+        self.tails: list[str] = []  # operators that are left out, and what the rest reads
+        self.frontier: dict[str, Value] = {}
         self.biases: dict[str, Value] = {}  # by the product that they are added to
         self.added: dict[str, str] = {}  # sums that are their product already
 
@@ -173,11 +181,15 @@ class _Reading:
             proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}.{proto.op_type}"
         )
         constant = kind not in UNFOLDED and self._all_constant(proto)
+        if kind in _TAILS and not constant:
+            self.tails.append(f"{kind} '{_name(proto)}'")
+            self._left_out(proto)
+            return
         if kind not in READERS and kind not in _FOLDED and not constant:
             self._fault(proto, kind, "no reader")
             return
         if any(name in self.unread for name in proto.input):
-            self.unread.update(proto.output)
+            self._left_out(proto)
             return
         missing = [name for name in proto.input if name and name not in self.values]
         if missing:
@@ -198,6 +210,14 @@ class _Reading:
         for name, value in zip(proto.output, results, strict=False):
             if name and value is not None:
                 self.values[name] = value
+
+    def _left_out(self, proto: onnx.NodeProto) -> None:
+        """Pass over a node that reads what is not there, and note what else it reads."""
+        self.unread.update(proto.output)
+        for name in proto.input:
+            value = self.values.get(name)
+            if value is not None and value.array is None:
+                self.frontier[name] = value
 
     def _results(self, call: Call, kind: str) -> Sequence[Value]:
         proto = call.proto
@@ -259,10 +279,7 @@ class _Reading:
             count = len(self.faults)
             told = "; ".join(self.faults[:20]) + (f"; and {count - 20} more" if count > 20 else "")
             raise ModelError(f"{self.path}: cannot read {count} operators: {told}")
-        names = tuple(info.name for info in self.model.graph.output)
-        lost = [name for name in names if name not in self.values]
-        if lost:
-            raise ModelError(f"{self.path}: nothing gives output '{lost[0]}'; the file is damaged")
+        names, notes = self._outputs()
         nodes = [self.builder.node_of(self.values[name]) for name in names]
         self.builder.graph.output(
             nodes[0] if len(nodes) == 1 else dict(zip(names, nodes, strict=True))
@@ -271,8 +288,28 @@ class _Reading:
         module.graph.eliminate_dead_code()
         module.recompile()
         module.delete_all_unused_submodules()
+        if notes:
+            module.meta[NOTES] = notes
         inputs = tuple(info.name for info in self.real_inputs)
         return ImportedNetwork(module.eval(), inputs, tuple(self.shapes), names, self.opset)
+
+    def _outputs(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Names of the outputs, and notes; what an end that is left out reads stands for it."""
+        wanted = tuple(info.name for info in self.model.graph.output)
+        gone = [name for name in wanted if name in self.unread]
+        lost = [name for name in wanted if name not in self.values and name not in self.unread]
+        if lost:
+            raise ModelError(f"{self.path}: nothing gives output '{lost[0]}'; the file is damaged")
+        if not gone:
+            return wanted, ()
+        names = tuple(dict.fromkeys([*(n for n in wanted if n not in gone), *self.frontier]))
+        if not names:
+            raise ModelError(f"{self.path}: nothing stands before {', '.join(self.tails)}")
+        told = ", ".join(f"'{name}'" for name in names)
+        return names, (
+            f"left out, with all that follows: {', '.join(self.tails)}, which picks results by "
+            f"their values; the network gives {told}, on which it is to run after the network",
+        )
 
 
 @contextmanager
