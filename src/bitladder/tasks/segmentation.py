@@ -77,7 +77,8 @@ class Segmentation(Task):
 
     def movable(self, target: Tensor, size: tuple[int, int]) -> Tensor:
         """See ``Task.movable``."""
-        return tv_tensors.Mask(target)
+        mask: Tensor = tv_tensors.Mask(target)
+        return mask
 
     def loss(self, outputs: Outputs, target: Any) -> Tensor:
         """Cross-entropy of the pixels that count, in nats."""
