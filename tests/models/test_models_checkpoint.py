@@ -165,9 +165,32 @@ def test_half_precision_is_converted_and_said(tmp_path):
 def test_a_network_behind_a_shim_takes_the_weights_of_the_network_alone(tmp_path):
     torch.save(state(), tmp_path / "a.pth")
     model = WithShim(net(seed=1))
-    assert "the shim repeats the grey image" in load_weights(model, tmp_path / "a.pth")
+    assert "for the network within 'model.'" in load_weights(model, tmp_path / "a.pth")
     grey = torch.rand(2, 1, 4, 4)
     assert torch.equal(model.eval()(grey), net().eval()(grey.repeat(1, 3, 1, 1)))
+
+
+class Wrapped(nn.Module):
+    def __init__(self, network):
+        super().__init__()
+        self.scale, self.body = nn.Identity(), nn.ModuleDict({"net": network})
+
+    def forward(self, images):
+        return self.body["net"](self.scale(images))
+
+
+@pytest.mark.parametrize("prefix", ["", "body.net.", "module.body.net.", "net.", "module."])
+def test_a_wrapper_takes_the_weights_of_its_network(prefix, tmp_path):
+    torch.save({prefix + name: value for name, value in state().items()}, tmp_path / "a.pth")
+    model = Wrapped(net(seed=1))
+    load_weights(model, tmp_path / "a.pth")
+    assert same(model.body["net"].state_dict(), state())
+
+
+def test_names_with_line_breaks_are_still_one_line(tmp_path):
+    refused({"a\nb": torch.ones(1), **state()}, tmp_path / "a.pth", r"'a\\nb'")
+    torch.save({"a\nb": state()}, tmp_path / "a.pth")
+    assert "\n" not in load_weights(net(), tmp_path / "a.pth")
 
 
 # What stands beside weights.
