@@ -7,6 +7,7 @@ import pathlib
 import pickle
 import sys
 import types
+import zipfile
 
 import numpy as np
 import pytest
@@ -312,6 +313,26 @@ def test_what_is_allowed_stands_for_nothing_of_its_own(monkeypatch, tmp_path):
     load_weights(net(), tmp_path / "a.pth")
     assert called == []
     assert set(torch.serialization.get_safe_globals()) == set(before)
+
+
+def test_a_file_that_holds_itself_many_times_is_read(tmp_path):
+    content = {"state_dict": state()}
+    content |= {f"again{number}": content for number in range(300)}
+    assert "under 'state_dict'" in loaded(content, tmp_path / "a.pth")
+
+
+def test_many_levels_of_keys_are_one_line(tmp_path):
+    """More than Python's own stack holds."""
+    torch.save({"a": 1}, tmp_path / "a.pth")
+    nested = b"\x80\x02" + b"}X\x01\x00\x00\x00a" * 5000 + b"}" + b"s" * 5000 + b"."
+    with (
+        zipfile.ZipFile(tmp_path / "a.pth") as source,
+        zipfile.ZipFile(tmp_path / "b.pth", "w") as changed,
+    ):
+        for name in source.namelist():
+            changed.writestr(name, nested if name.endswith(".pkl") else source.read(name))
+    with pytest.raises(ModelError, match="holds no tensors by name"):
+        load_weights(net(), tmp_path / "b.pth")
 
 
 # Files that are no weights.
