@@ -7,6 +7,7 @@ import pathlib
 import pickle
 import sys
 import types
+import zipfile
 
 import numpy as np
 import pytest
@@ -165,9 +166,32 @@ def test_half_precision_is_converted_and_said(tmp_path):
 def test_a_network_behind_a_shim_takes_the_weights_of_the_network_alone(tmp_path):
     torch.save(state(), tmp_path / "a.pth")
     model = WithShim(net(seed=1))
-    assert "the shim repeats the grey image" in load_weights(model, tmp_path / "a.pth")
+    assert "for the network within 'model.'" in load_weights(model, tmp_path / "a.pth")
     grey = torch.rand(2, 1, 4, 4)
     assert torch.equal(model.eval()(grey), net().eval()(grey.repeat(1, 3, 1, 1)))
+
+
+class Wrapped(nn.Module):
+    def __init__(self, network):
+        super().__init__()
+        self.scale, self.body = nn.Identity(), nn.ModuleDict({"net": network})
+
+    def forward(self, images):
+        return self.body["net"](self.scale(images))
+
+
+@pytest.mark.parametrize("prefix", ["", "body.net.", "module.body.net.", "net.", "module."])
+def test_a_wrapper_takes_the_weights_of_its_network(prefix, tmp_path):
+    torch.save({prefix + name: value for name, value in state().items()}, tmp_path / "a.pth")
+    model = Wrapped(net(seed=1))
+    load_weights(model, tmp_path / "a.pth")
+    assert same(model.body["net"].state_dict(), state())
+
+
+def test_names_with_line_breaks_are_still_one_line(tmp_path):
+    refused({"a\nb": torch.ones(1), **state()}, tmp_path / "a.pth", r"'a\\nb'")
+    torch.save({"a\nb": state()}, tmp_path / "a.pth")
+    assert "\n" not in load_weights(net(), tmp_path / "a.pth")
 
 
 # What stands beside weights.
@@ -289,6 +313,26 @@ def test_what_is_allowed_stands_for_nothing_of_its_own(monkeypatch, tmp_path):
     load_weights(net(), tmp_path / "a.pth")
     assert called == []
     assert set(torch.serialization.get_safe_globals()) == set(before)
+
+
+def test_a_file_that_holds_itself_many_times_is_read(tmp_path):
+    content = {"state_dict": state()}
+    content |= {f"again{number}": content for number in range(300)}
+    assert "under 'state_dict'" in loaded(content, tmp_path / "a.pth")
+
+
+def test_many_levels_of_keys_are_one_line(tmp_path):
+    """More than Python's own stack holds."""
+    torch.save({"a": 1}, tmp_path / "a.pth")
+    nested = b"\x80\x02" + b"}X\x01\x00\x00\x00a" * 5000 + b"}" + b"s" * 5000 + b"."
+    with (
+        zipfile.ZipFile(tmp_path / "a.pth") as source,
+        zipfile.ZipFile(tmp_path / "b.pth", "w") as changed,
+    ):
+        for name in source.namelist():
+            changed.writestr(name, nested if name.endswith(".pkl") else source.read(name))
+    with pytest.raises(ModelError, match="holds no tensors by name"):
+        load_weights(net(), tmp_path / "b.pth")
 
 
 # Files that are no weights.

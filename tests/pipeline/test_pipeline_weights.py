@@ -216,3 +216,30 @@ def test_a_study_with_them_survives_being_written(tmp_path):
     )
     (tmp_path / "s.yaml").write_text(content.to_yaml())
     assert load(tmp_path / "s.yaml") == content
+
+
+def test_an_onnx_file_is_trained_where_that_is_asked_for(folder, monkeypatch, tmp_path):
+    monkeypatch.chdir(folder)
+    model = models.build(ModelOptions(name=NET), classes=10, shapes=[(1, 32, 32)], seed=1)
+    model.load_state_dict(state_of("10.pth.tar"))
+    path = tmp_path / "net.onnx"
+    torch.onnx.export(model.eval(), torch.zeros(1, 1, 32, 32), str(path), dynamo=False)
+    budget = {**BUDGET, "steps": 2, "lr": 1e-4}
+    record, trained = float_stage(study({}, models=[str(path)], train=budget), tmp_path)
+    assert record.steps == 0
+    begin = trained["8.weight"]
+    budget["from"] = "weights"
+    record, trained = float_stage(study({}, models=[str(path)], train=budget), tmp_path)
+    assert record.steps == 2
+    end = trained["8.weight"]
+    assert 0 < float((end - begin).abs().max()) < 4e-4
+
+
+def test_code_behind_a_transform_that_cannot_be_seen_is_told(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    source = "import importlib, sys\nhidden = importlib.import_module(sys.argv[0])\n"
+    (folder / "changes.py").write_text(source + CHANGES.format(""))
+    [cell] = plan(study({}, train={"augment": "changes:make"}))
+    assert any("'changes:make': changes cannot be seen" in line for line in cell.unseen)
+    [cell] = plan(study({}, train={"augment": "changes:make", "version": 1}))
+    assert not cell.unseen

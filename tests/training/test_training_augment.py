@@ -321,6 +321,23 @@ def test_quantize_trains_on_augmented_images_and_calibrates_on_plain_ones(own):
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
+@pytest.mark.parametrize("size", [(6, 6), (9, 30), (1, 8)])
+def test_standard_takes_images_of_any_size(size):
+    images = torch.rand(8, 1, *size)
+    for inputs, _ in augmented("classification", images, torch.arange(8))[0]:
+        assert inputs.shape[1:] == (1, *size)
+
+
+def test_what_the_caller_gave_is_not_written_to(own):
+    name = own("def make():\n    return lambda image, mask: (image.mul_(0), mask.mul_(0))\n")
+    images, masks = pixels(), torch.ones(8, SIDE, SIDE, dtype=torch.int64)
+    given = [(images, masks)]
+    [(inputs, target)] = list(Augmented(given, name, find("segmentation"), 0))
+    assert inputs.count_nonzero() == target.count_nonzero() == 0
+    assert torch.equal(images, pixels())
+    assert masks.min() == 1
+
+
 def test_loaders_of_the_caller_are_augmented_anew_in_every_pass():
     images, labels = pixels(), torch.arange(8)
     loader = DataLoader(TensorDataset(images, labels), batch_size=4)

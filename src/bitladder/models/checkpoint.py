@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import threading
 import warnings
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +29,6 @@ KEYS = (
     *("params", "ema", "model_ema", "ema_model", "ema_state_dict", "state_dict_ema", "params_ema"),
 )
 """Under which the weights usually stand; where several sets fit, the first of these is taken."""
-
-_DEEPEST = 4  # keys within keys
 
 
 class _Object:
@@ -137,21 +135,28 @@ def read_checkpoint(path: Path) -> list[TensorSet]:
         what = "a Git LFS pointer and not the file: fetch it with git lfs pull"
         other = "neither a safetensors file nor one that torch.save has written"
         raise ModelError(f"weights file {path} is {what if pointer else other}")
-    sets = [TensorSet(key, tensors) for key, tensors in _sets(content, "", 0)]
+    sets = list(_sets(content))
     if not sets:
         raise ModelError(f"{path} holds no tensors by name; save model.state_dict()")
     return sorted(sets, key=lambda one: _place(one.key))
 
 
-def _sets(content: Any, key: str, depth: int) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    if not isinstance(content, Mapping) or depth > _DEEPEST:
-        return
-    named = {name: value for name, value in content.items() if isinstance(name, str)}
-    tensors = {name: one.detach() for name, one in named.items() if isinstance(one, Tensor)}
-    if tensors:
-        yield key, tensors
-    for name, value in named.items():
-        yield from _sets(value, f"{key}.{name}" if key else name, depth + 1)
+def _sets(content: Any) -> Iterator[TensorSet]:
+    """The tensors of every mapping, the outer first, each once: a file may hold itself."""
+    seen: set[int] = set()
+    waiting = deque([("", content)])
+    while waiting:
+        key, one = waiting.popleft()
+        if not isinstance(one, Mapping) or id(one) in seen:
+            continue
+        seen.add(id(one))
+        named = {name: value for name, value in one.items() if isinstance(name, str)}
+        tensors = {
+            name: value.detach() for name, value in named.items() if isinstance(value, Tensor)
+        }
+        if tensors:
+            yield TensorSet(key, tensors)
+        waiting += ((f"{key}.{name}" if key else name, value) for name, value in named.items())
 
 
 def _place(key: str) -> tuple[int, int]:

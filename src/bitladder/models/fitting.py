@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bitladder.errors import ModelError
+from bitladder.models.shim import WithShim
 
 PREFIXES = ("module", "model", "_orig_mod", "backbone", "net", "network")
 """That training code puts in front of a network's own names."""
@@ -174,7 +175,7 @@ class Fit:
             parts.append(f"it has {_some(self.unexpected, given)} that the model lacks")
         if self.shapes:
             each = [
-                f"'{name}' has shape {_shape(given[name])}, the model needs {_shape(needed[name])}"
+                f"{name!r} has shape {_shape(given[name])}, the model needs {_shape(needed[name])}"
                 for name in self.shapes
             ]
             parts.append(_listed(each))
@@ -188,7 +189,7 @@ class Fit:
                 "it is of other classes; to train a new last layer: 'train: {from: weights}' in a "
                 "study, new_head=True in Python"
             )
-        found = f"{where}, under '{self.key}'" if self.key else where
+        found = f"{where}, under {self.key!r}" if self.key else where
         raise ModelError(f"{found}: {'; '.join(parts)}; {advice}")
 
     def check_values(self, where: str) -> None:
@@ -203,19 +204,19 @@ class Fit:
             dtype = str(tensor.dtype).removeprefix("torch.")
             if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
                 raise ModelError(
-                    f"{where}: '{name}' has no plain values: it is quantized, sparse or empty; "
+                    f"{where}: {name!r} has no plain values: it is quantized, sparse or empty; "
                     "give the weights of the float network"
                 )
             if tensor.is_floating_point() != floats or tensor.is_complex():
                 what = "floats" if floats else "integers"
                 raise ModelError(
-                    f"{where}: '{name}' is of {dtype} where the model has {what}; give the weights "
+                    f"{where}: {name!r} is of {dtype} where the model has {what}; give the weights "
                     "of the float network"
                 )
             wrong = int((~torch.isfinite(tensor.float())).sum()) if floats else 0
             if wrong:
                 raise ModelError(
-                    f"{where}: {wrong} of the {tensor.numel()} values of '{name}' are not finite; "
+                    f"{where}: {wrong} of the {tensor.numel()} values of {name!r} are not finite; "
                     "take a checkpoint of before the training failed"
                 )
 
@@ -230,7 +231,7 @@ class Fit:
             others: keys whose tensors would fit as well.
         """
         said = f"{len(self.taken)} tensors"
-        said += f" under '{self.key}'" if self.key else ""
+        said += f" under {self.key!r}" if self.key else ""
         if self.given.removed:
             said += f", without the prefix '{'.'.join(self.given.removed)}.'"
         parts = [said]
@@ -238,7 +239,7 @@ class Fit:
             new = ", ".join(self.outer + head for head in self.heads)
             parts.append(f"a new last layer: {new}")
         if self.outer:
-            parts.append("the shim repeats the grey image")
+            parts.append(f"for the network within '{self.outer}'")
         if self.left:
             parts.append(f"left out: {_some(self.left)}")
         types = {
@@ -248,10 +249,25 @@ class Fit:
         }
         if types:
             parts.append(f"converted from {', '.join(sorted(types))}")
-        keys = [f"'{key}'" if key else "no key" for key in dict.fromkeys(others)]
+        keys = [repr(key) if key else "no key" for key in dict.fromkeys(others)]
         if keys:
             parts.append(f"as well would fit those under {_listed(keys)}")
         return "; ".join(parts)
+
+
+def networks(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The network, and those that it only wraps, each with what stands before its names."""
+    outer, inner = "", model
+    while True:
+        yield outer, inner
+        names = list(inner.state_dict())
+        found = ["model"] if isinstance(inner, WithShim) else []
+        for child, _ in inner.named_children() if names else ():
+            if all(name.startswith(f"{child}.") for name in names):
+                found.append(child)
+        if not found:
+            return
+        outer, inner = f"{outer}{found[0]}.", inner.get_submodule(found[0])
 
 
 def last_layer(model: nn.Module) -> str:
@@ -264,8 +280,8 @@ def last_layer(model: nn.Module) -> str:
 
 def _some(names: Sequence[str], values: Mapping[str, Tensor] | None = None) -> str:
     if values is None:
-        return _listed([f"'{name}'" for name in names])
-    return _listed([f"'{name}' {_shape(values[name])}" for name in names])
+        return _listed([repr(name) for name in names])
+    return _listed([f"{name!r} {_shape(values[name])}" for name in names])
 
 
 def _listed(texts: Sequence[str]) -> str:

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 from bitladder.errors import ModelError
 from bitladder.files import write_whole
 from bitladder.models.checkpoint import TensorSet, read_checkpoint
-from bitladder.models.fitting import Fit, Renamed, renamed
-from bitladder.models.shim import WithShim
+from bitladder.models.fitting import Fit, Renamed, networks, renamed
 
 
 def load_weights(
@@ -24,8 +23,8 @@ def load_weights(
 
     The tensors are looked for under every key of the file, with the prefixes of training code
     (``module.``, ``model.``, ``_orig_mod.``, ``backbone.``, ``net.``, ``network.``) and without;
-    what fits the network best is taken. A network behind a shim takes the weights of the network
-    alone.
+    what fits the network best is taken. Where ``model`` only wraps a network, as a shim does, the
+    weights of that network will do.
 
     Args:
         model: the network; it is not touched unless the whole file fits.
@@ -43,11 +42,10 @@ def load_weights(
             another shape, or one is not finite or of another kind of number.
     """
     path = Path(path)
-    targets = [(model, ""), *([(model.model, "model.")] if isinstance(model, WithShim) else [])]
     fits = [
-        Fit(target, given, one.key, outer, new_head)
+        Fit(within, given, one.key, outer, new_head)
         for one in _chosen(read_checkpoint(path), key, path)
-        for target, outer in targets
+        for outer, within in networks(model)
         for given in renamed(one.tensors)
     ]
     best = min(fits, key=Fit.rank)  # the first of those that are alike
@@ -78,7 +76,7 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor], where: str) -> Non
 def _chosen(sets: list[TensorSet], key: str | None, path: Path) -> list[TensorSet]:
     found = [one for one in sets if key is None or one.key == key]
     if not found:
-        keys = ", ".join(f"'{one.key}'" for one in sets[:8] if one.key) or "none"
+        keys = ", ".join(repr(one.key) for one in sets[:8] if one.key) or "none"
         raise ModelError(f"{path} has no tensors under '{key}'; keys with tensors: {keys}")
     return found
 

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from bitladder import target_specs
+from bitladder.options.base import Version
 from bitladder.options.precision import MAX_BITS, MIN_BITS
 from bitladder.options.technique import Phase, Technique
 from bitladder.options.training import Augmentation, Schedule
@@ -270,6 +271,8 @@ class Finetune(Technique):
     """Share of the steps after which batch norms keep their statistics; 1 never freezes them."""
     dampen: float = Field(default=0.0, ge=0)
     """Weight, at the last step, of the loss against weights that oscillate between integers."""
+    version: Version | None = None
+    """Of what cannot be seen of augment's code: part of every key, so change it with that code."""
 
 
 class ReestimateBatchNorm(Technique):

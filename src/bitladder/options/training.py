@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, ConfigDict, Field
 
 from bitladder.errors import unknown
-from bitladder.options.base import Options
+from bitladder.options.base import Options, Version
 from bitladder.user_code import is_import_path
 
 LearningRate = float | Literal["auto"]
@@ -69,3 +69,5 @@ class TrainOptions(Options):
     """Lightning's accelerator."""
     validate_every: float = Field(default=0.25, gt=0, le=1)
     """Validation within the epoch, as a fraction of it."""
+    version: Version | None = None
+    """Of what cannot be seen of augment's code: part of every key, so change it with that code."""

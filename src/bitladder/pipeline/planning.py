@@ -155,7 +155,9 @@ def build(
                 dataset_label=called,
                 model_label=model_called,
                 name=f"{folder}/{model_folder}/{precision}",
-                unseen=tuple(builder.given.unseen([study.task, dataset, model, *study.recipe])),
+                unseen=tuple(
+                    builder.given.unseen([study.task, dataset, model, study.train, *study.recipe])
+                ),
             )
         )
     return cells

@@ -80,7 +80,7 @@ class Augmented(Changed):
         """One image and its target, changed and checked."""
         shape = [tuple(one.shape) for one in as_inputs(image)]
         try:
-            moving = self._movable(target, shape)
+            moving = self._movable(replaced(target, torch.clone), shape)
             found = self.transform(replaced(image, _as_image), moving)
         except TrainingError:
             raise
@@ -175,7 +175,8 @@ def _imported(name: str) -> Transform:
 
 
 def _as_image(one: Tensor) -> Tensor:
-    return tv_tensors.Image(one) if one.dim() == 3 else one
+    own = one.clone()  # which the user's code may write to
+    return tv_tensors.Image(own) if own.dim() == 3 else own
 
 
 def _kinds(image: Any) -> str:
