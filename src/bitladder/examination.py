@@ -38,9 +38,10 @@ def examine_study(study: Study, most: int = MOST) -> Iterator[str]:
     """
     task = tasks.find(study.task.name)
     for options in study.datasets:
-        images = data.load(options, study.data, seed=study.seed, task=task)
+        images = data.load(options, study.data, seed=study.every_seed[0], task=task)
         yield from examine(images, most)
-        wanted = min(calibration_count(study.recipe), images.train.images)
+        counts = [calibration_count(recipe.steps) for recipe in study.every_recipe]
+        wanted = min(max(counts), images.train.images)
         for model in study.models:
             if not (model.pretrained or model.weights or is_onnx_file(model.name)):
                 continue
@@ -124,7 +125,7 @@ def _network(
     model: ModelOptions, images: data.ImageData, study: Study, task: tasks.Task
 ) -> nn.Module:
     network = models.build(
-        model, classes=images.classes, shapes=images.shapes, seed=study.seed, task=task
+        model, classes=images.classes, shapes=images.shapes, seed=study.every_seed[0], task=task
     )
     if model.weights is not None:
         models.load_weights(network, model.weights, model.weights_key)

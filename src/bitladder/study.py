@@ -1,4 +1,4 @@
-"""What to run: a YAML file of data sets x models x precisions with one recipe and one seed."""
+"""What to run: a YAML file of data sets x models x precisions x recipes x seeds."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ from bitladder.tasks import TASKS
 from bitladder.user_code import is_import_path
 
 EMBEDDED_STUDIES = files("bitladder") / "studies"
+_FORMS = {"recipe": "recipes", "recipes": "recipe", "seed": "seeds", "seeds": "seed"}
 
 
 def _as_list(value: object) -> object:
@@ -58,10 +59,25 @@ def _recipe(value: object) -> tuple[Technique, ...]:
         raise ValueError(str(error)) from None
 
 
+Seed = Annotated[int, Field(ge=0, le=2**31 - 1)]
 StudyPrecision = Annotated[Precision, BeforeValidator(_precision), PlainSerializer(str)]
 StudyRecipe = Annotated[
     tuple[Technique, ...], BeforeValidator(_recipe), PlainSerializer(dump_recipe)
 ]
+
+
+class NamedRecipe(Options):
+    """A recipe of a study, as the name of a ready-made one or ``{name: mine, steps: [...]}``."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=40)
+    """What tables and folders call it."""
+    steps: StudyRecipe
+    """Its techniques with their options, or the name of a ready-made one."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: object) -> object:
+        return {"name": value, "steps": value} if isinstance(value, str) else value
 
 
 class Study(Options):
@@ -80,14 +96,22 @@ class Study(Options):
         tuple[StudyPrecision, ...], BeforeValidator(_as_list), Field(min_length=1)
     ] = (Precision(8, 8), Precision(6, 6), Precision(4, 4))
     """Rungs of the bit ladder: ``8``, ``w4a8`` or ``w4a4-edges8``."""
-    seed: int = Field(default=1, ge=0, le=2**31 - 1)
+    seed: Seed = 1
     """Seed of the split, the initial weights and the order of images."""
+    seeds: Annotated[tuple[Seed, ...], BeforeValidator(_as_list)] = ()
+    """Several seeds in place of ``seed``: every cell is run with each."""
     data: LoaderOptions = LoaderOptions()
     """Where data sets are looked for and how they are read."""
     train: TrainOptions = TrainOptions()
     """Float training."""
     recipe: StudyRecipe = RECIPES["qat"]
     """Name of a recipe, or a list of techniques with their options."""
+    recipes: Annotated[tuple[NamedRecipe, ...], BeforeValidator(_as_list)] = ()
+    """Several recipes in place of ``recipe``, the cheapest first: names of ready-made ones, or
+    ``{name: mine, steps: [...]}``."""
+    within: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    """Loss that is allowed, in points where qualities are shares. Precisions are then tried from
+    the widest on, recipes in their order, and what is not needed to answer is not run."""
     export: ExportOptions = ExportOptions()
     """Files that are written beside the ONNX files."""
     verify: Annotated[tuple[TargetOptions, ...], BeforeValidator(_as_list)] = (
@@ -105,7 +129,7 @@ class Study(Options):
             raise ValueError(unknown("task", value.name, TASKS) + ", or package.module:Class")
         return value
 
-    @field_validator("precisions", "datasets", "models", "verify")
+    @field_validator("precisions", "datasets", "models", "verify", "seeds")
     @classmethod
     def _once_each(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
         # A target is known by its label alone; the rest may differ in any option.
@@ -126,9 +150,36 @@ class Study(Options):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _one_form(self) -> Study:
+        for short, several in (("recipe", self.recipes), ("seed", self.seeds)):
+            if several and short in self.model_fields_set:
+                raise ValueError(f"give '{short}' or '{short}s', not both")
+        names = [recipe.name for recipe in self.recipes]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"recipes: '{name}' is there twice; give each its own 'name'")
+        return self
+
+    @property
+    def every_seed(self) -> tuple[int, ...]:
+        """The seeds that every cell is run with."""
+        return self.seeds or (self.seed,)
+
+    @property
+    def every_recipe(self) -> tuple[NamedRecipe, ...]:
+        """The recipes that every cell is run with, the cheapest first."""
+        if self.recipes:
+            return self.recipes
+        name = next((name for name, steps in RECIPES.items() if steps == self.recipe), "own")
+        return (NamedRecipe(name=name, steps=self.recipe),)
+
     def to_yaml(self) -> str:
         """The study with every default written out, in the form that ``load`` reads."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+        dumped = self.model_dump(mode="json")
+        for short in ("recipe", "seed"):
+            del dumped[f"{short}s" if not dumped[f"{short}s"] else short]
+        return yaml.safe_dump(dumped, sort_keys=False)
 
 
 def load(source: str | Path | None = None, overrides: Sequence[str] = ()) -> Study:
@@ -182,6 +233,8 @@ def _override(content: dict[str, Any], override: str) -> None:
         if not isinstance(nested, dict):
             raise StudyError(f"override '{override}': '{parent}' has no keys below it here")
         place = nested
+    if not parents and last in _FORMS:  # the study's own other form of the same
+        place.pop(_FORMS[last], None)
     place[last] = value
 
 
@@ -205,6 +258,7 @@ def _known_keys(parents: list[str]) -> list[str]:
         "explain": ExplainOptions,
         "task": TaskOptions,
         "verify": TargetOptions,
+        "recipes": NamedRecipe,
     }
     model = nested[parents[0]] if parents else Study
     for parent in parents[1:]:

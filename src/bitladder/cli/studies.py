@@ -45,7 +45,7 @@ def run(
     """
     from bitladder.pipeline import RunOptions
     from bitladder.pipeline.rows import cell_row
-    from bitladder.report import answer_table, quality_table, watching
+    from bitladder.report import answer_table, quality_table, seed_table, watching
 
     path, overrides = split_study(study)
     options = RunOptions(output, store, jobs, in_process, scheduler, memory, _amounts(resource))
@@ -61,7 +61,9 @@ def run(
         )
     else:
         console().print(quality_table(results))
-        console().print(answer_table(results))
+        if len(results.study.every_seed) > 1:
+            console().print(seed_table(results))
+        console().print(answer_table(results, results.study.within))
         print_lines(_end_of_run(results))
     if results.failed:
         raise typer.Exit(1)
@@ -129,8 +131,11 @@ def plan(study: StudyArguments = None, as_json: Json = False) -> None:
         }
         print_json(content)
         return
-    techniques = " > ".join(technique.name for technique in loaded.recipe)
-    print(f"{loaded.name}: {len(cells)} cells, {len(stages)} stages; recipe: {techniques}")
+    print(f"{loaded.name}: {len(cells)} cells, {len(stages)} stages")
+    for recipe in loaded.every_recipe:
+        print(f"recipe {recipe.name}: {' > '.join(step.name for step in recipe.steps)}")
+    if loaded.within is not None:
+        print(f"search: within {loaded.within:g}; what is not needed is not run")
     for stage in stages:
         print(f"  {stage.label}")
     for line in dict.fromkeys(line for cell in cells for line in cell.unseen):

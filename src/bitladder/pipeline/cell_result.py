@@ -21,7 +21,7 @@ from bitladder.pipeline.stage_records import (
 )
 from bitladder.rungs import Rung, loss_of
 
-Status = Literal["complete", "failed", "pending"]
+Status = Literal["complete", "failed", "pending", "not needed"]
 AGREES = 0.995  # mean agreement that a target must reach to need no explanation
 R = TypeVar("R", bound=Record)
 
@@ -35,16 +35,20 @@ class CellResult:
         records: what each stage wrote down, by its key.
         folders: the stages' outputs, by their keys.
         error: why the cell failed, one line, or None.
+        needed: False where a search for an answer does without it.
     """
 
     cell: Cell
     records: Mapping[str, Record]
     folders: Mapping[str, Path]
     error: str | None
+    needed: bool = True
 
     @property
     def status(self) -> Status:
-        """``failed``, ``complete``, or ``pending`` while stages are still to run."""
+        """``failed``, ``complete``, ``not needed``, or ``pending`` while it is still to run."""
+        if not self.needed:
+            return "not needed"
         if self.error is not None:
             return "failed"
         return "complete" if self.records.keys() >= set(self.cell.keys) else "pending"

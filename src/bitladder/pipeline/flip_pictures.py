@@ -31,7 +31,7 @@ def write_pictures(results: Results, read: Callable[[DatasetOptions], ImageData]
     The first flips of every cell come first; where all would be too much, the last are left out.
 
     Args:
-        results: of a run.
+        results: of a run; of several seeds the first alone has pictures.
         read: reads a data set.
 
     Raises:
@@ -54,7 +54,8 @@ def write_pictures(results: Results, read: Callable[[DatasetOptions], ImageData]
 def _wanted(results: Results) -> Mapping[str, list[int]]:
     """The numbers of each data set's images, those first that stand first in their cells."""
     cells: dict[str, list[list[int]]] = {}
-    for cell in results.cells:
+    seed = results.study.every_seed[0]  # each splits the data set in its own way
+    for cell in (one for one in results.cells if one.cell.seed == seed):
         numbers = [row["image"] for row in islice(flip_rows(cell), SHOWN)]
         cells.setdefault(cell.cell.dataset_label, []).append(numbers)
     return {

@@ -35,7 +35,7 @@ def copy_logs(cells: Sequence[Cell], outcomes: Mapping[str, Outcome], output: Pa
         StoreError: the folder cannot be written.
     """
     for stage, folder in _folders(cells, output):
-        found = outcomes[stage.key].folder
+        found = outcomes[stage.key].folder if stage.key in outcomes else None
         if found is None or not (found / NAME).is_dir():
             continue
         names = {path.name for path in (found / NAME).iterdir()}

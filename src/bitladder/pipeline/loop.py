@@ -13,7 +13,10 @@ from pathlib import Path
 from bitladder.errors import StoreError
 from bitladder.pipeline.execute import Execution, Observer, Outcome
 from bitladder.pipeline.planning import Cell, Stage
+from bitladder.pipeline.results import result_of
 from bitladder.pipeline.schedule import Queue, estimate
+from bitladder.pipeline.search import decide, saved
+from bitladder.pipeline.stage_records import Record
 from bitladder.pipeline.workers import InProcess, Workers
 from bitladder.progress import Progress
 from bitladder.store import Store, registering
@@ -31,6 +34,7 @@ def execute_all(
     *,
     observer: Observer,
     save: Callable[[Mapping[str, Outcome]], object],
+    within: float | None = None,
 ) -> dict[str, Outcome]:
     """Run every stage once and return the outcomes by key.
 
@@ -41,13 +45,15 @@ def execute_all(
         execution: where and on what stages are executed.
         observer: told what happens.
         save: called with the outcomes so far while stages run, and when the run is broken off.
+        within: loss that is allowed where the narrowest precision is searched (see ``search``), or
+            None to run every cell.
     """
     stages = list({stage.key: stage for cell in cells for stage in cell.stages}.values())
     store = Store(execution.store)
     labels = {stage.key: stage.label for stage in stages}
     with registering(store, study, output, labels) as registration:
         observer.begin(stages)
-        run = _Run(stages, store, observer, save)
+        run = _Run(stages, store, observer, save, None if within is None else (cells, within))
         try:
             run.find()
             if len(run.queue):
@@ -81,7 +87,9 @@ class _Run:
         store: Store,
         observer: Observer,
         save: Callable[[Mapping[str, Outcome]], object],
+        search: tuple[Sequence[Cell], float] | None = None,
     ) -> None:
+        self._search = search
         self.stages, self.store, self.observer = stages, store, observer
         self.outcomes: dict[str, Outcome] = {}
         self.seconds = estimate(stages, store.journal.read())
@@ -92,6 +100,8 @@ class _Run:
         self.training: dict[str, float] = {}
         self._save = save
         self._saved = self._saving = self._told = 0.0
+        self._said = self._found = False
+        self._read: dict[str, Record] = {}
         self._unsaved = False
 
     def find(self) -> None:
@@ -107,6 +117,22 @@ class _Run:
                 damage = self.store.damage(stage.key)
                 self.observer.message(f"damaged: {stage.label}: {damage}; it is made again")
         self.queue = Queue(missing, self.seconds)
+        self._found = True
+        self._choose()
+
+    def _choose(self) -> None:
+        """Of a search: hold back what waits for an answer, and drop what is not needed."""
+        if self._search is None or not self._found:
+            return
+        cells, within = self._search
+        found = decide(cells, within, lambda cell: result_of(cell, self.outcomes, self._read))
+        wanted = {key for cell in found.wanted for key in cell.keys}
+        self.queue.hold(wanted)
+        if not self.queue.open and not self.running and not self.elsewhere:
+            self.queue.clear()
+            if found.dropped and not self._said:
+                self._said = True
+                self.observer.message(saved(found.dropped, self.outcomes, self.seconds))
 
     def work(self, workers: Workers) -> None:
         """Run what waits until nothing does."""
@@ -179,6 +205,7 @@ class _Run:
         self.outcomes[outcome.stage.key] = outcome
         self._unsaved = True
         self.observer.finished(outcome)
+        self._choose()
 
     def _tell(self, workers: Workers) -> None:
         now = time.perf_counter()

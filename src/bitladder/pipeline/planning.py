@@ -33,7 +33,7 @@ from bitladder.pipeline.kinds import (
 from bitladder.pipeline.names import folders, labels
 from bitladder.pipeline.versions import Versions
 from bitladder.store import digest
-from bitladder.study import Study, load
+from bitladder.study import NamedRecipe, Study, load
 
 _KEYS = 3  # raise it when a key holds more than it did
 
@@ -65,22 +65,27 @@ class Stage:
 
 @dataclass(frozen=True)
 class Cell:
-    """One (data set, model, precision) of a study, with its stages in the order they run.
+    """One (data set, model, precision, recipe, seed) with its stages in the order they run.
 
     Attributes:
         dataset: its data set.
         model: its network.
         precision: its bits.
+        recipe: its techniques, with their name.
+        seed: its seed.
         stages: in the order they run.
         dataset_label: what tables call the data set; no other data set of the study has it.
         model_label: what tables call the network.
-        name: of the cell and of its folder, such as ``mnist/resnet18/w8a8``.
+        name: of the cell and of its folder, such as ``mnist/resnet18/w8a8``; where the study has
+            several recipes or seeds, ``mnist/resnet18/w8a8/qat/seed2``.
         unseen: what its key cannot hold, a line each.
     """
 
     dataset: DatasetOptions
     model: ModelOptions
     precision: Precision
+    recipe: NamedRecipe
+    seed: int
     stages: tuple[Stage, ...]
     dataset_label: str
     model_label: str
@@ -105,7 +110,20 @@ def plan(study: Study | str | Path) -> list[Cell]:
     """
     if not isinstance(study, Study):
         study = load(study)
-    return build(study, dict.fromkeys(labels(study.datasets), "not read"), test=())
+    names = [
+        fingerprint_name(study, label, seed)
+        for label in labels(study.datasets)
+        for seed in study.every_seed
+    ]
+    return build(study, dict.fromkeys(names, "not read"), test=())
+
+
+def fingerprint_name(study: Study, label: str, seed: int) -> str:
+    """What ``build`` calls the images of a data set as a seed splits them.
+
+    The data set's label alone where the study has one seed.
+    """
+    return label if len(study.every_seed) == 1 else f"{label} seed {seed}"
 
 
 def build(
@@ -120,7 +138,7 @@ def build(
 
     Args:
         study: what to run.
-        fingerprints: by data set label, the hash of its images, labels and split.
+        fingerprints: by ``fingerprint_name``, the hash of a data set's images, labels and split.
         test: labels of the data sets that have an official test split.
         explain: end each cell with its stage ``explain``, which a study that explains its cells
             has among the others, with the same key.
@@ -133,15 +151,22 @@ def build(
     models = zip(study.models, labels(study.models), folders(study.models), strict=True)
     builder = _Builder(study, Given(), Versions())
     cells = []
-    for one, other, precision in product(datasets, models, study.precisions):
+    for one, other, precision, recipe, seed in product(
+        datasets, models, study.precisions, study.every_recipe, study.every_seed
+    ):
         dataset, called, folder = one
         model, model_called, model_folder = other
+        own = f"seed{seed}" if len(study.every_seed) > 1 else ""
+        by = recipe.name if len(study.every_recipe) > 1 else ""
         stages = builder.stages(
             dataset,
             model,
             precision,
-            label=f"{called} {model_called}",
-            fingerprint=fingerprints[called],
+            recipe.steps,
+            seed,
+            label=" ".join(filter(None, (called, model_called, own))),
+            by=by,
+            fingerprint=fingerprints[fingerprint_name(study, called, seed)],
             test=called in test,
             explain=explain,
             weights=(weights or {}).get(model_called),
@@ -151,12 +176,14 @@ def build(
                 dataset,
                 model,
                 precision,
+                recipe,
+                seed,
                 tuple(stages),
                 dataset_label=called,
                 model_label=model_called,
-                name=f"{folder}/{model_folder}/{precision}",
+                name="/".join(filter(None, (folder, model_folder, str(precision), by, own))),
                 unseen=tuple(
-                    builder.given.unseen([study.task, dataset, model, study.train, *study.recipe])
+                    builder.given.unseen([study.task, dataset, model, study.train, *recipe.steps])
                 ),
             )
         )
@@ -170,14 +197,19 @@ class _Builder:
     study: Study
     given: Given
     versions: Versions
+    made: dict[str, Stage] = field(default_factory=dict)
+    """By key: cells share stages, with the label of the first."""
 
     def stages(
         self,
         dataset: DatasetOptions,
         model: ModelOptions,
         precision: Precision,
+        recipe: Sequence[Technique],
+        seed: int,
         *,
         label: str,
+        by: str,
         fingerprint: str,
         test: bool,
         explain: bool,
@@ -185,17 +217,17 @@ class _Builder:
     ) -> list[Stage]:
         """The stages of a cell, in the order they run."""
         study = self.study
-        before, after = split_recipe(study.recipe)
+        before, after = split_recipe(recipe)
         network = {
             "dataset": dataset.model_dump(mode="json"),
             "fingerprint": fingerprint,
             "model": model.model_dump(mode="json"),
             "task": study.task.model_dump(mode="json"),
-            "seed": study.seed,
+            "seed": seed,
         }
         simulation = {**network, "precision": str(precision), "recipe": dump_recipe(before)}
         names: tuple[Options, ...] = (study.task, dataset, model)
-        here = f"{label} {precision}"
+        here = " ".join(filter(None, (label, str(precision), by)))
 
         def stage(
             kind: StageKind,
@@ -206,7 +238,8 @@ class _Builder:
         ) -> Stage:
             named = self.given.of((*names, *more))
             versions = self.versions.of(kind, spec)
-            return _stage(kind, where, spec, inputs, label, named, versions)
+            made = _stage(kind, where, spec, inputs, label, named, versions)
+            return self.made.setdefault(made.key, made)
 
         train_options = study.train.model_dump(mode="json")
         floats = {**network, "train": train_options, "pretrained": weights}

@@ -27,6 +27,8 @@ from bitladder.pipeline.flips import (
 from bitladder.pipeline.layers import LAYER_COLUMNS, layer_rows
 from bitladder.pipeline.planning import Cell
 from bitladder.pipeline.rows import RUNG_COLUMNS, cell_row, rung_rows
+from bitladder.pipeline.search import decide
+from bitladder.pipeline.seeds import SEED_COLUMNS, seed_rows
 from bitladder.pipeline.stage_records import Record, read_record
 from bitladder.pipeline.tables import Table
 from bitladder.study import Study
@@ -140,20 +142,37 @@ class Results:
         told: str = found[shown].to_html(index=False, float_format="{:.4g}".format, na_rep="-")
         return told
 
-    def cell(self, dataset: str, model: str, precision: str | int) -> CellResult:
+    def cell(
+        self,
+        dataset: str,
+        model: str,
+        precision: str | int,
+        recipe: str | None = None,
+        seed: int | None = None,
+    ) -> CellResult:
         """The result of one cell.
+
+        Args:
+            dataset: what tables call its data set.
+            model: what they call its network.
+            precision: its bits.
+            recipe: its recipe's name; by default the study's first.
+            seed: its seed; by default the study's first.
 
         Raises:
             StudyError: the study has no such cell.
         """
-        wanted = f"{dataset} {model} {Precision.parse(precision)}"
-        by_name = {
-            f"{cell.cell.dataset_label} {cell.cell.model_label} {cell.cell.precision}": cell
-            for cell in self.cells
-        }
+        recipe = recipe or self.study.every_recipe[0].name
+        seed = self.study.every_seed[0] if seed is None else seed
+        wanted = f"{dataset} {model} {Precision.parse(precision)} {recipe} seed {seed}"
+        by_name = {" ".join(_called(cell.cell)): cell for cell in self.cells}
         if wanted not in by_name:
             raise StudyError(unknown("cell", wanted, by_name))
         return by_name[wanted]
+
+    def seeds(self) -> pandas.DataFrame:
+        """Mean, deviation and interval over the seeds, the columns of seeds.csv."""
+        return _TABLES["seeds"](self.cells).frame()
 
     def write(self, *, computed: bool = True) -> None:
         """Write the tables, study.yaml and environment.json, each whole or not at all.
@@ -176,9 +195,33 @@ class Results:
 def collect(
     study: Study, cells: Iterable[Cell], outcomes: Mapping[str, Outcome], output: Path
 ) -> Results:
-    """Read what the stages wrote down; cells whose stages are not all there yet are pending."""
+    """Read what the stages wrote down; cells whose stages are not all there yet are pending.
+
+    Of a study that searches, cells that are not needed are so whatever the store has of them.
+    """
     read: dict[str, Record] = {}  # cells share stages
-    return Results(study, tuple(_collect(cell, outcomes, read) for cell in cells), output)
+    cells = list(cells)
+    found = {cell.name: _collect(cell, outcomes, read) for cell in cells}
+    if study.within is not None:
+        for cell in decide(cells, study.within, lambda one: found[one.name]).dropped:
+            found[cell.name] = CellResult(cell, {}, {}, None, needed=False)
+    return Results(study, tuple(found.values()), output)
+
+
+def result_of(cell: Cell, outcomes: Mapping[str, Outcome], read: dict[str, Record]) -> CellResult:
+    """What is known of one cell.
+
+    Args:
+        cell: the cell.
+        outcomes: what became of stages, by key.
+        read: records that were read before, by key; gets those that are read now.
+    """
+    return _collect(cell, outcomes, read)
+
+
+def _called(cell: Cell) -> tuple[str, ...]:
+    place = (cell.dataset_label, cell.model_label, str(cell.precision), cell.recipe.name)
+    return (*place, f"seed {cell.seed}")
 
 
 def _collect(cell: Cell, outcomes: Mapping[str, Outcome], read: dict[str, Record]) -> CellResult:
@@ -215,5 +258,6 @@ _TABLES: Mapping[str, Callable[[Sequence[CellResult]], Table]] = {
     "confusion": lambda cells: Table(
         [row for cell in cells for row in confusion_rows(cell)], empty=CONFUSION_COLUMNS
     ),
+    "seeds": lambda cells: Table(list(seed_rows(cells)), empty=SEED_COLUMNS),
     "results": lambda cells: Table([cell_row(cell) for cell in cells]),
 }

@@ -15,15 +15,17 @@ from bitladder.pipeline.stage_records import ExportRecord, TestRecord, TrainReco
 from bitladder.rungs import loss_of
 
 _MEGABYTE = 1e6
-RUNG_COLUMNS = ("dataset", "model", "precision", "rung", "technique")
+RUNG_COLUMNS = ("dataset", "model", "precision", "recipe", "seed", "rung", "technique")
 
 
-def place(cell: CellResult) -> dict[str, str]:
+def place(cell: CellResult) -> dict[str, Any]:
     """The columns that name a cell."""
     return {
         "dataset": cell.cell.dataset_label,
         "model": cell.cell.model_label,
         "precision": str(cell.cell.precision),
+        "recipe": cell.cell.recipe.name,
+        "seed": cell.cell.seed,
     }
 
 

@@ -20,7 +20,7 @@ from bitladder.pipeline.execute import Execution, Observer, Outcome
 from bitladder.pipeline.logs import copy_logs, link_logs
 from bitladder.pipeline.loop import execute_all
 from bitladder.pipeline.names import labels
-from bitladder.pipeline.planning import Cell, build
+from bitladder.pipeline.planning import Cell, build, fingerprint_name
 from bitladder.pipeline.pretrained import identify_weights
 from bitladder.pipeline.results import Results, collect
 from bitladder.store import Store, default_root
@@ -98,10 +98,12 @@ def run(
         job.execution,
         observer=observer,
         save=save,
+        within=job.study.within,
     )
     results = save(outcomes)
     if computed(outcomes) or not (job.output / flip_pictures.FILE).exists():
-        flip_pictures.write_pictures(results, functools.partial(_read, job.study))
+        seed = job.study.every_seed[0]
+        flip_pictures.write_pictures(results, functools.partial(_read, job.study, seed=seed))
     _place_artifacts(job.cells, outcomes, job.output)
     copy_logs(job.cells, outcomes, job.output)
     return results
@@ -182,10 +184,16 @@ def _cells(study: Study, store: Store, explain: bool, observer: Observer | None)
 
     read = functools.cache(functools.partial(_read, study))
     known = {
-        label: identify(
-            options, study.data, seed=study.seed, task=study.task.name, store=store, read=read
+        (label, seed): identify(
+            options,
+            study.data,
+            seed=seed,
+            task=study.task.name,
+            store=store,
+            read=functools.partial(read, seed=seed),
         )
         for label, options in zip(labels(study.datasets), study.datasets, strict=True)
+        for seed in study.every_seed
     }
     starts = {
         label: start
@@ -194,17 +202,17 @@ def _cells(study: Study, store: Store, explain: bool, observer: Observer | None)
     }
     cells = build(
         study,
-        {name: one.fingerprint for name, one in known.items()},
-        [name for name, one in known.items() if one.test],
+        {fingerprint_name(study, *at): one.fingerprint for at, one in known.items()},
+        [label for (label, _), one in known.items() if one.test],
         explain=explain,
         weights=starts,
     )
     waiting = [cell for cell in cells if not all(map(store.has, cell.keys))]
     for dataset in dict.fromkeys(cell.dataset for cell in waiting):
         if observer is not None:
-            _tell_findings(read(dataset), observer)
+            _tell_findings(read(dataset, seed=study.every_seed[0]), observer)
     for dataset, model in dict.fromkeys((cell.dataset, cell.model) for cell in waiting):
-        _see_that_it_fits(model, read(dataset), study)
+        _see_that_it_fits(model, read(dataset, seed=study.every_seed[0]), study)
     return cells
 
 
@@ -216,8 +224,8 @@ def _tell_findings(images: ImageData, observer: Observer) -> None:
             observer.message(f"finding: {finding}")
 
 
-def _read(study: Study, options: DatasetOptions) -> ImageData:
-    return load_images(options, study.data, study.seed, tasks.find(study.task.name))
+def _read(study: Study, options: DatasetOptions, *, seed: int) -> ImageData:
+    return load_images(options, study.data, seed, tasks.find(study.task.name))
 
 
 def _see_that_it_fits(options: ModelOptions, images: ImageData, study: Study) -> None:
@@ -227,7 +235,7 @@ def _see_that_it_fits(options: ModelOptions, images: ImageData, study: Study) ->
         options,
         classes=images.classes,
         shapes=images.shapes,
-        seed=study.seed,
+        seed=study.every_seed[0],
         task=tasks.find(study.task.name),
     )
     if options.weights is not None:
@@ -259,7 +267,7 @@ def _place_artifacts(cells: Sequence[Cell], outcomes: Mapping[str, Outcome], out
     for cell in cells:
         folder = output / "cells" / cell.name
         for stage in cell.stages:
-            found = outcomes[stage.key].folder
+            found = outcomes[stage.key].folder if stage.key in outcomes else None
             for name in stage.kind.files:
                 if found is not None and (found / name).exists():
                     _copy(found / name, folder / name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from statistics import median
 
 from bitladder.pipeline.planning import Stage
@@ -39,6 +39,7 @@ class Queue:
         self._seconds = seconds
         self.to_the_end = longest_paths(stages, seconds)
         self._waiting: dict[str, Stage] = {}
+        self._open: set[str] | None = None
         self._put(stages)
 
     def __len__(self) -> int:
@@ -51,9 +52,28 @@ class Queue:
             done: keys of the stages that have ended.
         """
         for stage in self._waiting.values():
+            if self._open is not None and stage.key not in self._open:
+                continue
             if not any(key in self._waiting or key not in done for key in stage.inputs.values()):
                 return self._waiting.pop(stage.key)
         return None
+
+    def hold(self, wanted: Collection[str]) -> None:
+        """Let only these stages run, by key, until it is said anew."""
+        self._open = set(wanted)
+
+    @property
+    def open(self) -> list[Stage]:
+        """The stages that wait and may run."""
+        return [
+            stage
+            for stage in self._waiting.values()
+            if self._open is None or stage.key in self._open
+        ]
+
+    def clear(self) -> None:
+        """Have nothing wait any more."""
+        self._waiting = {}
 
     def put_back(self, stage: Stage) -> None:
         """Let a stage run again."""
@@ -71,10 +91,11 @@ class Queue:
             running: by key, seconds that the stages that run now still take.
             workers: how many stages run at once.
         """
-        longest = max((self.to_the_end[key] for key in self._waiting), default=0.0)
+        waiting = [stage.key for stage in self.open]
+        longest = max((self.to_the_end[key] for key in waiting), default=0.0)
         for key, left in running.items():
             longest = max(longest, left + self.to_the_end[key] - self._seconds[key])
-        work = sum(self._seconds[key] for key in self._waiting) + sum(running.values())
+        work = sum(self._seconds[key] for key in waiting) + sum(running.values())
         return max(longest, work / max(1, workers))
 
 

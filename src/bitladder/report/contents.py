@@ -63,7 +63,7 @@ def read_contents(folder: Path) -> Contents:
     run = read_run(folder)
     cells = read_cells(run)
     scale = read_scale(run)
-    asked = places(run.rows)
+    asked = places(run.written)
     contents = Contents(run, cells, pairs(cells, asked), asked, scale, slider(cells, scale))
     for dataset in dict.fromkeys(cell.dataset for cell in cells):
         here = [pair for pair in contents.pairs if pair.dataset == dataset]

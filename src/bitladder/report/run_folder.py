@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 CELL = ["dataset", "model", "precision"]
 _TEXT = [
-    *(*CELL, "quality", "unit", "higher_is_better", "status"),
+    *(*CELL, "recipe", "quality", "unit", "higher_is_better", "status"),
     *("notes", "error", "technique", "layer", "kind", "phase", "change"),
 ]
 _NEEDED = {
@@ -73,9 +73,14 @@ class RunFolder:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """The rows of results.csv."""
+        """The rows of results.csv, precisions with what tells them apart."""
         found: list[dict[str, Any]] = self.results.to_dict("records")  # type: ignore[assignment]
         return found
+
+    @property
+    def written(self) -> list[dict[str, Any]]:
+        """The rows of results.csv as they were written."""
+        return [{**row, "precision": row["written_precision"]} for row in self.rows]
 
     @property
     def machine(self) -> list[str]:
@@ -141,7 +146,19 @@ def _table(folder: Path, name: str) -> pandas.DataFrame:
     if name == "results" and table.empty:
         raise StoreError(f"{path}: there are no cells in it; run the study again")
     texts = [column for column in _TEXT if column in table.columns]
-    return table.assign(**{column: table[column].fillna("") for column in texts})
+    return _told_apart(table.assign(**{column: table[column].fillna("") for column in texts}))
+
+
+def _told_apart(table: pandas.DataFrame) -> pandas.DataFrame:
+    """A table whose precisions name the recipe and the seed too, where there are several.
+
+    What was there is kept as ``written_precision``.
+    """
+    table = table.assign(written_precision=table["precision"])
+    for column, before in (("recipe", " "), ("seed", " seed ")):
+        if column in table.columns and table[column].nunique() > 1:
+            table = table.assign(precision=table["precision"] + before + table[column].astype(str))
+    return table
 
 
 def _pictures(path: Path) -> Mapping[str, Mapping[str, str]]:

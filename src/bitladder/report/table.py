@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from bitladder.answer import asked, usual_within
-from bitladder.measurement import Loss, Measurement
+from bitladder.measurement import Loss, Measurement, scaled
 from bitladder.pipeline.cell_result import CellResult
 from bitladder.pipeline.results import Results
-from bitladder.pipeline.rows import cell_row, rung_rows
+from bitladder.pipeline.rows import cell_row, place, rung_rows
+from bitladder.pipeline.seeds import seed_rows
 from bitladder.pipeline.stage_records import ExportRecord
 from bitladder.report.quality import NONE, Estimate, Scale, estimate, signed
 from bitladder.rungs import FLOAT, Rung
@@ -31,12 +32,10 @@ def quality_table(results: Results) -> Table:
     target's sums saturate in a cell, ``precise`` is its quality with exact sums.
     """
     targets = _targets(results)
-    # The rung that begins simulation is the network before any repair.
-    recipe = results.study.recipe
-    simulation = next(step.name for step in recipe if step.phase == "simulate")
     scale = _scale(rung for cell in results.cells for rung in cell.rungs)
     table = Table(title=f"{results.study.name}: {scale.axis}", title_justify="left")
-    for column in ("data set", "model", "bits"):
+    several = _axes(results)
+    for column in ("data set", "model", "bits", *several):
         table.add_column(column, overflow="fold")
     for column in (FLOAT, "calibrated", "quantized", "95 %", *_loss_columns(scale)):
         table.add_column(column, justify="right", no_wrap=True)
@@ -49,8 +48,34 @@ def quality_table(results: Results) -> Table:
     for size in _SIZES:
         table.add_column(f"{size} MB", justify="right", no_wrap=True)
     for cell in results.cells:
-        table.add_row(*_cells(cell, simulation, targets))
+        table.add_row(*_cells(cell, several, targets))
     return table
+
+
+def seed_table(results: Results) -> Table:
+    """Lay out what the seeds come to: means with their deviation and 95 % interval."""
+    scale = _scale(rung for cell in results.cells for rung in cell.rungs)
+    table = Table(title=f"{results.study.name}: means over seeds", title_justify="left")
+    for column in ("data set", "model", "bits", "recipe", "seeds"):
+        table.add_column(column, overflow="fold")
+    for column in (FLOAT, "quantized", "deviation", *_loss_columns(scale)):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in seed_rows(results.cells):
+        spread = row.get("quantized_deviation")
+        table.add_row(
+            *(str(row[name]) for name in ("dataset", "model", "precision", "recipe", "seeds")),
+            *(_told(estimate(row, name, scale.unit))[0] for name in (FLOAT, "quantized")),
+            NONE if spread is None else f"{scaled(spread, scale.unit):.2f}",
+            *_lost(estimate(row, "loss", scale.unit)),
+        )
+    return table
+
+
+def _axes(results: Results) -> tuple[str, ...]:
+    """The columns that tell cells of one precision apart."""
+    study = results.study
+    recipe = ("recipe",) if len(study.every_recipe) > 1 else ()
+    return (*recipe, *(("seed",) if len(study.every_seed) > 1 else ()))
 
 
 def _targets(results: Results) -> dict[str, bool]:
@@ -77,13 +102,13 @@ def answer_table(results: Results, within: float | None = None) -> Table:
     table = Table(title=f"{results.study.name}: ship, within {told}", title_justify="left")
     for column in ("data set", "model", "target", "ship", "surely", "costs", "why"):
         table.add_column(column, overflow="fold")
-    for place in found:
-        answer = place.answer(allowed)
-        surely = place.answer(allowed, surely=True).chosen
+    for one in found:
+        answer = one.answer(allowed)
+        surely = one.answer(allowed, surely=True).chosen
         table.add_row(
-            place.dataset,
-            place.model,
-            place.title,
+            one.dataset,
+            one.model,
+            one.title,
             answer.chosen.name if answer.chosen else "none",
             surely.name if surely else "none",
             answer.chosen.told if answer.chosen else NONE,
@@ -97,7 +122,8 @@ def rung_table(results: Results) -> Table:
     scale = _scale(rung for cell in results.cells for rung in cell.rungs)
     gain = f"gain ({scale.loss_unit})" if scale.loss_unit else "gain"
     table = Table(title=f"{results.study.name}: rungs", title_justify="left")
-    for column in ("data set", "model", "bits", "technique"):
+    several = _axes(results)
+    for column in ("data set", "model", "bits", *several, "technique"):
         table.add_column(column, overflow="fold")
     for column in (scale.axis, "95 %", gain, *_loss_columns(scale), "seconds"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -108,6 +134,7 @@ def rung_table(results: Results) -> Table:
                 row["dataset"],
                 row["model"],
                 row["precision"],
+                *(str(row[name]) for name in several),
                 row["technique"],
                 *_told(estimate(row, "value", scale.unit)),
                 NONE if gained is None else signed(gained, scale.unit),
@@ -156,16 +183,20 @@ def verification_table(name: str, found: Iterable[Verification]) -> Table:
     return table
 
 
-def _cells(cell: CellResult, simulation: str, targets: Mapping[str, bool]) -> list[str]:
+def _cells(cell: CellResult, several: Iterable[str], targets: Mapping[str, bool]) -> list[str]:
+    # The rung that begins simulation is the network before any repair.
+    steps = cell.cell.recipe.steps
+    simulation = next(step.name for step in steps if step.phase == "simulate")
     qualities = {rung.technique: rung.quality for rung in cell.rungs}
     quantized, interval = _told(_of(cell.quantized.quality if cell.quantized else None))
     row = [
         cell.cell.dataset_label,
         cell.cell.model_label,
         str(cell.cell.precision),
+        *(str(place(cell)[name]) for name in several),
         _value(qualities.get(FLOAT)),
         _value(qualities.get(simulation)),
-        quantized if cell.status != "failed" else "failed",
+        cell.status if cell.status in ("failed", "not needed") else quantized,
         interval,
         *_lost(_of(cell.loss)),
     ]
