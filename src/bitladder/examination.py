@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -128,7 +129,12 @@ def _network(
         model, classes=images.classes, shapes=images.shapes, seed=study.every_seed[0], task=task
     )
     if model.weights is not None:
-        models.load_weights(network, model.weights, model.weights_key)
+        models.load_weights(
+            network,
+            model.weights,
+            key=model.weights_key,
+            new_head=study.train.start == "weights",
+        )
     return network
 
 
@@ -164,7 +170,8 @@ def _divergence(network: nn.Module, norm: nn.Module, pixels: Tensor) -> float | 
     if not arrived:
         return None
     variance, mean = torch.var_mean(arrived[0].double(), (0, 2, 3), correction=0)
-    known, spread = norm.running_mean.double(), norm.running_var.double()  # type: ignore[union-attr, operator]
+    statistics: Any = norm
+    known, spread = statistics.running_mean.double(), statistics.running_var.double()
     ratio = ((variance + 1e-8) / (spread + 1e-8)).clamp(min=1e-8)
     shift = (mean - known).square() / (spread + 1e-8)
     return float((0.5 * (ratio + shift - 1 - ratio.log())).median())

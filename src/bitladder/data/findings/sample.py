@@ -93,7 +93,8 @@ def _raw(pixels: Tensor, split: Split) -> Tensor:
     if normalization is None:
         return pixels
     mean, deviation = normalization
-    return pixels * deviation + mean
+    raw: Tensor = pixels * deviation + mean
+    return raw
 
 
 def _step(pixels: Tensor) -> float:
