@@ -32,7 +32,7 @@ ORDER = [
     {"examination"},
     {"pipeline"},
     {"report"},
-    {"runs"},
+    {"runs", "charts"},
     {"cli"},
     {"__main__"},
 ]

@@ -23,7 +23,9 @@ SILICON = "silicon"
 _SILICON_TITLE = "Silicon with the widths"
 _FILES = (("context", "context binary"), ("dlc", "DLC"))  # what an HTP loads, the last form first
 _WORST_LSB = "_worst_lsb"  # ends a column that every target has
-_BYTES_NOISE, _TIME_NOISE = 0.01, 0.10  # relative differences that are none
+# Relative differences that are none. Times of one arithmetic differ so much from measurement to
+# measurement: w8a8 and w4a8 of ResNet18 in results/targets, 0.63 and 0.49 ms.
+_BYTES_NOISE, _TIME_NOISE = 0.01, 0.25
 _EXACT = 1e-9  # of a comparison of losses
 _ALLOWED: Mapping[str, float] = {"share": 0.01, "dB": 0.5}  # where nobody says otherwise
 _PART = 0.01  # of the quality itself, allowed where its unit says nothing

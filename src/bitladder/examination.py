@@ -20,7 +20,8 @@ from bitladder.structures import Inputs
 from bitladder.study import Study
 
 _IMAGES = 256  # of a split that go through a network
-_MISFIT, _BETTER = 0.5, 0.25  # nats a channel that are amiss; of these another form leaves
+_FITS, _MISFIT = 0.05, 0.5  # nats a channel that are nothing, and that are amiss by themselves
+_FAR_BETTER, _BETTER = 0.1, 0.25  # part that another form leaves, below and above the latter
 _GROWS = 0.10  # relative growth of ranges from half to all of the calibration images
 _LEAVES = 0.5  # of the range, by which validation may leave it
 _COLOURS = 3
@@ -71,14 +72,16 @@ def misfit(network: nn.Module, images: Inputs) -> str | None:
         return None
     [pixels] = images
     own = _divergence(network, norm, pixels)
-    if own is None or own < _MISFIT:
+    if own is None or own < _FITS:
         return None
     found = {name: _divergence(network, norm, form) for name, form in _forms(pixels)}
     known = {name: value for name, value in found.items() if value is not None}
     best = min(known, key=lambda name: known[name], default="")
     told = f"its first batch norm expects other values than arrive ({own:.2f} nats a channel)"
-    if best and known[best] < _BETTER * own:
+    if best and known[best] < (_BETTER if own >= _MISFIT else _FAR_BETTER) * own:
         return f"{told}; {best} they fit ({known[best]:.2f}): give them so"
+    if own < _MISFIT:
+        return None
     return f"{told}: see how its weights' training normalized images, and the order of channels"
 
 

@@ -20,7 +20,7 @@ def _pictures(count, seed, channels=1, side=32):
     images = np.zeros((count, channels, side, side))
     for image in images:
         for _ in range(12):
-            row, column, width = [*chance.uniform(0, side, 2).tolist(), chance.uniform(2, 6)]
+            row, column, width = *chance.uniform(0, side, 2), chance.uniform(2, 6)
             blob = np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / (2 * width**2))
             image += chance.uniform(0.1, 1, (channels, 1, 1)) * blob
     images /= images.max((1, 2, 3), keepdims=True)

@@ -181,7 +181,7 @@ def test_a_network_opens_in_detail_down_to_its_layers(opened, asked):
     opened.page.select_option("#pair", label="fashion_mnist, mobilenet_v2")
     opened.page.select_option("#precision", label="w6a6")
     opened.drawn()
-    titles = opened.texts("#detail figcaption:visible")
+    titles = opened.texts("#detail figure[data-chart] figcaption:visible")
     assert titles == [
         "What each technique gained, fashion_mnist mobilenet_v2",
         "Accuracy over training, fashion_mnist mobilenet_v2",

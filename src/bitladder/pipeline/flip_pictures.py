@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 FILE = "flips.json"
 SHOWN = 12  # images of a cell
 _SIDE = 48  # pixels
-_BUDGET = 1_000_000  # bytes of all pictures: the page holds them
+_BUDGET = 400_000  # characters of all pictures: the page holds them
 
 
 def write_pictures(results: Results, read: Callable[[DatasetOptions], ImageData]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from bitladder.files import write_whole
 from bitladder.report.palette import LIGHT, VARIABLES, chart_config
 
+_DIGITS = 6
 _PIXELS = 2.0  # of a PNG, for one of the SVG
 
 
@@ -33,13 +34,15 @@ class Figure:
     rows: Sequence[Sequence[str]]
 
     def page_spec(self) -> dict[str, Any]:
-        """The chart for the page: as wide as its place, in the page's colours, untitled."""
-        spec: dict[str, Any] = self.chart.to_dict()
+        """The chart for the page: as wide as its place, untitled.
+
+        Its script adds the configuration, which is the same for all.
+        """
+        spec: dict[str, Any] = _short(self.chart.to_dict())
         spec.pop("title", None)
         spec |= {
             "width": "container",
             "autosize": {"type": "fit-x", "contains": "padding"},
-            "config": chart_config(VARIABLES),
             "background": "transparent",
         }
         return spec
@@ -57,6 +60,20 @@ class Figure:
         write_whole(folder / f"{self.name}.svg", svg)
         png = vl_convert.svg_to_png(svg, scale=_PIXELS)
         write_whole(folder / f"{self.name}.png", png)
+
+
+def page_config() -> dict[str, Any]:
+    """The configuration of the page's charts: in the page's colours."""
+    return chart_config(VARIABLES)
+
+
+def _short(value: Any) -> Any:
+    """A specification whose numbers have as many digits as a drawing shows."""
+    if isinstance(value, dict):
+        return {key: _short(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_short(part) for part in value]
+    return float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value
 
 
 def vega_lite_version() -> str:

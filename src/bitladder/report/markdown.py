@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from bitladder.answer import Answer, Place
 from bitladder.report.cells import ReportedCell, megabytes_text
 from bitladder.report.contents import Contents
 from bitladder.report.quality import NONE, Estimate, text
@@ -60,10 +61,19 @@ def _answer(found: Contents) -> Iterator[str]:
                     "none" if surely is None else _text(surely.name),
                     lost,
                     NONE if chosen is None else _text(chosen.told),
-                    _text("; ".join(answer.reasons)) if chosen else pair.advice,
+                    _text("; ".join(_why(found.cells, place, answer))) if chosen else pair.advice,
                 ]
             )
     yield ""
+
+
+def _why(cells: Sequence[ReportedCell], place: Place, answer: Answer) -> Iterator[str]:
+    """Whether the target agrees, and why narrower precisions are passed over."""
+    if answer.chosen is not None:
+        target = cells[answer.chosen.cells[0]].targets.get(place.target)
+        if target is not None:
+            yield target.verdict
+    yield from answer.reasons
 
 
 def _table(found: Contents) -> Iterator[str]:

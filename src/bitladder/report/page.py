@@ -20,7 +20,7 @@ from bitladder.report.cells import ReportedCell, megabytes_text, shared_note
 from bitladder.report.charts import total_minutes
 from bitladder.report.choices import read_choices
 from bitladder.report.contents import Contents, read_contents
-from bitladder.report.figures import vega_lite_version
+from bitladder.report.figures import page_config, vega_lite_version
 from bitladder.report.markdown import results_markdown
 from bitladder.report.palette import DARK, LIGHT
 from bitladder.report.quality import NONE, Scale, estimate, number, text
@@ -64,6 +64,7 @@ def render(contents: Contents) -> str:
     choices = read_choices(contents.places, contents.scale, contents.slider)
     data = {
         "specs": {figure.name: figure.page_spec() for figure in contents.figures},
+        "config": page_config(),
         "layers": {cell.index: _layers(run, cell, contents.scale) for cell in cells},
         "answers": choices.steps,
         "real": read_real(run, cells, contents.scale),
@@ -79,6 +80,7 @@ def render(contents: Contents) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
     environment.filters["megabytes"] = megabytes_text
     environment.filters["points"] = contents.scale.lost
     return environment.get_template("page.html").render(

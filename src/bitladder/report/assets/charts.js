@@ -6,6 +6,7 @@ function drawCharts(place) {
     if (figure.dataset.drawn || figure.closest("[hidden]")) continue;
     figure.dataset.drawn = "yes";
     const spec = run.specs[figure.dataset.chart];
+    spec.config = structuredClone(run.config);
     spec.config.legend.columns = Math.max(1, Math.floor((figure.clientWidth - 150) / 120));
     window.vegaEmbed(figure.querySelector(".plot"), spec, {
       mode: "vega-lite",
