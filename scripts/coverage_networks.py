@@ -220,6 +220,7 @@ _FILES = {
     "silero_vad/data/silero_vad_16k_sequence.onnx": ((576,), (1, 128), (1, 128)),
 }
 """Real networks inside of packages on PyPI, and the sizes that they are read at."""
+_BYTES = (2048,)  # what magika takes: integers
 
 
 def _onnx() -> Iterator[Network]:
@@ -234,7 +235,8 @@ def _onnx() -> Iterator[Network]:
 
 def _of_file(path: Path, shapes: Any) -> Callable[[int], tuple[Any, tuple[Tensor, ...]]]:
     def build(count: int) -> tuple[Any, tuple[Tensor, ...]]:
-        return path, tuple(_images(count, *shape)[0] for shape in shapes)
+        inputs = tuple(_images(count, *shape)[0] for shape in shapes)
+        return path, tuple((255 * x).int() if x.shape[1:] == _BYTES else x for x in inputs)
 
     return build
 

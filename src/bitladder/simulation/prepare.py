@@ -224,8 +224,8 @@ def check(model: nn.Module, inputs: Inputs) -> None:
         inputs: some that it takes.
 
     Raises:
-        ModelError: it does not take the inputs, returns no tensor, torch.fx cannot trace it, or
-            what was traced computes something else.
+        ModelError: it does not take the inputs, returns no tensor or NaN alone, cannot be traced,
+            or what was traced computes something else.
     """
     sizes = ", ".join("x".join(map(str, one.shape[1:])) for one in inputs)
     name = type(model).__name__
@@ -238,6 +238,14 @@ def check(model: nn.Module, inputs: Inputs) -> None:
         raise ModelError(
             f"{name} returns no tensor; return one, or tuples, lists, dictionaries or dataclasses "
             "of them"
+        )
+    empty = [
+        output for output, values in wanted.items() if values.numel() and torch.isnan(values).all()
+    ]
+    if empty:
+        raise ModelError(
+            f"{name} gives nothing but NaN in '{empty[0]}' for these inputs; see that they are of "
+            "the kind and range that it was trained on, and that its weights are"
         )
     fault = _fault(prepare(model, inputs), wanted, inputs, name)
     if fault is not None:
