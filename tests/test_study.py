@@ -85,7 +85,7 @@ def test_what_is_wrong_is_one_line_with_its_place(file, override, message):
     [
         (b"a: [", "not valid YAML"),
         (b"- 1", "a study is a mapping"),
-        (b"\xff\xfe\xff", "cannot read this study file"),
+        (b"\xff\xfe\xff", "cannot read this file"),
         (b"", "a study is a mapping"),
     ],
 )

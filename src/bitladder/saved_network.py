@@ -14,6 +14,7 @@ from torch import nn
 
 from bitladder import models, records, tasks
 from bitladder.errors import QuantizationError
+from bitladder.outside import check_file
 from bitladder.measurement import Measurement
 from bitladder.options import ModelOptions, Technique, dump_recipe
 from bitladder.rungs import Rung
@@ -128,6 +129,7 @@ def read_saved(path: Path) -> SavedNetwork:
     Raises:
         QuantizationError: it cannot be read, was not written by us, or is of another format.
     """
+    check_file(path, refusal=QuantizationError)
     try:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(_METADATA)
