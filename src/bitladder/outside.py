@@ -56,7 +56,7 @@ def check_file(
         StudyError: it is not there, of another kind, not readable or too large (or ``refusal``).
     """
     try:
-        _check(path, os.stat(path), largest, refusal)
+        _check(path, Path(path).stat(), largest, refusal)
         if not os.access(path, os.R_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except (OSError, ValueError) as error:  # a NUL in a path is a ValueError
@@ -103,7 +103,8 @@ def read_text(
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise refusal(
-            f"{_shown(path)}: cannot read this file: it is no text in UTF-8: byte {error.start} is {content[error.start]:#x}"
+            f"{_shown(path)}: cannot read this file: it is no text in UTF-8: byte {error.start} "
+            f"is {content[error.start]:#x}"
         ) from None
 
 

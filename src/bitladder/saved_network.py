@@ -14,9 +14,9 @@ from torch import nn
 
 from bitladder import models, records, tasks
 from bitladder.errors import QuantizationError
-from bitladder.outside import check_file
 from bitladder.measurement import Measurement
 from bitladder.options import ModelOptions, Technique, dump_recipe
+from bitladder.outside import check_file
 from bitladder.rungs import Rung
 from bitladder.simulation import SimulatedModel
 from bitladder.tasks import Task

@@ -190,9 +190,8 @@ def why(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     text = " ".join(str(error).split())
-    return (
-        text if isinstance(error, OSError | ValueError | DataError) and text else f"{name}: {text}"
-    )
+    told = isinstance(error, OSError | ValueError | DataError) and text
+    return text if told else f"{name}: {text}"
 
 
 def versions() -> str:

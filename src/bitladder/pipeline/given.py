@@ -15,10 +15,10 @@ from typing import Any
 
 from bitladder.aimet_names import quantsim_configs
 from bitladder.errors import ModelError, StudyError, unknown
-from bitladder.outside import LARGEST_WEIGHTS, check_file
 from bitladder.models.names import is_onnx_file
 from bitladder.options import Calibrate, DatasetOptions, ModelOptions, Options, Technique
 from bitladder.options.technique import reference
+from bitladder.outside import LARGEST_WEIGHTS, check_file
 from bitladder.store import digest
 from bitladder.user_code import Source, differs, is_import_path, read_source
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from bitladder.pipeline.execute import Execution, Observer, Outcome
 from bitladder.pipeline.logs import copy_logs, link_logs
 from bitladder.pipeline.loop import execute_all
 from bitladder.pipeline.names import labels
+from bitladder.pipeline.output_folder import claimed
 from bitladder.pipeline.planning import Cell, build
 from bitladder.pipeline.pretrained import identify_weights
 from bitladder.pipeline.results import Results, collect
@@ -74,28 +76,28 @@ def run(
         StudyError, DataError, ModelError: the study cannot begin.
         StoreError: the output folder or the store cannot be written.
     """
-    job = prepare(study, overrides, options)
-
-    def save(outcomes: Mapping[str, Outcome]) -> Results:
-        results = collect(job.study, job.cells, outcomes, job.output)
-        results.write(computed=any(outcome.produced for outcome in outcomes.values()))
-        return results
-
     observer = observer or Observer()
-    tell_unseen(job.cells, observer)
-    link_logs(job.cells, Store(job.execution.store), job.output)
-    outcomes = execute_all(
-        job.name,
-        job.cells,
-        job.output,
-        job.execution,
-        observer=observer,
-        save=save,
-    )
-    results = save(outcomes)
-    _place_artifacts(job.cells, outcomes, job.output)
-    copy_logs(job.cells, outcomes, job.output)
-    return results
+    with prepared(study, overrides, options) as job:
+
+        def save(outcomes: Mapping[str, Outcome]) -> Results:
+            results = collect(job.study, job.cells, outcomes, job.output)
+            results.write(computed=any(outcome.produced for outcome in outcomes.values()))
+            return results
+
+        tell_unseen(job.cells, observer)
+        link_logs(job.cells, Store(job.execution.store), job.output)
+        outcomes = execute_all(
+            job.name,
+            job.cells,
+            job.output,
+            job.execution,
+            observer=observer,
+            save=save,
+        )
+        results = save(outcomes)
+        _place_artifacts(job.cells, outcomes, job.output)
+        copy_logs(job.cells, outcomes, job.output)
+        return results
 
 
 @dataclass(frozen=True)
@@ -117,14 +119,15 @@ class Job:
     execution: Execution
 
 
-def prepare(
+@contextmanager
+def prepared(
     study: Study | str | Path | None,
     overrides: Sequence[str],
     options: RunOptions | None,
     *,
     explain: bool = False,
-) -> Job:
-    """Read a study and its data sets, and see that its folders can be written.
+) -> Iterator[Job]:
+    """Read a study and its data sets; its folder of results is this run's while the block lasts.
 
     Args:
         study: a study, the path of its YAML file, or None for the embedded quick study.
@@ -134,7 +137,7 @@ def prepare(
 
     Raises:
         StudyError, DataError, ModelError: the study cannot begin.
-        StoreError: the output folder or the store cannot be written.
+        StoreError: the output folder or the store cannot be written, or the folder is not ours.
     """
     options = options or RunOptions()
     if not isinstance(study, Study):
@@ -143,18 +146,19 @@ def prepare(
         raise StudyError("overrides change a study file: give its path, not a Study")
     name = f"{study.name}-explain" if explain else study.name
     output = Path(options.output or Path("runs") / name)
-    _make(output)
-    store = Store(Path(options.store or default_root()))
-    execution = Execution(
-        store=store.root.resolve(),
-        loader=_absolute(study.data),
-        jobs=options.jobs,
-        in_process=options.in_process,
-        scheduler=options.scheduler,
-        memory=options.memory,
-        resources=options.resources,
-    )
-    return Job(name, study, _cells(study, store, explain), output, execution)
+    root = Path(options.store or default_root())
+    with claimed(output, root, name):
+        store = Store(root)
+        execution = Execution(
+            store=store.root.resolve(),
+            loader=_absolute(study.data),
+            jobs=options.jobs,
+            in_process=options.in_process,
+            scheduler=options.scheduler,
+            memory=options.memory,
+            resources=options.resources,
+        )
+        yield Job(name, study, _cells(study, store, explain), output, execution)
 
 
 def tell_unseen(cells: Sequence[Cell], observer: Observer) -> None:
@@ -219,16 +223,6 @@ def _see_that_it_fits(options: ModelOptions, images: ImageData, study: Study) ->
 def _absolute(loader: LoaderOptions) -> LoaderOptions:
     root = loader.root.resolve() if loader.root else None
     return loader.model_copy(update={"root": root})
-
-
-def _make(output: Path) -> None:
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        probe = output / ".writable"
-        probe.write_text("")
-        probe.unlink()
-    except OSError as error:
-        raise StoreError(f"{output}: cannot write here: {error.strerror}") from None
 
 
 def _place_artifacts(cells: Sequence[Cell], outcomes: Mapping[str, Outcome], output: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bitladder.csv_text import plain
 from bitladder.errors import StoreError
 from bitladder.outside import LARGEST_TABLE, parse_json, parse_yaml, read_text
 
@@ -114,7 +115,7 @@ def _table(folder: Path, name: str) -> pandas.DataFrame:
     if name == "results" and table.empty:
         raise StoreError(f"{path}: there are no cells in it; run the study again")
     texts = [column for column in _TEXT if column in table.columns]
-    return table.assign(**{column: table[column].fillna("") for column in texts})
+    return table.assign(**{column: table[column].fillna("").map(plain) for column in texts})
 
 
 def _types() -> dict[Any, Any]:
