@@ -54,7 +54,7 @@ def test_overrides_reach_nested_keys(file):
     ("override", "message"),
     [
         ("precision=8", "mine.yaml: unknown key 'precision'; did you mean 'precisions'?"),
-        ("train.epoch=1", "mine.yaml.train: unknown key 'epoch'; did you mean 'epochs'?"),
+        ("train.epoch=1", "mine.yaml: train: unknown key 'epoch'; did you mean 'epochs'?"),
         ("train.epochs=0", "mine.yaml: train.epochs:"),
         ("train.epochs=two", "mine.yaml: train.epochs:"),
         ("train.early_stopping.patienc=1", "did you mean 'patience'?"),
@@ -67,7 +67,7 @@ def test_overrides_reach_nested_keys(file):
         ("models=[{name: resnet18, pretrained: true, weights: a.pth}]", "not both"),
         ("seed", "override 'seed' is not key=value"),
         ("=5", "is not key=value"),
-        ("train=[", "is not valid YAML"),
+        ("train=[", "not valid YAML"),
         ("seed.low=1", "'seed' has no keys below it here"),
     ],
 )
@@ -85,7 +85,7 @@ def test_what_is_wrong_is_one_line_with_its_place(file, override, message):
     [
         (b"a: [", "not valid YAML"),
         (b"- 1", "a study is a mapping"),
-        (b"\xff\xfe\xff", "cannot read this study file"),
+        (b"\xff\xfe\xff", "cannot read this file"),
         (b"", "a study is a mapping"),
     ],
 )

@@ -16,6 +16,7 @@ from bitladder import models, records, tasks
 from bitladder.errors import QuantizationError
 from bitladder.measurement import Measurement
 from bitladder.options import ModelOptions, Technique, dump_recipe
+from bitladder.outside import check_file
 from bitladder.rungs import Rung
 from bitladder.simulation import SimulatedModel
 from bitladder.tasks import Task
@@ -128,6 +129,7 @@ def read_saved(path: Path) -> SavedNetwork:
     Raises:
         QuantizationError: it cannot be read, was not written by us, or is of another format.
     """
+    check_file(path, refusal=QuantizationError)
     try:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(_METADATA)

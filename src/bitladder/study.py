@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
@@ -35,11 +37,16 @@ from bitladder.options import (
     dump_recipe,
     parse_recipe,
 )
+from bitladder.options.base import kinds_of
+from bitladder.outside import line_of, parse_yaml, read_text
 from bitladder.tasks import TASKS
 from bitladder.user_code import is_import_path
 
 EMBEDDED_STUDIES = files("bitladder") / "studies"
 _FORMS = {"recipe": "recipes", "recipes": "recipe", "seed": "seeds", "seeds": "seed"}
+
+Loc = tuple[int | str, ...]
+_KIND = re.compile(r"(constrained-)?(int|float|str|bool)|literal\[.*")
 
 
 def _as_list(value: object) -> object:
@@ -194,38 +201,30 @@ def load(source: str | Path | None = None, overrides: Sequence[str] = ()) -> Stu
         StudyError: the file cannot be read, or a key or value is not valid.
     """
     path = Path(str(EMBEDDED_STUDIES / "quick.yaml")) if source is None else Path(source)
-    content = _read(path)
+    text = _text(path)
+    content = parse_yaml(text, str(path))
+    if not isinstance(content, dict):
+        raise StudyError(f"{path}: a study is a mapping of keys, such as 'models: [resnet18]'")
+    content.setdefault("name", path.stem)
     for override in overrides:
         _override(content, override)
     try:
         return Study.model_validate(content)
     except ValidationError as error:
-        raise StudyError(_first_fault(error, str(path))) from None
+        raise StudyError(_first_fault(error, str(path), partial(_line, text, overrides))) from None
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise StudyError(f"{path}: no such study file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise StudyError(f"{path}: cannot read this study file: {error}") from None
-    except yaml.YAMLError as error:
-        raise StudyError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise StudyError(f"{path}: a study is a mapping of keys, such as 'models: [resnet18]'")
-    content.setdefault("name", path.stem)
-    return content
+def _text(path: Path) -> str:
+    if not path.exists():
+        raise StudyError(f"{path}: no such study file")
+    return read_text(path)
 
 
 def _override(content: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator or not key:
         raise StudyError(f"override '{override}' is not key=value, such as train.epochs=1")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise StudyError(f"override '{override}': '{text}' is not valid YAML") from None
+    value = parse_yaml(text, f"override '{override}'")
     *parents, last = key.split(".")
     place = content
     for parent in parents:
@@ -238,32 +237,43 @@ def _override(content: dict[str, Any], override: str) -> None:
     place[last] = value
 
 
-def _first_fault(error: ValidationError, source: str) -> str:
+def _first_fault(error: ValidationError, source: str, line: Callable[[Loc], int | None]) -> str:
     """One line for the first thing wrong: where it is, what it is, and what would be right."""
-    first = error.errors(include_url=False)[0]
-    place = ".".join(str(part) for part in first["loc"]) or "study"
+    faults = error.errors(include_url=False)
+    first = faults[0]
+    loc = _keys(first["loc"])
+    found = line(loc)
+    source += "" if found is None else f", line {found}"
     if first["type"] == "extra_forbidden":
-        *parents, key = (str(part) for part in first["loc"])
-        return unknown("key", key, _known_keys(parents), where=".".join([source, *parents]))
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{source}: {place}: {message}"
+        *parents, key = map(str, loc)
+        where = f"{source}: {'.'.join(parents)}" if parents else source
+        return unknown("key", key, _known_keys(loc[:-1]), where=where)
+    messages = [
+        one["msg"].removeprefix("Value error, ") for one in faults if _keys(one["loc"]) == loc
+    ]
+    place = ".".join(map(str, loc)) or "study"
+    return f"{source}: {place}: {', or '.join(dict.fromkeys(messages))}"
 
 
-def _known_keys(parents: list[str]) -> list[str]:
-    nested: dict[str, type[Options]] = {
-        "datasets": DatasetOptions,
-        "models": ModelOptions,
-        "data": LoaderOptions,
-        "train": TrainOptions,
-        "explain": ExplainOptions,
-        "task": TaskOptions,
-        "verify": TargetOptions,
-        "recipes": NamedRecipe,
-    }
-    model = nested[parents[0]] if parents else Study
-    for parent in parents[1:]:
-        annotation = model.model_fields[parent].annotation if parent in model.model_fields else None
-        for part in getattr(annotation, "__args__", (annotation,)):
-            if isinstance(part, type) and issubclass(part, Options):
-                model = part
+def _keys(loc: Loc) -> Loc:
+    """Where a fault is, without the kinds that pydantic tells of an option of several."""
+    return tuple(part for part in loc if not (isinstance(part, str) and _KIND.fullmatch(part)))
+
+
+def _line(text: str, overrides: Sequence[str], loc: Loc) -> int | None:
+    """The line of the file in which a faulty value stands, unless an override gave it."""
+    keys = [override.partition("=")[0].split(".") for override in overrides]
+    if any(key == list(map(str, loc))[: len(key)] for key in keys):
+        return None
+    return line_of(text, loc)
+
+
+def _known_keys(parents: Loc) -> list[str]:
+    """The keys of the options that stand at a place of the study."""
+    model: type[Options] = Study
+    for parent in parents:
+        field = model.model_fields.get(str(parent))
+        for kind in () if field is None else kinds_of(field.annotation):
+            if isinstance(kind, type) and issubclass(kind, Options):
+                model = kind
     return [field.alias or name for name, field in model.model_fields.items()]

@@ -22,17 +22,11 @@ def convert(
     output: Annotated[Path, typer.Option("-o", "--output", help="The .tflite file to write.")],
 ) -> None:
     """Write a QDQ ONNX file as .tflite, with the same integers and scales."""
-    import onnx
-
     from bitladder.deploy.litert import write_tflite
     from bitladder.errors import ExportError
+    from bitladder.outside import read_onnx
 
-    try:
-        model = onnx.load(artifact)
-    except Exception as error:  # protobuf raises its own, and OSError
-        reason = " ".join(str(error).split())
-        raise ExportError(f"{artifact}: not an ONNX file: {reason}") from None
-    write_tflite(model, output)
+    write_tflite(read_onnx(artifact, refusal=ExportError), output)
     print(f"{output}: {output.stat().st_size} bytes")
 
 

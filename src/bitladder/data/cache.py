@@ -22,7 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitladder.data_names import decoded_folder
+from bitladder.errors import DataError
 from bitladder.files import written_aside
+from bitladder.outside import LARGEST_IMAGE, check_file
 
 _ABOUT, _PIXELS = "about.json", "pixels"
 _KEPT_DAYS = 30  # after its last use
@@ -175,7 +177,7 @@ def alone(name: str) -> Iterator[None]:
             lock.close()
 
 
-def digests(paths: list[Path]) -> list[str | OSError]:
+def digests(paths: list[Path]) -> list[str | Exception]:
     """SHA-256 in hex of the bytes of each file, or why it cannot be read.
 
     A file is read again only where its size or one of its times has changed.
@@ -183,16 +185,17 @@ def digests(paths: list[Path]) -> list[str | OSError]:
     name = f"files-{key(*map(str, paths))[:32]}"
     known: dict[str, list[Any]] = recall(name) or {}
     found: dict[str, list[Any]] = {}
-    result: list[str | OSError] = []
+    result: list[str | Exception] = []
     now = time.time()
     for path in paths:
         try:
             stamp = _stamp(path)
             before = known.get(str(path))
             if before is None or before[:-1] != stamp:
+                check_file(path, largest=LARGEST_IMAGE, refusal=DataError)
                 with path.open("rb") as file:
                     before = [*stamp, hashlib.file_digest(file, "sha256").hexdigest()]
-        except OSError as error:
+        except (OSError, DataError) as error:
             result.append(error)
             continue
         result.append(before[-1])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from bitladder.errors import DataError
+from bitladder.outside import LARGEST_IMAGE, check_file, read_bytes
 
 CODE = 1  # raise it when the same file becomes other pixels
 
@@ -86,20 +90,51 @@ def decode(source: Source, size: int) -> tuple[Pixels, tuple[str, ...]]:
     Raises:
         Exception: whatever reading and decoding raise.
     """
-    from PIL import Image
-
-    content = Path(source.path).read_bytes()
-    if not content:
-        raise ValueError("the file is empty")
+    content = _content(source.path)
     if hashlib.sha256(content).hexdigest() != source.digest:
         raise ValueError("the file has changed since the data set was read; run again")
+    cut, remarks = covering(content, size, size)
+    return np.ascontiguousarray(np.asarray(cut).transpose(2, 0, 1)), remarks
+
+
+def decode_file(path: Path, height: int, width: int) -> Any:
+    """An image file as a Pillow image of that size in RGB.
+
+    Raises:
+        Exception: whatever reading and decoding raise.
+    """
+    return covering(_content(path), height, width)[0]
+
+
+def covering(content: bytes, height: int, width: int) -> tuple[Any, tuple[str, ...]]:
+    """The bytes of an image file as a Pillow image of that size in RGB; and remarks."""
+    from PIL import Image
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # large, but under Pillow's limit; odd metadata
         with Image.open(io.BytesIO(content)) as image:
             image.load()
             shown, remarks = as_seen(image)
-        cut = resize_and_crop(shown, size, size)
-    return np.ascontiguousarray(np.asarray(cut).transpose(2, 0, 1)), remarks
+        return resize_and_crop(shown, height, width), remarks
+
+
+def too_large(path: str | Path) -> str | None:
+    """Why an image is too large to be decoded, by its header alone, or None.
+
+    Whatever else is wrong with it, decoding tells.
+    """
+    from PIL import Image
+
+    try:
+        check_file(path, largest=LARGEST_IMAGE, refusal=DataError)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            Image.open(path).close()
+    except Image.DecompressionBombError as error:
+        return why(error)
+    except Exception:  # Pillow's plugins raise whatever they stumble over
+        return None
+    return None
 
 
 def as_seen(image: Any) -> tuple[Any, tuple[str, ...]]:
@@ -147,12 +182,16 @@ def resize_and_crop(image: Any, height: int, width: int) -> Any:
 def why(error: BaseException) -> str:
     """Why an image cannot be used, in one line without its address in memory."""
     name = type(error).__name__
+    if name == "DecompressionBombError":
+        pixels = re.search(r"\d+", str(error))
+        return f"has {pixels[0] if pixels else 'far too many'} pixels; make it smaller"
     if name == "UnidentifiedImageError":
         return "not an image, or of a kind that Pillow cannot read"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     text = " ".join(str(error).split())
-    return text if isinstance(error, OSError | ValueError) and text else f"{name}: {text}"
+    told = isinstance(error, OSError | ValueError | DataError) and text
+    return text if told else f"{name}: {text}"
 
 
 def versions() -> str:
@@ -163,6 +202,13 @@ def versions() -> str:
     names = ("libjpeg_turbo", "jpg", "jpg_2000", "zlib", "libtiff", "webp", "avif")
     found = [f"{name} {features.version(name)}" for name in names]
     return " ".join([f"decode {CODE}", f"pillow {PIL.__version__}", *found])
+
+
+def _content(path: str | Path) -> bytes:
+    content = read_bytes(path, largest=LARGEST_IMAGE, refusal=DataError)
+    if not content:
+        raise ValueError("the file is empty")
+    return content
 
 
 def _orientation(image: Any) -> int:

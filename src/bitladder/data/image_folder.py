@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,29 +151,39 @@ def _decode(
     root: Path, sources: list[Source], size: int, workers: int, facts: dict[str, Any]
 ) -> Iterator[decode.Pixels]:
     """Decode every image in order, and complete the facts at the end."""
+    _refuse(root, sources, (decode.too_large(source.path) for source in sources))
     line = ProgressLine(f"decoding {told(root)}", len(sources))
     count = max(1, min(256, _REQUEST // (3 * size * size)))
     requests = [sources[at : at + count] for at in range(0, len(sources), count)]
-    bad: list[str] = []
+    reasons: list[str | None] = []
     remarked: dict[str, list[Any]] = {remark: [0, ""] for remark in (decode.GRAY, decode.SCALED)}
     for files, found in _with_or_without_processes(requests, size, workers):
         line.add(len(files))
         for file, reason, remarks in zip(files, found.reasons, found.remarks, strict=True):
             path = told(Path(file.path).relative_to(root))
-            if reason is not None:
-                bad.append(f"{path}: {reason}")
+            reasons.append(reason)
             for remark in remarks:
                 count, first = remarked[remark]
                 remarked[remark] = [count + 1, first or path]
         yield found.pixels
     line.close()
+    _refuse(root, sources, reasons)
+    facts |= {"images": len(sources), **remarked}
+
+
+def _refuse(root: Path, sources: Sequence[Source], reasons: Iterable[str | None]) -> None:
+    """Name all images that cannot be used."""
+    bad = [
+        f"{told(Path(source.path).relative_to(root))}: {reason}"
+        for source, reason in zip(sources, reasons, strict=True)
+        if reason is not None
+    ]
     if bad:
         more = f"; and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
         raise DataError(
             f"{told(root)}: {len(bad)} of {len(sources)} images cannot be decoded; replace or "
             f"remove them: {'; '.join(bad[:_NAMED])}{more}"
         )
-    facts |= {"images": len(sources), **remarked}
 
 
 def _with_or_without_processes(

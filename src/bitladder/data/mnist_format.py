@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bitladder.errors import DataError
+from bitladder.outside import read_bytes
 
 _IMAGES, _LABELS = 0x803, 0x801
 _MAX_ELEMENTS = 2**33
@@ -69,7 +70,7 @@ def _file(folder: Path, name: str) -> Path | None:
 
 def _bytes(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        content = read_bytes(path, refusal=DataError)
         return gzip.decompress(content) if path.suffix == ".gz" else content
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot read this file: {error}; get it again") from None

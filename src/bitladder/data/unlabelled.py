@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -102,14 +101,7 @@ def _of_folder(folder: Path, channels: int, height: int, width: int, limit: int)
 
 def _decoded(file: Path, channels: int, height: int, width: int) -> Any:
     """Pixels uint8 (channels, height, width)."""
-    from PIL import Image
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # large, but under Pillow's limit; odd metadata
-        with Image.open(file) as image:
-            image.load()
-            shown, _ = decode.as_seen(image)
-        cut = decode.resize_and_crop(shown, height, width)
+    cut = decode.decode_file(file, height, width)
     if channels == 1:
         return np.asarray(cut.convert("L"))[None]
     return np.ascontiguousarray(np.asarray(cut).transpose(2, 0, 1))

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitladder.errors import ExportError
+from bitladder.outside import LARGEST_TABLE, parse_json, read_text
 
 _DTYPE = re.compile(r"(u?)int(\d+)")
 _BITS = range(2, 17)
@@ -183,10 +184,7 @@ def read_encodings(path: Path) -> dict[str, Encoding]:
     Raises:
         ExportError: the file cannot be read, or holds a kind of encoding that is not supported.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ExportError(f"{path}: cannot read this file: {error}") from None
+    text = read_text(path, largest=LARGEST_TABLE, refusal=ExportError)
     return parse_encodings(text, str(path))
 
 
@@ -197,7 +195,7 @@ def parse_encodings(text: str, source: str) -> dict[str, Encoding]:
         ExportError: it is not of version 2.0.0, or holds an encoding that is not supported.
     """
     try:
-        content = json.loads(text)
+        content = parse_json(text, source, refusal=ExportError)
         entries = content["encodings"]
         version = content["version"]
     except (ValueError, KeyError, TypeError) as error:

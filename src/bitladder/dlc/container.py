@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from bitladder.errors import DlcError
+from bitladder.outside import check_file
 
 _LOCAL_HEADER = 30  # bytes, before the name
-_LARGEST = 4 << 30  # bytes that are read from a file
 
 
 def read_entries(path: Path) -> dict[str, bytes]:
@@ -20,11 +20,7 @@ def read_entries(path: Path) -> dict[str, bytes]:
         DlcError: the file cannot be read, or is no DLC.
     """
     try:
-        if path.exists() and not path.is_file():
-            raise DlcError(f"{path}: cannot read this file: it is a folder or a device")
-        size = path.stat().st_size
-        if size > _LARGEST:
-            raise DlcError(f"{path}: {size} bytes, more than a DLC of a phone can have")
+        check_file(path, refusal=DlcError)
         with zipfile.ZipFile(path) as archive, path.open("rb") as file:
             entries = {entry.filename: _read(file, entry, path) for entry in archive.infolist()}
     except OSError as error:

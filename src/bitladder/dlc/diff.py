@@ -13,6 +13,7 @@ from onnx import numpy_helper
 
 from bitladder.dlc.model import Dlc, DlcTensor
 from bitladder.errors import DlcError
+from bitladder.outside import read_onnx
 
 _LAYOUTS = ((2, 3, 1, 0), (0, 2, 3, 1), (1, 0))  # of ONNX axes in a DLC: HWIO, OHWI, transposed
 _RELATIVE = 1e-6  # scales are float32 in both
@@ -31,10 +32,7 @@ def differences(dlc: Dlc, artifact: Path) -> list[str]:
     Raises:
         DlcError: the ONNX file cannot be read, or holds no quantized constants.
     """
-    try:
-        graph = onnx.load(artifact).graph
-    except Exception as error:  # protobuf raises its own, and OSError
-        raise DlcError(f"{artifact}: not an ONNX file: {' '.join(str(error).split())}") from None
+    graph = read_onnx(artifact, refusal=DlcError).graph
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     static = [t for g in dlc.graphs for t in g.tensors.values() if t.kind == "static"]
     by_name = {tensor.name: tensor for tensor in static}

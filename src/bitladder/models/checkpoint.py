@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from bitladder.errors import ModelError
+from bitladder.outside import LARGEST_WEIGHTS, check_file
 
 KEYS = (
     *("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights"),
@@ -119,8 +120,9 @@ def read_checkpoint(path: Path) -> list[TensorSet]:
     """
     if path.is_dir():
         raise ModelError(f"weights file {path} is a folder; give the path of a file")
-    if not path.is_file():
+    if not path.exists():
         raise ModelError(f"weights file {path} does not exist")
+    check_file(path, largest=LARGEST_WEIGHTS, refusal=ModelError)
     try:
         with path.open("rb") as file:
             begin = file.read(64)

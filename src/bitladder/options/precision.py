@@ -39,7 +39,7 @@ class Precision:
         if isinstance(text, Precision):
             return text
         name = str(text).strip().lower()
-        if name.isdigit():
+        if name.isascii() and name.isdigit():
             return cls(int(name), int(name))
         match = _PATTERN.fullmatch(name)
         if match is None:

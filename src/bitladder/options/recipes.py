@@ -100,7 +100,8 @@ def _parse_technique(entry: object) -> Technique:
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             raise StudyError(unknown("option", key, kind.model_fields, where=name)) from None
-        raise StudyError(f"{name}.{key}: {first['msg']}") from None
+        place = ".".join(filter(None, (str(name), key)))
+        raise StudyError(f"{place}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
 def _check_order(recipe: tuple[Technique, ...]) -> None:

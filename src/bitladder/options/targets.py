@@ -58,7 +58,9 @@ class TargetOptions(Options):
             value = {"name": value}
         elif isinstance(value, Mapping) and "name" not in value and len(value) == 1:
             [(name, options)] = value.items()
-            value = {"name": name, **(options if isinstance(options, Mapping) else {})}
+            if options is not None and not isinstance(options, Mapping):
+                raise ValueError(f"'{name}' is followed by {options!r}; give {{images: N}}")
+            value = {"name": name, **(options or {})}
         if isinstance(value, dict) and value.get("images") is None:
             known = target_specs.known().get(str(value.get("name")))
             if known is not None and known.images is not None:

@@ -10,7 +10,7 @@ from bitladder.errors import unknown
 from bitladder.options.base import Options, Version
 from bitladder.user_code import is_import_path
 
-LearningRate = float | Literal["auto"]
+LearningRate = Annotated[float, Field(gt=0, le=100)] | Literal["auto"]
 Schedule = Literal["constant", "one_cycle", "cosine"]
 AUGMENTATIONS = ("none", "standard")
 

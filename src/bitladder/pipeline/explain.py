@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from bitladder.csv_text import csv_text
 from bitladder.errors import StudyError
 from bitladder.files import write_whole
 from bitladder.isolation import isolated
@@ -20,7 +21,7 @@ from bitladder.pipeline.execute import Observer, Outcome
 from bitladder.pipeline.layers import channel_rows
 from bitladder.pipeline.loop import execute_all
 from bitladder.pipeline.results import Results, collect
-from bitladder.pipeline.runner import RunOptions, prepare, tell_unseen
+from bitladder.pipeline.runner import RunOptions, prepared, tell_unseen
 from bitladder.pipeline.tables import Table
 from bitladder.study import Study, load
 
@@ -57,8 +58,8 @@ class Explanation:
         """
         tables = {"explain": self.layers(), "ranges": self.ranges(), "rungs": self.results.rungs()}
         for name, table in tables.items():
-            text = table.to_csv(index=False, lineterminator="\n")
-            write_whole(self.output / f"{name}.csv", text)
+            rows: list[dict[str, Any]] = table.to_dict("records")  # type: ignore[assignment]
+            write_whole(self.output / f"{name}.csv", csv_text(list(table.columns), rows))
         write_whole(self.output / "study.yaml", self.results.study.to_yaml())
 
 
@@ -89,25 +90,25 @@ def explain(
         study, overrides = load(study, overrides), ()
     if images is not None or study.explain is None:
         study = study.model_copy(update={"explain": _asked(images)})
-    job = prepare(study, overrides, options, explain=True)
-
-    def save(outcomes: Mapping[str, Outcome]) -> Explanation:
-        found = collect(job.study, job.cells, outcomes, job.output)
-        explanation = Explanation(found, job.output)
-        explanation.write()
-        return explanation
-
     observer = observer or Observer()
-    tell_unseen(job.cells, observer)
-    outcomes = execute_all(
-        job.name,
-        job.cells,
-        job.output,
-        job.execution,
-        observer=observer,
-        save=save,
-    )
-    return save(outcomes)
+    with prepared(study, overrides, options, explain=True) as job:
+
+        def save(outcomes: Mapping[str, Outcome]) -> Explanation:
+            found = collect(job.study, job.cells, outcomes, job.output)
+            explanation = Explanation(found, job.output)
+            explanation.write()
+            return explanation
+
+        tell_unseen(job.cells, observer)
+        outcomes = execute_all(
+            job.name,
+            job.cells,
+            job.output,
+            job.execution,
+            observer=observer,
+            save=save,
+        )
+        return save(outcomes)
 
 
 def _asked(images: int | None) -> ExplainOptions:

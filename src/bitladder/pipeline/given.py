@@ -18,6 +18,7 @@ from bitladder.errors import ModelError, StudyError, unknown
 from bitladder.models.names import is_onnx_file
 from bitladder.options import Calibrate, DatasetOptions, ModelOptions, Options, Technique
 from bitladder.options.technique import reference
+from bitladder.outside import LARGEST_WEIGHTS, check_file
 from bitladder.store import digest
 from bitladder.user_code import Source, differs, is_import_path, read_source
 
@@ -100,6 +101,7 @@ def _hash(path: Path) -> str:
     if path.is_dir():
         files = sorted(below for below in path.rglob("*") if below.is_file())
         return digest([(below.relative_to(path).as_posix(), _hash(below)) for below in files])
+    check_file(path, largest=LARGEST_WEIGHTS)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import shutil
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from bitladder.pipeline.execute import Execution, Observer, Outcome
 from bitladder.pipeline.logs import copy_logs, link_logs
 from bitladder.pipeline.loop import execute_all
 from bitladder.pipeline.names import labels
+from bitladder.pipeline.output_folder import claimed
 from bitladder.pipeline.planning import Cell, build, fingerprint_name
 from bitladder.pipeline.pretrained import identify_weights
 from bitladder.pipeline.results import Results, collect
@@ -79,34 +80,35 @@ def run(
         StoreError: the output folder or the store cannot be written.
     """
     observer = observer or Observer()
-    job = prepare(study, overrides, options, observer=observer)
+    with prepared(study, overrides, options, observer=observer) as job:
 
-    def computed(outcomes: Mapping[str, Outcome]) -> bool:
-        return any(outcome.produced for outcome in outcomes.values())
+        def computed(outcomes: Mapping[str, Outcome]) -> bool:
+            return any(outcome.produced for outcome in outcomes.values())
 
-    def save(outcomes: Mapping[str, Outcome]) -> Results:
-        results = collect(job.study, job.cells, outcomes, job.output)
-        results.write(computed=computed(outcomes))
+        def save(outcomes: Mapping[str, Outcome]) -> Results:
+            results = collect(job.study, job.cells, outcomes, job.output)
+            results.write(computed=computed(outcomes))
+            return results
+
+        tell_unseen(job.cells, observer)
+        link_logs(job.cells, Store(job.execution.store), job.output)
+        outcomes = execute_all(
+            job.name,
+            job.cells,
+            job.output,
+            job.execution,
+            observer=observer,
+            save=save,
+            within=job.study.within,
+        )
+        results = save(outcomes)
+        if computed(outcomes) or not (job.output / flip_pictures.FILE).exists():
+            seed = job.study.every_seed[0]
+            read = functools.partial(_read, job.study, seed=seed)
+            flip_pictures.write_pictures(results, read)
+        _place_artifacts(job.cells, outcomes, job.output)
+        copy_logs(job.cells, outcomes, job.output)
         return results
-
-    tell_unseen(job.cells, observer)
-    link_logs(job.cells, Store(job.execution.store), job.output)
-    outcomes = execute_all(
-        job.name,
-        job.cells,
-        job.output,
-        job.execution,
-        observer=observer,
-        save=save,
-        within=job.study.within,
-    )
-    results = save(outcomes)
-    if computed(outcomes) or not (job.output / flip_pictures.FILE).exists():
-        seed = job.study.every_seed[0]
-        flip_pictures.write_pictures(results, functools.partial(_read, job.study, seed=seed))
-    _place_artifacts(job.cells, outcomes, job.output)
-    copy_logs(job.cells, outcomes, job.output)
-    return results
 
 
 @dataclass(frozen=True)
@@ -128,15 +130,16 @@ class Job:
     execution: Execution
 
 
-def prepare(
+@contextmanager
+def prepared(
     study: Study | str | Path | None,
     overrides: Sequence[str],
     options: RunOptions | None,
     *,
     explain: bool = False,
     observer: Observer | None = None,
-) -> Job:
-    """Read a study and its data sets, and see that its folders can be written.
+) -> Iterator[Job]:
+    """Read a study and its data sets; its folder of results is this run's while the block lasts.
 
     Args:
         study: a study, the path of its YAML file, or None for the embedded quick study.
@@ -147,7 +150,7 @@ def prepare(
 
     Raises:
         StudyError, DataError, ModelError: the study cannot begin.
-        StoreError: the output folder or the store cannot be written.
+        StoreError: the output folder or the store cannot be written, or the folder is not ours.
     """
     options = options or RunOptions()
     if not isinstance(study, Study):
@@ -156,18 +159,19 @@ def prepare(
         raise StudyError("overrides change a study file: give its path, not a Study")
     name = f"{study.name}-explain" if explain else study.name
     output = Path(options.output or Path("runs") / name)
-    _make(output)
-    store = Store(Path(options.store or default_root()))
-    execution = Execution(
-        store=store.root.resolve(),
-        loader=_absolute(study.data),
-        jobs=options.jobs,
-        in_process=options.in_process,
-        scheduler=options.scheduler,
-        memory=options.memory,
-        resources=options.resources,
-    )
-    return Job(name, study, _cells(study, store, explain, observer), output, execution)
+    root = Path(options.store or default_root())
+    with claimed(output, root, name):
+        store = Store(root)
+        execution = Execution(
+            store=store.root.resolve(),
+            loader=_absolute(study.data),
+            jobs=options.jobs,
+            in_process=options.in_process,
+            scheduler=options.scheduler,
+            memory=options.memory,
+            resources=options.resources,
+        )
+        yield Job(name, study, _cells(study, store, explain, observer), output, execution)
 
 
 def tell_unseen(cells: Sequence[Cell], observer: Observer) -> None:
@@ -250,16 +254,6 @@ def _see_that_it_fits(options: ModelOptions, images: ImageData, study: Study) ->
 def _absolute(loader: LoaderOptions) -> LoaderOptions:
     root = loader.root.resolve() if loader.root else None
     return loader.model_copy(update={"root": root})
-
-
-def _make(output: Path) -> None:
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        probe = output / ".writable"
-        probe.write_text("")
-        probe.unlink()
-    except OSError as error:
-        raise StoreError(f"{output}: cannot write here: {error.strerror}") from None
 
 
 def _place_artifacts(cells: Sequence[Cell], outcomes: Mapping[str, Outcome], output: Path) -> None:

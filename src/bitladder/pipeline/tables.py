@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from bitladder.csv_text import csv_text
 
 if TYPE_CHECKING:
     import pandas
@@ -32,12 +32,7 @@ class Table:
 
     def csv(self) -> str:
         """The table as CSV; what is missing or not a number is empty."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, self.columns, restval="", lineterminator="\n")
-        writer.writeheader()
-        for row in self.rows:
-            writer.writerow({name: "" if value != value else value for name, value in row.items()})
-        return text.getvalue()
+        return csv_text(self.columns, self.rows)
 
     def frame(self) -> pandas.DataFrame:
         """The table in pandas."""

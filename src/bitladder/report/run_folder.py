@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
+from bitladder.csv_text import plain
 from bitladder.errors import StoreError
+from bitladder.outside import LARGEST_TABLE, parse_json, parse_yaml, read_text
 
 if TYPE_CHECKING:
     import pandas
@@ -146,7 +145,9 @@ def _table(folder: Path, name: str) -> pandas.DataFrame:
     if name == "results" and table.empty:
         raise StoreError(f"{path}: there are no cells in it; run the study again")
     texts = [column for column in _TEXT if column in table.columns]
-    return _told_apart(table.assign(**{column: table[column].fillna("") for column in texts}))
+    return _told_apart(
+        table.assign(**{column: table[column].fillna("").map(plain) for column in texts})
+    )
 
 
 def _told_apart(table: pandas.DataFrame) -> pandas.DataFrame:
@@ -165,10 +166,7 @@ def _pictures(path: Path) -> Mapping[str, Mapping[str, str]]:
     """Pictures that are what they should be; a page holds nothing else of the file."""
     if not path.exists():
         return {}
-    try:
-        content = json.loads(_text(path))
-    except ValueError as error:
-        raise StoreError(f"{path}: not valid JSON: {error}") from None
+    content = parse_json(_text(path), str(path), refusal=StoreError)
     if not isinstance(content, dict):
         raise StoreError(f"{path}: not pictures by data set and number; run the study again")
     return {
@@ -183,27 +181,18 @@ def _types() -> dict[Any, Any]:
 
 
 def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise StoreError(f"{path}: cannot read this file of the run: {error}") from None
+    return read_text(path, largest=LARGEST_TABLE, refusal=StoreError)
 
 
 def _study_name(path: Path, text: str) -> str:
-    try:
-        content = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise StoreError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    content = parse_yaml(text, str(path), refusal=StoreError)
     if not isinstance(content, dict) or "name" not in content:
         raise StoreError(f"{path}: not a study: it has no name")
     return str(content["name"])
 
 
 def _environment(path: Path) -> Mapping[str, Any]:
-    try:
-        content = json.loads(_text(path))
-    except ValueError as error:
-        raise StoreError(f"{path}: not valid JSON: {error}") from None
+    content = parse_json(_text(path), str(path), refusal=StoreError)
     if not isinstance(content, dict) or not all(
         isinstance(content.get(key), dict) for key in ("versions", "machine")
     ):

@@ -7,6 +7,7 @@ from pathlib import Path
 import onnx
 
 from bitladder.errors import TargetError
+from bitladder.outside import read_onnx
 from bitladder.targets.htp import QnnInput
 
 
@@ -16,10 +17,7 @@ def graph_inputs(artifact: Path) -> tuple[QnnInput, ...]:
     Raises:
         TargetError: it is not one.
     """
-    try:
-        graph = onnx.load(artifact, load_external_data=False).graph
-    except Exception as error:  # protobuf raises its own, and OSError
-        raise TargetError(f"{artifact}: not an ONNX file: {' '.join(str(error).split())}") from None
+    graph = read_onnx(artifact, external=False, refusal=TargetError).graph
     constants = {tensor.name for tensor in graph.initializer}
     found = []
     for given in graph.input:

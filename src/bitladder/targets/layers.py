@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from bitladder.deploy.qdq import QUANTIZERS
 from bitladder.errors import TargetError
+from bitladder.outside import read_onnx
 from bitladder.simulation import Activation, SimulatedModel, activations
 from bitladder.structures import Inputs
 from bitladder.target_specs import TargetSpec
@@ -114,10 +115,7 @@ def _outputs(session: Session, inputs: Inputs) -> dict[str, NDArray[Any]]:
 
 
 def _loaded(artifact: Path) -> onnx.ModelProto:
-    try:
-        return onnx.load(artifact)
-    except Exception as error:  # protobuf raises its own, and OSError
-        raise TargetError(f"{artifact}: not an ONNX file: {' '.join(str(error).split())}") from None
+    return read_onnx(artifact, refusal=TargetError)
 
 
 def _held(model: onnx.ModelProto) -> dict[str, str]:

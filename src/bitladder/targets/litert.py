@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from bitladder.deploy.litert import MISSING, parse_tflite, translate
 from bitladder.errors import ExportError, TargetError
+from bitladder.outside import read_bytes, read_onnx
 
 Kernels = Literal["xnnpack", "builtin", "reference"]
 _RESOLVERS = {
@@ -102,14 +102,8 @@ def file_size(artifact: Path) -> int:
 
 def _content(artifact: Path) -> bytes:
     if artifact.suffix == ".tflite":
-        try:
-            return artifact.read_bytes()
-        except OSError as error:
-            raise TargetError(f"{artifact}: cannot read: {error.strerror}") from None
-    try:
-        model = onnx.load(artifact)
-    except Exception as error:  # protobuf raises its own, and OSError
-        raise TargetError(f"{artifact}: not an ONNX file: {' '.join(str(error).split())}") from None
+        return read_bytes(artifact, refusal=TargetError)
+    model = read_onnx(artifact, refusal=TargetError)
     try:
         return translate(model)
     except ExportError as error:

@@ -9,6 +9,7 @@ from onnx import numpy_helper
 
 from bitladder.deploy import saturating_layers
 from bitladder.errors import TargetError
+from bitladder.outside import read_onnx
 from bitladder.targets.remedy import REMEDY
 
 
@@ -50,7 +51,4 @@ def output_steps(artifact: Path) -> dict[str, float]:
 
 
 def _load(artifact: Path) -> onnx.GraphProto:
-    try:
-        return onnx.load(artifact).graph
-    except Exception as error:  # protobuf raises its own, and OSError
-        raise TargetError(f"{artifact}: not an ONNX file: {' '.join(str(error).split())}") from None
+    return read_onnx(artifact, refusal=TargetError).graph

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitladder.errors import TargetError
+from bitladder.outside import LARGEST_TABLE, read_text
 from bitladder.targets.htp import HTP_LIBRARY, QnnInput, QnnProcess, htp_options
 
 _TYPES = {
@@ -74,11 +75,7 @@ def read_inputs(path: Path, inputs: Sequence[QnnInput]) -> Iterator[list[NDArray
     Raises:
         TargetError: the list cannot be read or is empty, or a line or a file does not fit.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")  # editors on Windows write a byte-order mark
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not a text file"
-        raise TargetError(f"{path}: cannot read: {reason}") from None
+    text = read_text(path, largest=LARGEST_TABLE, refusal=TargetError)
     lines = [
         (number, line)
         for number, line in enumerate(text.splitlines(), 1)

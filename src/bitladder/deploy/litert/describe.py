@@ -9,6 +9,7 @@ from typing import Any
 
 from bitladder.deploy.litert.schema import schema
 from bitladder.errors import ExportError
+from bitladder.outside import read_bytes
 
 _MAGIC = b"TFL3"
 _FREE = {"DEQUANTIZE", "RESHAPE", "TRANSPOSE"}  # at the float edges of a file
@@ -78,11 +79,7 @@ def read_tflite(path: Path) -> Tflite:
     Raises:
         ExportError: it cannot be read or is no .tflite file, or LiteRT is not installed.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ExportError(f"{path}: cannot read: {error.strerror}") from None
-    return parse_tflite(content, str(path))
+    return parse_tflite(read_bytes(path, refusal=ExportError), str(path))
 
 
 def parse_tflite(content: bytes, where: str) -> Tflite:

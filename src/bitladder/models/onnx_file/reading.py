@@ -12,6 +12,7 @@ import onnx
 from onnx import external_data_helper, inliner
 
 from bitladder.errors import ModelError
+from bitladder.outside import check_file
 
 LARGEST = 2**30
 """Most values that one tensor of a network may have."""
@@ -37,6 +38,7 @@ def read(path: Path) -> onnx.ModelProto:
         if path.is_file() and path.stat().st_size >= _LARGEST_FILE:
             raise ModelError(f"{path}: is larger than the 2 GiB that an ONNX file can have; export "
                              "it with external data")  # fmt: skip
+        check_file(path, refusal=ModelError)
         model = onnx.load_model(str(path), load_external_data=False)
     except ModelError:
         raise
