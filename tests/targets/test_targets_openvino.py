@@ -5,11 +5,11 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from small_network import Branches, split
 
 import bitladder
 from bitladder.errors import TargetError
 from bitladder.targets.onnxruntime_cpu import OnnxRuntimeSession
+from small_network import Branches, split
 
 pytest.importorskip("openvino")
 from bitladder.targets.openvino import OpenvinoSession
