@@ -19,7 +19,10 @@ def verify(
         str, typer.Option(help="A data set's name, or a folder of images or MNIST-format files.")
     ] = "embedded",
     target: Annotated[
-        str, typer.Option(help="Targets, with commas between: onnxruntime,htp.")
+        str,
+        typer.Option(
+            help="Targets, with commas between: onnxruntime,htp; or all that are installed."
+        ),
     ] = "onnxruntime",
     limit: Annotated[int, typer.Option(min=1, help="Validation images to run.")] = 500,
     size: Annotated[
@@ -57,11 +60,11 @@ def verify(
             loaded.validation.batches(250),
             task=task,
             target=name,
-            version=htp if target_specs.find(name).versions else None,
+            version=htp if target_specs.find(name).name == "htp" else None,
             simulation=promised,
             limit=limit,
         )
-        for name in map(str.strip, target.split(","))
+        for name in _named(target)
     ]
     if as_json:
         print_json(found)
@@ -72,3 +75,15 @@ def verify(
         for one in found
         for note in filter(None, (*one.notes, one.saturation))
     )
+
+
+def _named(target: str) -> list[str]:
+    """The targets of a list with commas; ``all`` are those whose packages are installed."""
+    from importlib.metadata import distributions
+
+    from bitladder import target_specs
+
+    if target.strip() != "all":
+        return [name.strip() for name in target.split(",")]
+    there = {str(one.name).lower().replace("_", "-") for one in distributions()}
+    return [name for name, spec in target_specs.known().items() if there.issuperset(spec.packages)]

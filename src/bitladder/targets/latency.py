@@ -1,4 +1,4 @@
-"""How fast ONNX Runtime runs files of one network on this processor, side by side."""
+"""How fast a target runs files of one network on this processor, side by side."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from bitladder.targets.onnxruntime_cpu import OnnxRuntimeSession
+from bitladder.target_specs import TargetSpec
+from bitladder.targets.session import open_target
 
 _SINGLES = 20  # runs of one image in a round
 
@@ -29,18 +30,28 @@ class Speed:
     images_per_second: float
 
 
-def speeds(files: Mapping[str, Path], *inputs: NDArray[Any], rounds: int = 5) -> dict[str, Speed]:
+def speeds(
+    files: Mapping[str, Path],
+    *inputs: NDArray[Any],
+    target: str | TargetSpec = "onnxruntime",
+    version: str | None = None,
+    rounds: int = 5,
+) -> dict[str, Speed]:
     """Run files in turns, so that what else the machine does falls on all of them.
 
     Args:
         files: ONNX files by name.
         inputs: an array an input, the batch.
+        target: that runs them, on one thread.
+        version: of the target.
         rounds: of all files; the best of them counts.
 
     Raises:
-        TargetError: ONNX Runtime refuses a file.
+        TargetError: the target refuses a file.
     """
-    sessions = {name: OnnxRuntimeSession(path, threads=1) for name, path in files.items()}
+    sessions = {
+        name: open_target(target, path, threads=1, version=version) for name, path in files.items()
+    }
     best = dict.fromkeys(itertools.product(files, (False, True)), float("inf"))
     for _ in range(rounds):
         for name, session in sessions.items():

@@ -51,7 +51,10 @@ def verify(stage: Stage, space: Workspace) -> VerifyRecord:
         inputs, _ = first_of(batches, _TIMED_BATCH, task)
         arrays = [one.contiguous().numpy() for one in inputs]
         speeds = {
-            name: Speed(**asdict(one)) for name, one in targets.speeds(files, *arrays).items()
+            name: Speed(**asdict(one))
+            for name, one in targets.speeds(
+                files, *arrays, target=spec, version=options.version
+            ).items()
         }
     layer = found.first_layer
     first = None if layer is None else FirstLayer(layer.name, str(layer.worst), layer.share)

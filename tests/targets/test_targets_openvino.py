@@ -1,0 +1,98 @@
+"""OpenVINO computes the file's numbers; the reference is ONNX Runtime with exact sums."""
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+import bitladder
+from bitladder.errors import TargetError
+from bitladder.targets.onnxruntime_cpu import OnnxRuntimeSession
+from small_network import Branches, split
+
+pytest.importorskip("openvino")
+from bitladder.targets.openvino import OpenvinoSession
+from bitladder.targets.openvino_form import openvino_form
+
+
+@pytest.fixture(scope="module")
+def images():
+    batch, _ = next(iter(split(64, 3).batches(64)))
+    return batch
+
+
+def _exported(folder, precision, images):
+    torch.manual_seed(1)
+    quantized = bitladder.quantize(Branches().eval(), images, precision, progress=False)
+    return quantized.export(folder / f"{precision}.onnx")
+
+
+def _outputs(session, images):
+    [values] = session.run(images.numpy()).values()
+    return values
+
+
+@pytest.mark.parametrize(
+    ("precision", "lsb"), [("w8a8", 0), ("w4a4", 0), ("w6a6", 0), ("w8a16", 1)]
+)
+def test_it_computes_what_onnxruntime_does(tmp_path, images, precision, lsb):
+    path = _exported(tmp_path, precision, images)
+    session = OpenvinoSession(path, threads=1)
+    [step] = session.steps.values()
+    wanted = _outputs(OnnxRuntimeSession(path, threads=1, precise=True), images)
+    made = _outputs(session, images)
+    assert np.abs(np.rint((made - wanted) / step)).max() <= lsb
+    assert len(np.unique(wanted)) > 4
+    if lsb == 0:
+        assert np.array_equal(made, wanted)
+    assert session.fallbacks == ("3 Convolution computed in float",)
+
+
+def test_fast_layers_add_integers(tmp_path, images):
+    path = _exported(tmp_path, "w4a4", images)
+    session = OpenvinoSession(path, threads=1, fast=True)
+    [step] = session.steps.values()
+    wanted = _outputs(OnnxRuntimeSession(path, threads=1, precise=True), images)
+    assert np.abs(np.rint((_outputs(session, images) - wanted) / step)).max() <= 2
+    assert session.fallbacks == ()
+
+
+def test_two_pairs_are_one_grid_of_both_bounds():
+    scale, pairs = np.float32(0.5), (("a", np.uint8(3)), ("b", np.int8(115)))
+    nodes, source = [], "x"
+    tensors = [numpy_helper.from_array(scale, "s")]
+    for name, zero in pairs:
+        tensors.append(numpy_helper.from_array(zero, f"z{name}"))
+        nodes += [
+            helper.make_node("QuantizeLinear", [source, "s", f"z{name}"], [f"q{name}"]),
+            helper.make_node("DequantizeLinear", [f"q{name}", "s", f"z{name}"], [name]),
+        ]
+        source = name
+    ends = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [4]) for n in ("x", "b")]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], tensors)
+    made = openvino_form(helper.make_model(graph), clipped=False)
+    [node] = made.graph.node
+    held = {
+        one.name: float(numpy_helper.to_array(one))
+        for one in made.graph.initializer
+        if not one.dims
+    }
+    assert [held[name] for name in node.input[1:]] == [-1.5, 6.0, -1.5, 6.0]
+    assert helper.get_node_attr_value(node, "levels") == 16
+
+
+def test_more_or_fewer_inputs_are_refused(tmp_path, images):
+    session = OpenvinoSession(_exported(tmp_path, "w8a8", images), threads=1)
+    with pytest.raises(TargetError, match="takes 1 inputs, not 2"):
+        session.run(images.numpy(), images.numpy())
+
+
+def test_a_file_that_is_none_is_refused(tmp_path):
+    path = tmp_path / "no.onnx"
+    path.write_text("no")
+    with pytest.raises(TargetError, match="not an ONNX file"):
+        OpenvinoSession(path)
+    onnx.save(onnx.ModelProto(), path)
+    with pytest.raises(TargetError, match="OpenVINO refuses it"):
+        OpenvinoSession(path)
