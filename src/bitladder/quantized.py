@@ -28,6 +28,7 @@ from bitladder.options import (
     calibration_count,
     parse_recipe,
     parse_techniques,
+    suited,
 )
 from bitladder.rungs import Rung
 from bitladder.saved_network import read_saved, save_quantized
@@ -88,7 +89,7 @@ def quantize(
         width = Precision.parse(precision)
     except ValueError as error:
         raise StudyError(f"precision: {error}") from None
-    steps = parse_recipe(recipe)
+    steps = suited(parse_recipe(recipe), width)
     wanted = max(COMPARED_IMAGES, calibration_count(steps))
     if task is None and (training is not None or validation is not None):
         task = "classification"

@@ -208,10 +208,26 @@ def load(source: str | Path | None = None, overrides: Sequence[str] = ()) -> Stu
     content.setdefault("name", path.stem)
     for override in overrides:
         _override(content, override)
+    return validated(content, str(path), partial(_line, text, overrides))
+
+
+def validated(
+    content: Mapping[str, Any], where: str, line: Callable[[Loc], int | None] = lambda loc: None
+) -> Study:
+    """A study of a mapping of keys.
+
+    Args:
+        content: as a study file has it.
+        where: what an error begins with.
+        line: of a value in its file, or None.
+
+    Raises:
+        StudyError: a key or value is not valid.
+    """
     try:
         return Study.model_validate(content)
     except ValidationError as error:
-        raise StudyError(_first_fault(error, str(path), partial(_line, text, overrides))) from None
+        raise StudyError(_first_fault(error, where, line)) from None
 
 
 def _text(path: Path) -> str:

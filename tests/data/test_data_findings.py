@@ -1,6 +1,7 @@
 """What is amiss with a data set is said in one line, and nothing where nothing is."""
 
 import io
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from PIL import Image
 
 from bitladder.data import ImageData, load
 from bitladder.data.findings import examine
+from bitladder.data.findings.outliers import far_images
 from bitladder.data.splits import TensorSplit
 from bitladder.options import DatasetOptions, LoaderOptions
 
@@ -103,3 +105,13 @@ def test_labels_drawn_from_one_distribution_are_not_told(train, validation, seed
     torch.manual_seed(seed)
     labels = torch.randint(4, (200,)), torch.randint(4, (60,))
     assert list(examine(_data(train, validation, labels))) == []
+
+
+def test_a_class_of_another_brightness_is_not_far_from_the_rest():
+    chance = torch.Generator().manual_seed(0)
+    levels = torch.tensor([0.2, 0.8]).repeat(60).reshape(-1, 1, 1, 1)
+    pixels = levels + 0.01 * torch.rand(120, 1, 8, 8, generator=chance)
+    flat = pixels.flatten(1)
+    means, deviations = flat.mean(1), flat.std(1)
+    sample = SimpleNamespace(count=120, name="training", means=means, deviations=deviations)
+    assert far_images(sample) is None

@@ -12,7 +12,18 @@ import typer
 
 import bitladder
 from bitladder import interruption
-from bitladder.cli import dlc, doctor, models, quantize, report, store, studies, tflite, verify
+from bitladder.cli import (
+    dlc,
+    doctor,
+    find,
+    models,
+    quantize,
+    report,
+    store,
+    studies,
+    tflite,
+    verify,
+)
 from bitladder.errors import BitladderError
 
 __all__ = ["app", "main"]
@@ -27,6 +38,7 @@ app = typer.Typer(
 )
 for _command in (
     studies.run,
+    find.find,
     report.report,
     studies.explain,
     studies.plan,

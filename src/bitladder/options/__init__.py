@@ -6,7 +6,13 @@ from bitladder.options.explain import ExplainOptions
 from bitladder.options.export import ExportOptions, WeightType
 from bitladder.options.models import ModelOptions
 from bitladder.options.precision import Precision
-from bitladder.options.recipes import RECIPES, dump_recipe, parse_recipe, parse_techniques
+from bitladder.options.recipes import (
+    RECIPES,
+    dump_recipe,
+    parse_recipe,
+    parse_techniques,
+    suited,
+)
 from bitladder.options.targets import TargetOptions
 from bitladder.options.tasks import TaskOptions
 from bitladder.options.technique import TECHNIQUES, TakesImages, Technique, calibration_count
@@ -34,5 +40,6 @@ __all__ = [
     "dump_recipe",
     "parse_recipe",
     "parse_techniques",
+    "suited",
 ]
 __all__ += [technique.__name__ for technique in TECHNIQUES.values()]

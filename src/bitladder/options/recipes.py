@@ -8,12 +8,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from bitladder.errors import StudyError, unknown
+from bitladder.options.precision import Precision
 from bitladder.options.technique import Technique, find, reference
 from bitladder.options.techniques import (
     Adaround,
     BiasCorrection,
     Calibrate,
     CrossLayerEqualization,
+    Distill,
     Finetune,
     FoldBatchNorm,
     HighBiasFold,
@@ -25,8 +27,13 @@ RECIPES: dict[str, tuple[Technique, ...]] = {
     "ptq": (
         FoldBatchNorm(),
         Calibrate(),
-        Adaround(),
-        BiasCorrection(method="empirical"),
+        Adaround(weights_below=8),
+        BiasCorrection(method="empirical", weights_below=8),
+    ),
+    "distilled": (
+        Calibrate(method="mse"),
+        Distill(),
+        ReestimateBatchNorm(),
     ),
     "qat": (
         Calibrate(method="mse"),
@@ -51,6 +58,11 @@ RECIPES: dict[str, tuple[Technique, ...]] = {
         BiasCorrection(method="analytic"),
     ),
 }
+
+
+def suited(recipe: Iterable[Technique], precision: Precision) -> tuple[Technique, ...]:
+    """The techniques of a recipe that are applied at a precision."""
+    return tuple(step for step in recipe if step.suits(precision))
 
 
 def parse_recipe(value: object) -> tuple[Technique, ...]:

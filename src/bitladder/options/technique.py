@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, Protocol, get_args, runtime_checkable
 
 from bitladder.errors import StudyError, unknown
 from bitladder.options.base import Options
+from bitladder.options.precision import Precision
 from bitladder.user_code import import_function, is_import_path, one_line
 
 Phase = Literal["float", "simulate", "simulated"]
@@ -42,6 +43,10 @@ class Technique(Options):
     """Whether batch norms have to be folded before it."""
     checked: ClassVar[bool] = False
     """Whether its work is undone unless the outputs come nearer to float on held-out images."""
+
+    def suits(self, precision: Precision) -> bool:
+        """Whether it is applied at a precision; by default at every one."""
+        return True
 
     @classmethod
     def __pydantic_init_subclass__(cls, **settings: Any) -> None:

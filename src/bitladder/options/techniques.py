@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from bitladder import target_specs
 from bitladder.options.base import Version
-from bitladder.options.precision import MAX_BITS, MIN_BITS
+from bitladder.options.precision import MAX_BITS, MIN_BITS, Precision
 from bitladder.options.technique import Phase, Technique
 from bitladder.options.training import Augmentation, Schedule
 
@@ -96,7 +96,18 @@ class SequentialMse(Technique):
     """Ranges tried for each weight."""
 
 
-class Adaround(Technique):
+class ForNarrowWeights(Technique):
+    """A technique that can be left out where weights are wide."""
+
+    weights_below: int | None = Field(default=None, ge=MIN_BITS + 1, le=MAX_BITS)
+    """Leave it out where weights have so many bits or more; null never does."""
+
+    def suits(self, precision: Precision) -> bool:
+        """Whether the weights are narrow enough."""
+        return self.weights_below is None or precision.weights < self.weights_below
+
+
+class Adaround(ForNarrowWeights):
     """Learn for every weight whether to round up or down, layer by layer."""
 
     name: ClassVar[str] = "adaround"
@@ -225,7 +236,7 @@ class Repair(Technique):
         return self
 
 
-class BiasCorrection(Technique):
+class BiasCorrection(ForNarrowWeights):
     """Take the mean error that quantized weights cause out of every channel's bias."""
 
     name: ClassVar[str] = "bias_correction"

@@ -18,6 +18,7 @@ from bitladder.options import (
     Precision,
     Technique,
     dump_recipe,
+    suited,
 )
 from bitladder.pipeline.given import Given
 from bitladder.pipeline.kinds import (
@@ -162,7 +163,7 @@ def build(
             dataset,
             model,
             precision,
-            recipe.steps,
+            suited(recipe.steps, precision),
             seed,
             label=" ".join(filter(None, (called, model_called, own))),
             by=by,

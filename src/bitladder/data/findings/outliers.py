@@ -11,6 +11,7 @@ _FAR = 12.0  # robust deviations from the median
 _MAD = 1.4826  # of a normal distribution: deviation for median absolute deviation
 _LEAST = 1 / 255  # below which a deviation is rounding
 _FEWEST = 20  # images of which something can be said
+_MANY = 0.05  # of the images: so many are a group of their own, such as a class, and no outliers
 
 
 def far_images(images: Sample) -> str | None:
@@ -22,6 +23,8 @@ def far_images(images: Sample) -> str | None:
         return None
     blank = images.deviations <= 0
     far = (_distance(images.means) > _FAR) | (_distance(images.deviations) > _FAR)
+    if float(far.double().mean()) > _MANY:
+        far = torch.zeros_like(far)
     found = torch.nonzero(blank | far).flatten().tolist()
     if not found:
         return None
