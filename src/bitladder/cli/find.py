@@ -9,7 +9,8 @@ import typer
 
 import bitladder
 from bitladder.cli.arguments import DataRoot, InProcess, Jobs, Json, Output, StoreFolder
-from bitladder.cli.output import console, print_json, print_lines
+from bitladder.cli.output import print_json, print_lines
+from bitladder.console import console
 
 if TYPE_CHECKING:
     from bitladder.pipeline import Results
