@@ -50,6 +50,8 @@ class QuantizePairs:
         if not self.one_sign and self._types.get(source) == dtype:
             dtype = TYPES[encoding.container_bits, not encoding.signed]
         self._signed[name] = dtype.kind == "i"
+        if self.one_sign and encoding.container_bits > 8 and self._is_on_a_grid(source):
+            source = self._times_one(name, source)
         zero_point = encoding.zero_point - encoding.integer_min + np.iinfo(dtype).min
         if encoding.narrow:
             self._reads[name] = f"{name}_bottom"
@@ -83,6 +85,24 @@ class QuantizePairs:
     def holder(self, name: str) -> str:
         """The tensor that holds a value after its grid."""
         return f"{name}_dequantized_1" if name in self._readers else self._reads.get(name, name)
+
+    def _is_on_a_grid(self, tensor: str) -> bool:
+        """Whether a tensor comes right from integers."""
+        made = (node for node in reversed(self.graph.nodes) if tensor in node.output)
+        return next((node.op_type == "DequantizeLinear" for node in made), False)
+
+    def _times_one(self, name: str, source: str) -> str:
+        """A tensor times one, so that a change of the grid is a product.
+
+        The HTP joins a mere change of a 16-bit grid with the convolution that reads it, and gives
+        something else.
+        """
+        scale = self.graph.tensor(f"{name}_one_scale", np.float32(2.0**-15))
+        grid = [scale, self.graph.tensor(f"{name}_one_zero_point", np.uint16(0))]
+        integers = self.graph.tensor(f"{name}_one_integer", np.full(1, 2**15, np.uint16))
+        self.graph.add("DequantizeLinear", [integers, *grid], [f"{name}_one"])
+        self.graph.add("Mul", [source, f"{name}_one"], [f"{name}_times_one"])
+        return f"{name}_times_one"
 
     def _pair(
         self, source: str, result: str, encoding: Encoding, zero_point: NDArray[np.generic]
