@@ -1,0 +1,140 @@
+"""Quantizers, sums, products and functions value by value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bitladder.targets.integer.litert.fixed_point import (
+    Integers,
+    away_from_zero,
+    by_float,
+    multiplied,
+    multiplier,
+)
+from bitladder.targets.integer.litert.layers import saturated
+from bitladder.targets.integer.litert.operator import Array, Kernel, Operator, Tensor
+
+_SUM_BITS = 20  # of XNNPACK's multipliers of sums, and of int8 values before they are added
+_WIDE_SUM_BITS = 15  # of int16 values
+
+
+def _quantize(op: Operator, given: Sequence[Any]) -> Array:
+    x: Array = given[0]
+    if x.dtype == np.float32:
+        if op.kernels == "xnnpack":
+            return saturated(np.rint(x * (np.float32(1) / op.y.step)), op.y)
+        return saturated(away_from_zero(x / op.y.step), op.y)
+    moved = x.astype(np.int64) - op.x.zero
+    if op.kernels == "xnnpack":
+        factor = round(256.0 * float(op.x.step / op.y.step))
+        return saturated((moved * factor + 128) >> 8, op.y)
+    return saturated(multiplied(moved, *multiplier(float(op.x.step) / float(op.y.step))), op.y)
+
+
+def _dequantize(op: Operator, given: Sequence[Any]) -> Array:
+    made: Array = (given[0].astype(np.int32) - op.x.zero).astype(np.float32) * op.x.step
+    return made
+
+
+def _add(op: Operator, given: Sequence[Any]) -> Array:
+    """ADD and SUB."""
+    sign = -1 if op.kind == "SUB" else 1
+    a, b = (_moved(op.given(place), given[place]) for place in (0, 1))
+    scales = [float(op.given(place).step) for place in (0, 1)]
+    if op.option("fusedActivationFunction"):
+        raise op.refuse("an activation is fused with it")
+    if op.kernels == "xnnpack":
+        ratios = [op.given(place).step / op.y.step for place in (0, 1)]
+        shift = _SUM_BITS - (math.frexp(max(ratios))[1] - 1)
+        by_a, by_b = (int(np.rint(math.ldexp(float(ratio), shift))) for ratio in ratios)
+        return saturated((a * by_a + sign * b * by_b + (1 << (shift - 1))) >> shift, op.y)
+    bits = _WIDE_SUM_BITS if op.y.dtype == np.int16 else _SUM_BITS
+    twice = 2 * max(scales)
+    left, right = (
+        multiplied(values << bits, *multiplier(scale / twice))
+        for values, scale in zip((a, b), scales, strict=True)
+    )
+    factor = multiplier(twice / ((1 << bits) * float(op.y.step)))
+    return saturated(multiplied(left + sign * right, *factor), op.y)
+
+
+def _moved(tensor: Tensor, values: Array) -> Integers:
+    return values.astype(np.int64) - tensor.zero
+
+
+def _multiply(op: Operator, given: Sequence[Any]) -> Array:
+    product = _moved(op.x, given[0]) * _moved(op.given(1), given[1])
+    if op.option("fusedActivationFunction"):
+        raise op.refuse("an activation is fused with it")
+    a, b, y = op.x.step, op.given(1).step, op.y.step
+    if op.kernels == "xnnpack":
+        return saturated(by_float(product, a * b / y), op.y)
+    return saturated(multiplied(product, *multiplier(float(a) * float(b) / float(y))), op.y)
+
+
+def _leaky(op: Operator, given: Sequence[Any]) -> Array:
+    x, y, alpha = op.x.step, op.y.step, float(op.option("alpha"))
+    values = _moved(op.x, given[0])
+    if op.kernels == "xnnpack":
+        up = round(256.0 * float(x / y))
+        down = round(256.0 * float(x / y * np.float32(alpha)))
+        return saturated((values * np.where(values >= 0, up, down) + 128) >> 8, op.y)
+    same, less = multiplier(float(x) / float(y)), multiplier(float(x) * alpha / float(y))
+    found = np.where(values >= 0, multiplied(values, *same), multiplied(values, *less))
+    return saturated(found, op.y)
+
+
+def _clamp(op: Operator, given: Sequence[Any]) -> Array:
+    """RELU and RELU6 from one grid to another."""
+    made = saturated(
+        multiplied(_moved(op.x, given[0]), *multiplier(float(op.x.step) / float(op.y.step))), op.y
+    )
+    high = op.y.bounds[1]
+    if op.kind == "RELU6":
+        high = min(high, op.y.zero + int(away_from_zero(np.float32(6) / op.y.step)))
+    return np.clip(made, max(op.y.zero, op.y.bounds[0]), high).astype(op.y.dtype)
+
+
+def _by_table(function: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> Kernel:
+    """A function of one int8: the 256 results, made in float32."""
+
+    def kernel(op: Operator, given: Sequence[Any]) -> Array:
+        if op.x.dtype != np.int8:
+            raise op.refuse("its values have 16 bit")
+        real = np.arange(-128 - op.x.zero, 128 - op.x.zero).astype(np.float32) * op.x.step
+        scaled = function(real) / op.y.step
+        table = saturated(np.rint(scaled) if op.kernels == "xnnpack" else away_from_zero(scaled),
+                          op.y)  # fmt: skip
+        made: Array = table[given[0].astype(np.int16) + 128]
+        return made
+
+    return kernel
+
+
+def _sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    made: NDArray[np.float32] = np.float32(1) / (np.float32(1) + np.exp(-x))
+    return made
+
+
+def _tanh(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    made: NDArray[np.float32] = np.tanh(x)
+    return made
+
+
+ELEMENTWISE: dict[str, Kernel] = {
+    "ADD": _add,
+    "DEQUANTIZE": _dequantize,
+    "LEAKY_RELU": _leaky,
+    "LOGISTIC": _by_table(_sigmoid),
+    "MUL": _multiply,
+    "QUANTIZE": _quantize,
+    "RELU": _clamp,
+    "RELU6": _clamp,
+    "SUB": _add,
+    "TANH": _by_table(_tanh),
+}
