@@ -6,6 +6,6 @@ operator, as in ``targets.integer`` for ONNX Runtime.
 """
 
 from bitladder.targets.integer.litert.model import KERNELS, LitertModel
-from bitladder.targets.integer.litert.runtime import Kernels
+from bitladder.targets.integer.litert.runtime import Kernels, interpreter
 
-__all__ = ["KERNELS", "Kernels", "LitertModel"]
+__all__ = ["KERNELS", "Kernels", "LitertModel", "interpreter"]

@@ -37,13 +37,25 @@ def multipliers(real: NDArray[np.float64]) -> tuple[Integers, Integers]:
     return m, e
 
 
-def multiplied(x: Integers, m: Any, e: Any) -> Integers:
-    """``x m 2^(e - 31)`` of int32 values, rounded twice: a doubling high product, then a shift."""
+def multiplied(x: Integers, m: Any, e: Any, *, upward: bool = False) -> Integers:
+    """``x m 2^(e - 31)`` of int32 values, rounded twice: a doubling high product, then a shift.
+
+    Args:
+        x: the values.
+        m: the multiplier, one or one a channel.
+        e: its exponent.
+        upward: whether the shift rounds halves upward, as vector instructions do; by default away
+            from zero.
+    """
     m, e = np.asarray(m, np.int64), np.asarray(e, np.int64)
     product = _int32(x << np.maximum(e, 0)) * m
     nudged = product + np.where(product >= 0, _HALF, 1 - _HALF)
     high = np.where(nudged >= 0, nudged >> 31, -(-nudged >> 31))
-    return _shifted(high, np.maximum(-e, 0))
+    places = np.maximum(-e, 0)
+    if upward:
+        made: Integers = (high + ((np.int64(1) << places) >> 1)) >> places
+        return made
+    return shifted(high, places)
 
 
 def multiplied_wide(x: Integers, m: Any, e: Any) -> Integers:
@@ -54,7 +66,7 @@ def multiplied_wide(x: Integers, m: Any, e: Any) -> Integers:
     return made
 
 
-def _shifted(x: Integers, places: Any) -> Integers:
+def shifted(x: Integers, places: Any) -> Integers:
     """A shift to the right that rounds half away from zero."""
     mask = (np.int64(1) << places) - 1
     made: Integers = (x >> places) + ((x & mask) > (mask >> 1) + (x < 0))

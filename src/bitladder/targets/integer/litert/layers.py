@@ -109,8 +109,9 @@ def requantized(
     if op.kernels == "xnnpack":
         return by_float(sums, x * weight / y)
     m, e = multipliers(np.float64(x) * weight.astype(np.float64) / np.float64(y))
-    wide = op.y.dtype == np.int16
-    return multiplied_wide(sums, m, e) if wide else multiplied(sums, m, e)
+    if op.y.dtype == np.int16 and op.kind != "FULLY_CONNECTED":
+        return multiplied_wide(sums, m, e)
+    return multiplied(sums, m, e, upward=op.kernels == "builtin" and op.y.dtype == np.int8)
 
 
 LAYERS: dict[str, Kernel] = {

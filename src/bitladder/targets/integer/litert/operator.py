@@ -102,7 +102,8 @@ class Operator:
     @property
     def on_integers(self) -> bool:
         """Whether what it reads first and what it makes are integers on grids."""
-        return bool(self.x.scale.size and self.y.scale.size)
+        given = self.given(2) if self.kind == "TRANSPOSE_CONV" else self.x
+        return bool(given.scale.size and self.y.scale.size)
 
     def refuse(self, why: str) -> TargetError:
         """The error that says that it cannot be computed exactly."""
