@@ -11,6 +11,7 @@ pytest.importorskip("ai_edge_litert")
 from bitladder.targets.integer.litert import LitertModel, interpreter
 
 IMAGE = (1, 10, 11, 24)
+_TERMS = 40  # of a fully connected layer
 KERNELS = ["xnnpack", "builtin", "reference"]
 
 
@@ -25,7 +26,7 @@ class Probe:
         width = self.random.uniform(1, 12) if width is None else width
         if dtype == "int16":
             return Grid(np.float32(width / 65535), 0, dtype)
-        return Grid(np.float32(width / 255), int(self.random.integers(-128, 128)), dtype)
+        return Grid(np.float32(width / 255), int(self.random.integers(-100, 101)), dtype)
 
     def image(self, grid, shape=IMAGE):
         info = np.iinfo(grid.dtype)
@@ -72,7 +73,7 @@ def layer(code, dtype="int8", weights="int8", kernel=3, count=20, stride=1, same
             made = (1, *((n - 1) * stride + kernel for n in (height, width)), count)
             terms //= stride**2
         else:
-            shape, terms, version = (count, int(np.prod(IMAGE))), int(np.prod(IMAGE)), 12
+            shape, terms, version = (count, _TERMS), _TERMS, 12
             options, made = ("FullyConnectedOptions", {"keepNumDims": False}), (1, count)
         high = 7 if weights == "int4" else 127
         channels_out = shape[axis]
@@ -87,9 +88,7 @@ def layer(code, dtype="int8", weights="int8", kernel=3, count=20, stride=1, same
             (x_grid.scale * scales).astype(np.float32), 0,
             "int64" if dtype == "int16" else "int32", 0,
         )  # fmt: skip
-        bias = p.builder.constant(
-            "b", p.random.integers(-20000, 20000, channels_out), bias_grid
-        )
+        bias = p.builder.constant("b", p.random.integers(-20000, 20000, channels_out), bias_grid)
         reach = float(x_grid.scale) * np.iinfo(dtype).max * float(scales.mean()) * high / 3
         grid = p.grid(dtype, reach * terms**0.5 * p.random.uniform(3, 8))
         inputs = [x, w, bias]
@@ -155,10 +154,12 @@ def pool(code, window, stride, same, dtype="int8"):
 def mean(dtype="int8", keep=True):
     def make(seed):
         p = Probe(seed)
-        x, axes = p.image(p.grid(dtype, 6)), p.builder.constant("a", np.asarray([1, 2], np.int32))
+        given, made = Grid(np.float32(0.02), 4, "int8"), Grid(np.float32(0.0031), -30, "int8")
+        if dtype == "int16":
+            given, made = p.grid(dtype, 6), p.grid(dtype, 2)
+        x, axes = p.image(given), p.builder.constant("a", np.asarray([1, 2], np.int32))
         shape = (1, 1, 1, IMAGE[3]) if keep else (1, IMAGE[3])
-        return p.file("MEAN", [x, axes], shape, p.grid(dtype, 2),
-                      ("ReducerOptions", {"keepDims": keep}))  # fmt: skip
+        return p.file("MEAN", [x, axes], shape, made, ("ReducerOptions", {"keepDims": keep}))
 
     return make
 
@@ -184,9 +185,9 @@ CASES = {
     "depthwise": layer("DEPTHWISE_CONV_2D", same=True),
     "depthwise_int4": layer("DEPTHWISE_CONV_2D", weights="int4"),
     "depthwise_int16": layer("DEPTHWISE_CONV_2D", "int16", stride=2),
-    "linear": layer("FULLY_CONNECTED"),
-    "linear_int4": layer("FULLY_CONNECTED", weights="int4"),
-    "linear_int16": layer("FULLY_CONNECTED", "int16"),
+    "linear": layer("FULLY_CONNECTED", count=600),
+    "linear_int4": layer("FULLY_CONNECTED", weights="int4", count=600),
+    "linear_int16": layer("FULLY_CONNECTED", "int16", count=600),
     "transposed": layer("TRANSPOSE_CONV", stride=2),
     "transposed_int16": layer("TRANSPOSE_CONV", "int16", stride=2),
     "add": two("ADD"),
@@ -223,6 +224,7 @@ REFUSED = {
     ("mean", "builtin"),
     ("mean_flat", "builtin"),
     ("softmax", "reference"),
+    ("transposed", "builtin"),
 }
 NOT_RUN = {("depthwise_int4", "reference")}  # by LiteRT itself
 
@@ -232,6 +234,7 @@ NOT_RUN = {("depthwise_int4", "reference")}  # by LiteRT itself
 def test_every_value_is_the_interpreters(case, kernels):
     if (case, kernels) in NOT_RUN:
         pytest.skip("LiteRT has no such kernel")
+    different = 0
     for seed in range(3):
         content, given = CASES[case](seed)
         session = interpreter(content, kernels)
@@ -244,5 +247,6 @@ def test_every_value_is_the_interpreters(case, kernels):
                 LitertModel(content, kernels)
             continue
         [wanted] = LitertModel(content, kernels).run(*given).values()
-        assert len(np.unique(found)) > 8
         assert np.array_equal(found, wanted)
+        different += len(np.unique(found))
+    assert (case, kernels) in REFUSED or different > 12

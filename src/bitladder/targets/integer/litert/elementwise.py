@@ -56,8 +56,6 @@ def _add(op: Operator, given: Sequence[Any]) -> Array:
     sign = -1 if op.kind == "SUB" else 1
     a, b = (_moved(op.given(place), given[place]) for place in (0, 1))
     scales = [float(op.given(place).step) for place in (0, 1)]
-    if op.option("fusedActivationFunction"):
-        raise op.refuse("an activation is fused with it")
     if op.kernels == "xnnpack":
         ratios = [op.given(place).step / op.y.step for place in (0, 1)]
         shift = _SUM_BITS - (math.frexp(max(ratios))[1] - 1)
@@ -79,8 +77,6 @@ def _moved(tensor: Tensor, values: Array) -> Integers:
 
 def _multiply(op: Operator, given: Sequence[Any]) -> Array:
     product = _moved(op.x, given[0]) * _moved(op.given(1), given[1])
-    if op.option("fusedActivationFunction"):
-        raise op.refuse("an activation is fused with it")
     a, b, y = op.x.step, op.given(1).step, op.y.step
     if op.kernels == "xnnpack":
         return saturated(by_float(product, a * b / y), op.y)
@@ -112,8 +108,6 @@ def _clamp(op: Operator, given: Sequence[Any]) -> Array:
 
 def _hard_swish(op: Operator, given: Sequence[Any]) -> Array:
     """``x relu6(x + 3) / 6`` in fixed point of 16 bits, as ``reference_ops::HardSwish`` has it."""
-    if op.x.dtype != np.int8:
-        raise op.refuse("its values have 16 bit")
     fine = _moved(op.x, given[0]) << 7
     step = np.float32(1 / 128) * op.x.step
     out, out_exponent = multiplier(float(step / op.y.step))
@@ -146,8 +140,6 @@ def _within_16(x: Integers) -> Integers:
 
 def _softmax(op: Operator, given: Sequence[Any]) -> Array:
     """Exponentials from a table in float32, summed one after another."""
-    if op.kernels == "reference" or op.x.dtype != np.int8:
-        raise op.refuse("its exponentials are in fixed point")
     x = given[0].astype(np.int64)
     table = np.exp(np.arange(256, dtype=np.float32) * (-op.x.step * np.float32(op.option("beta"))))
     powers = table[x.max(-1, keepdims=True) - x]
@@ -159,8 +151,6 @@ def _by_table(function: Callable[[NDArray[np.float32]], NDArray[np.float32]]) ->
     """A function of one int8: the 256 results, made in float32."""
 
     def kernel(op: Operator, given: Sequence[Any]) -> Array:
-        if op.x.dtype != np.int8:
-            raise op.refuse("its values have 16 bit")
         real = np.arange(-128 - op.x.zero, 128 - op.x.zero).astype(np.float32) * op.x.step
         scaled = function(real) / op.y.step
         table = saturated(np.rint(scaled) if op.kernels == "xnnpack" else away_from_zero(scaled),

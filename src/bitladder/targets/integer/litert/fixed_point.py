@@ -58,6 +58,13 @@ def multiplied(x: Integers, m: Any, e: Any, *, upward: bool = False) -> Integers
     return shifted(high, places)
 
 
+def multiplied_once(x: Integers, m: Any, e: Any) -> Integers:
+    """``x m 2^(e - 31)`` rounded once, half upward, as fully connected layers do."""
+    m, shift = np.asarray(m, np.int64), 31 - np.asarray(e, np.int64)
+    made: Integers = (x * m + (np.int64(1) << (shift - 1))) >> shift
+    return made
+
+
 def multiplied_wide(x: Integers, m: Any, e: Any) -> Integers:
     """Likewise of int64 sums, by a multiplier of 15 bits, rounded once: half upward."""
     m, shift = np.asarray(m, np.int64), 15 - np.asarray(e, np.int64)

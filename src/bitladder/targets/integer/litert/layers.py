@@ -15,6 +15,7 @@ from bitladder.targets.integer.litert.fixed_point import (
     Integers,
     by_float,
     multiplied,
+    multiplied_once,
     multiplied_wide,
     multipliers,
 )
@@ -75,8 +76,6 @@ def _convolve(op: Operator, given: Sequence[Any]) -> Array:
 def _convolve_transposed(op: Operator, given: Sequence[Any]) -> Array:
     values = torch.from_numpy((given[2].astype(np.float64) - op.given(2).zero).transpose(_IMAGE))
     weight = torch.from_numpy(op.fixed(1).astype(np.float64).transpose(3, 0, 1, 2))
-    if op.option("padding") == _SAME:
-        raise op.refuse("its padding is SAME")
     stride = op.option("strideH"), op.option("strideW")
     total = functional.conv_transpose2d(values, weight, stride=stride)
     sums = total.permute(0, 2, 3, 1).numpy().astype(np.int64)
@@ -97,8 +96,6 @@ def _made(op: Operator, sums: Integers, weight: int, bias: int, x: Tensor | None
     x = op.x if x is None else x
     if len(op.inputs) > bias and op.inputs[bias] is not None:
         sums = sums + op.fixed(bias).astype(np.int64)
-    if op.option("fusedActivationFunction"):
-        raise op.refuse("an activation is fused with it")
     return saturated(requantized(op, sums, x.step, op.given(weight).scale, op.y.step), op.y)
 
 
@@ -109,9 +106,12 @@ def requantized(
     if op.kernels == "xnnpack":
         return by_float(sums, x * weight / y)
     m, e = multipliers(np.float64(x) * weight.astype(np.float64) / np.float64(y))
-    if op.y.dtype == np.int16 and op.kind != "FULLY_CONNECTED":
+    vectors = op.kernels == "builtin" and op.y.dtype == np.int8
+    if op.kind == "FULLY_CONNECTED" and not vectors:
+        return multiplied_once(sums, m, e)
+    if op.y.dtype == np.int16:
         return multiplied_wide(sums, m, e)
-    return multiplied(sums, m, e, upward=op.kernels == "builtin" and op.y.dtype == np.int8)
+    return multiplied(sums, m, e, upward=vectors)
 
 
 LAYERS: dict[str, Kernel] = {

@@ -20,6 +20,8 @@ from bitladder.targets.integer.litert.runtime import Kernels, RuntimeOperator, d
 KERNELS: dict[str, Kernel] = LAYERS | ELEMENTWISE | POOLING | MOVEMENT
 """What computes each operator on integers."""
 _EDGES = {"QUANTIZE", "DEQUANTIZE"}
+_TABLES = {"HARD_SWISH", "LOGISTIC", "SOFTMAX", "TANH"}
+_FUSED = "fusedActivationFunction"
 
 
 class LitertModel:
@@ -53,7 +55,10 @@ class LitertModel:
         free = [one for one in self.file.tensors if one.place not in self.constants]
         self._whole = all(one.shape[:1] == (1,) for one in free)
         self._last_use = {
-            one.place: op for op, _ in self.steps for one in op.inputs if one is not None
+            one.place: op
+            for op, _ in self.steps
+            for one in op.inputs
+            if one is not None and one.place not in self.file.outputs
         }
 
     @torch.no_grad()
@@ -72,28 +77,18 @@ class LitertModel:
             made = [np.concatenate(one) for one in zip(*rows, strict=True)]
         return dict(zip(self.names, made, strict=True))
 
-    def activations(self, *inputs: NDArray[Any]) -> dict[int, Array]:
-        """What every operator makes of the inputs, by the number of the tensor."""
-        values: dict[int, Array] = dict(zip(self.file.inputs, inputs, strict=True))
-        for op, kernel in self.steps:
-            values.update(self._made(op, kernel, values))
-        return values
-
     def _run(self, inputs: list[Array]) -> list[Array]:
         values = dict(zip(self.file.inputs, inputs, strict=True))
         for op, kernel in self.steps:
             values.update(self._made(op, kernel, values))
             for one in op.inputs:
-                if one is not None and self._last_use[one.place] is op:
-                    if one.place not in self.file.outputs:
-                        values.pop(one.place, None)
+                if one is not None and op is self._last_use.get(one.place):
+                    values.pop(one.place, None)
         everything = {**self.constants, **values}
         return [np.ascontiguousarray(everything[place]) for place in self.file.outputs]
 
     def _made(self, op: Operator, kernel: Kernel, values: dict[int, Array]) -> dict[int, Array]:
-        given = [
-            None if one is None else values.get(one.place, one.values) for one in op.inputs
-        ]
+        given = [None if one is None else values.get(one.place, one.values) for one in op.inputs]
         results = kernel(op, given)
         results = results if isinstance(results, tuple) else (results,)
         return {one.place: values for one, values in zip(op.outputs, results, strict=True)}
@@ -102,9 +97,28 @@ class LitertModel:
         if op.kind in MOVEMENT or op.kind in _EDGES:
             return KERNELS[op.kind]
         if op.on_integers and op.kind in KERNELS:
+            if why := _unknown(op):
+                raise op.refuse(why)
             return KERNELS[op.kind]
         if op.y.dtype == np.float32 and not any(
             one.scale.size for one in op.inputs if one is not None
         ):
             return RuntimeOperator(self.file, op, kernels)
         raise op.refuse("it is not among those that were probed")
+
+
+def _unknown(op: Operator) -> str:
+    """What of an operator was not found out, in words, or nothing."""
+    narrow, own = op.y.dtype == np.int8, op.kernels == "builtin"
+    if getattr(op.options, _FUSED, 0):
+        return "an activation is fused with it"
+    if op.kind in _TABLES and not narrow:
+        return "its values have 16 bit"
+    if op.kind == "SOFTMAX" and op.kernels == "reference":
+        return "its exponentials are in fixed point"
+    if op.kind == "TRANSPOSE_CONV" and (op.option("padding") == 0 or (narrow and own)):
+        return "its padding is SAME, or XNNPACK does not run it"
+    fast = op.kind == "MEAN" and narrow and op.kernels != "reference"
+    if fast and (own or sorted(op.fixed(1).reshape(-1).tolist()) != [1, 2]):
+        return "it is not over height and width, or XNNPACK does not run it"
+    return ""

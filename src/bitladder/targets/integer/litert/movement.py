@@ -33,8 +33,8 @@ def _split(op: Operator, given: Sequence[Any]) -> tuple[Array, ...]:
 
 def _slice(op: Operator, given: Sequence[Any]) -> Array:
     x: Array = given[0]
-    starts, sizes = op.fixed(1), op.fixed(2)
-    return x[tuple(_part(op, i, a, a + n, 1) for i, (a, n) in enumerate(zip(starts, sizes)))]
+    numbers = zip(op.fixed(1), op.fixed(2), strict=True)
+    return x[tuple(_part(op, i, at, at + size, 1) for i, (at, size) in enumerate(numbers))]
 
 
 def _strided(op: Operator, given: Sequence[Any]) -> Array:

@@ -48,8 +48,6 @@ def _mean(op: Operator, given: Sequence[Any]) -> Array:
     total: Integers = x.sum(axes, keepdims=bool(op.option("keepDims")))
     if op.kernels == "xnnpack":
         return saturated(by_float(total, op.x.step / (op.y.step * np.float32(count))), op.y)
-    if op.kernels == "builtin" and op.x.dtype == np.int8:
-        raise op.refuse("LiteRT's own kernel for vector instructions runs it")
     m, e = multiplier(float(op.x.step) / float(op.y.step))
     shift = min(count.bit_length() - 1, 32, 31 + e)
     return saturated(multiplied(total, (m << shift) // count, e - shift), op.y)
@@ -58,9 +56,7 @@ def _mean(op: Operator, given: Sequence[Any]) -> Array:
 def _resize_bilinear(op: Operator, given: Sequence[Any]) -> Array:
     x = given[0].astype(np.int64)
     mix = _mix_11 if op.kernels == "xnnpack" else _mix_10
-    rows, columns = (
-        _between(op, x.shape[1 + i], int(size)) for i, size in enumerate(op.fixed(1))
-    )
+    rows, columns = (_between(op, x.shape[1 + i], int(size)) for i, size in enumerate(op.fixed(1)))
     made: Array = mix(x, rows, columns).astype(op.y.dtype)
     return made
 
