@@ -70,8 +70,8 @@ def verify(
         version: of the target, such as ``v75`` of the HTP; by default its own.
         simulation: maps inputs to what was promised, such as a ``QuantizedModel``; by default the
             graph itself, every operation by itself in float between its quantizers.
-        integer: the ONNX file whose integer arithmetic the target is compared with, where that is
-            another file than the one it runs.
+        integer: the ONNX file whose integer arithmetic a target without arithmetic of its own is
+            compared with, where that is another file than the one it runs.
         limit: images to run, the first; by default all.
         threads: threads to run with, 0 for as many as the target likes.
 
@@ -92,7 +92,10 @@ def verify(
         return {name: torch.from_numpy(values) for name, values in made.items()}
 
     try:
-        exact: targets.Session | None = targets.integer_session(Path(integer or path))
+        own = target_specs.find(target).open_integer is not None
+        exact: targets.Session | None = targets.integer_session(
+            path if own else Path(integer or path), target
+        )
     except TargetError as error:
         exact = None
         notes.append(str(error))

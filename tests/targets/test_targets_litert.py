@@ -11,8 +11,9 @@ from bitladder.errors import TargetError
 from bitladder.options import Calibrate, Precision
 from bitladder.simulation import SimulatedModel
 from bitladder.targets import integer_session, open_precise, open_target
-from bitladder.targets.litert import LitertSession
+from bitladder.targets.litert import LitertIntegerSession, LitertSession
 from bitladder.techniques.fold_batch_norm import fold_batch_norm
+from bitladder.verification import verify
 from small_network import Branches, only, split
 from targets.integer_graphs import Graph
 
@@ -53,6 +54,25 @@ def test_a_whole_network_is_near_onnx_runtime_in_every_logit(precision, images, 
     # XNNPACK's ADD alone parts from these integers, seldom, by one step.
     assert np.abs(found - wanted).max() <= 1.5 * only(session.steps)
     assert (found == wanted).all(1).mean() > 0.9
+
+
+@pytest.mark.parametrize("kernels", ["xnnpack", "reference"])
+@pytest.mark.parametrize("precision", ["w8a8", "w4a8", "w4a4", "w6a6"])
+def test_a_whole_network_is_its_own_integer_arithmetic_in_every_logit(
+    precision, kernels, images, tmp_path
+):
+    path = _exported(precision, images, tmp_path / "model.onnx")
+    found = only(LitertSession(path, kernels=kernels, threads=1).run(images.numpy()))
+    wanted = LitertIntegerSession(path, kernels=kernels)
+    assert len(np.unique(found, axis=0)) > 10
+    assert np.array_equal(found, only(wanted.run(images.numpy())))
+
+
+def test_litert_is_compared_with_its_own_arithmetic(images, tmp_path):
+    path = _exported("w8a8", images, tmp_path / "model.onnx")
+    found = verify(path, images, target="litert", threads=1)
+    assert found.comparison.integer.equal.value == 1
+    assert found.notes == ()
 
 
 def test_the_reference_kernels_round_twice(images, tmp_path):

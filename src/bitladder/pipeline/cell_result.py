@@ -20,6 +20,7 @@ from bitladder.pipeline.stage_records import (
     VerifyRecord,
 )
 from bitladder.rungs import Rung, loss_of
+from bitladder.target_specs import known
 
 Status = Literal["complete", "failed", "pending", "not needed"]
 AGREES = 0.995  # mean agreement that a target must reach to need no explanation
@@ -131,10 +132,19 @@ def _disagreement(record: VerifyRecord) -> Iterable[str]:
     else:
         share = f"{100 * first.share:.2g} % of its values"
         where = f"first differs in {first.name}, by {first.worst} in {share}"
+    exact = found.integer is not None and found.integer.equal.value == 1
     if found.saturates:
         reason = "its 16-bit sums saturate"
-    elif found.integer is not None and found.integer.equal.value == 1:
+    elif exact and _has_own_arithmetic(record.target):
+        reason = "its kernels' own rounding, of which the integer arithmetic gives every value"
+    elif exact:
         reason = "the simulation's float32 sums, since the integer arithmetic gives every value"
     else:
         reason = "the target's own rounding"
     yield f"agrees on {100 * found.agreement.value:.2f} % of the images; {where}: {reason}"
+
+
+def _has_own_arithmetic(target: str) -> bool:
+    """Whether a target's integers are other ones than ONNX Runtime's, and known."""
+    spec = known().get(target)
+    return spec is not None and spec.open_integer is not None and spec.name != "onnxruntime"

@@ -6,6 +6,7 @@ TARGET = TargetSpec(
     name="litert",
     title="LiteRT",
     open="bitladder.targets.litert:open_session",
+    open_integer="bitladder.targets.litert:open_integer",
     packages=("ai-edge-litert",),
     extra="litert",
     containers=(8, 16),

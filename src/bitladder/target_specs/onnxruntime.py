@@ -7,6 +7,7 @@ TARGET = TargetSpec(
     title="ONNX Runtime",
     open="bitladder.targets.onnxruntime_cpu:open_session",
     open_precise="bitladder.targets.onnxruntime_cpu:open_precise",
+    open_integer="bitladder.targets.onnxruntime_cpu:IntegerSession",
     packages=("onnx", "onnxruntime"),
     timed=True,
 )

@@ -42,6 +42,9 @@ class TargetSpec:
             ``targets.Session``). It raises ``TargetError`` where the target refuses the artifact.
         open_precise: likewise, with ``threads``, a session whose sums are exact, where those of
             the target's own may saturate.
+        open_integer: maps the artifact's path to a session that computes what the target's integer
+            kernels do, in every value. Without it ONNX Runtime's arithmetic of the file is what the
+            target is compared with.
         packages: distributions that it runs on; their versions are part of its results' keys.
         extra: of bitladder that installs them, or None where it needs no more than bitladder.
         dialect: the form of the file that it reads.
@@ -60,6 +63,7 @@ class TargetSpec:
     title: str
     open: Loads
     open_precise: Loads | None = None
+    open_integer: Loads | None = None
     packages: tuple[str, ...] = ()
     extra: str | None = None
     dialect: Dialect = Dialect()

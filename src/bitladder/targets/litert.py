@@ -4,26 +4,54 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bitladder.deploy.litert import MISSING, parse_tflite, translate
+from bitladder.deploy.litert import Tflite, parse_tflite, translate
 from bitladder.errors import ExportError, TargetError
 from bitladder.outside import read_bytes, read_onnx
+from bitladder.targets.integer.litert import Kernels, LitertModel, interpreter
 
-Kernels = Literal["xnnpack", "builtin", "reference"]
-_RESOLVERS = {
-    "xnnpack": "BUILTIN",
-    "builtin": "BUILTIN_WITHOUT_DEFAULT_DELEGATES",
-    "reference": "BUILTIN_REF",
-}
+__all__ = ["Kernels", "LitertIntegerSession", "LitertSession", "open_integer", "open_session"]
 
 
 def open_session(artifact: Path, *, threads: int, version: str | None) -> LitertSession:
     """See ``TargetSpec.open``; there is one version."""
     return LitertSession(artifact, threads=threads)
+
+
+def open_integer(artifact: Path) -> LitertIntegerSession:
+    """See ``TargetSpec.open_integer``."""
+    return LitertIntegerSession(artifact)
+
+
+class LitertIntegerSession:
+    """See ``Session``: a file by PyTorch, as LiteRT's integer kernels compute it.
+
+    Args:
+        artifact: a .tflite file, otherwise a QDQ ONNX file.
+        kernels: see ``LitertSession``.
+
+    Raises:
+        TargetError: LiteRT refuses the file, or an operation of it has no integer arithmetic that
+            is known.
+    """
+
+    fallbacks: tuple[str, ...] = ()
+
+    def __init__(self, artifact: Path, *, kernels: Kernels = "xnnpack") -> None:
+        content, described = _read(artifact)
+        self.steps: Mapping[str, float] = described.steps
+        self._model = LitertModel(content, kernels)
+
+    def run(self, *inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """Map an array an input to every output, by name."""
+        return self._model.run(*inputs)
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 class LitertSession:
@@ -44,27 +72,13 @@ class LitertSession:
     """
 
     def __init__(self, artifact: Path, *, threads: int = 0, kernels: Kernels = "xnnpack") -> None:
-        content = _content(artifact)
-        try:
-            from ai_edge_litert.interpreter import Interpreter, OpResolverType
-        except ImportError:
-            raise TargetError(MISSING) from None
-        try:
-            described = parse_tflite(content, str(artifact))
-        except ExportError as error:
-            raise TargetError(str(error)) from None
+        content, described = _read(artifact)
         self.fallbacks = described.floats
         self.steps: Mapping[str, float] = described.steps
         try:
-            self._interpreter: Any = Interpreter(
-                model_content=content,
-                experimental_op_resolver_type=getattr(OpResolverType, _RESOLVERS[kernels]),
-                num_threads=threads or None,
-            )
-            self._interpreter.allocate_tensors()
-        except (RuntimeError, ValueError) as error:
-            reason = " ".join(str(error).split())
-            raise TargetError(f"{artifact}: LiteRT refuses it: {reason}") from None
+            self._interpreter = interpreter(content, kernels, threads)
+        except TargetError as error:
+            raise TargetError(f"{artifact}: {error}") from None
         self.inputs: list[dict[str, Any]] = self._interpreter.get_input_details()
         self._outputs = [one["index"] for one in self._interpreter.get_output_details()]
         self.names = [described.tensors[place].name for place in described.outputs]
@@ -98,6 +112,15 @@ def file_size(artifact: Path) -> int:
         TargetError: it cannot be read or translated.
     """
     return len(_content(artifact))
+
+
+def _read(artifact: Path) -> tuple[bytes, Tflite]:
+    """A .tflite and what it holds."""
+    content = _content(artifact)
+    try:
+        return content, parse_tflite(content, str(artifact))
+    except ExportError as error:
+        raise TargetError(str(error)) from None
 
 
 def _content(artifact: Path) -> bytes:

@@ -93,16 +93,23 @@ def open_unfused(artifact: Path) -> Session:
     return UnfusedSession(artifact)
 
 
-def integer_session(artifact: Path) -> Session:
-    """An artifact as ONNX Runtime computes it: its integers by formulas, floats by its own kernels.
+def integer_session(artifact: Path, target: str | TargetSpec = "onnxruntime") -> Session:
+    """An artifact as a target computes it: its integers by formulas, floats by its own kernels.
+
+    Args:
+        artifact: an ONNX file; for ``litert`` a .tflite too.
+        target: whose arithmetic; one that has none of its own is taken for ONNX Runtime.
 
     Raises:
         TargetError: the runtime refuses the file, or it holds an operation on integers whose
             arithmetic is not known.
     """
-    from bitladder.targets.onnxruntime_cpu import IntegerSession
-
-    return IntegerSession(artifact)
+    spec = _find(target)
+    if spec.open_integer is None:
+        spec = _find("onnxruntime")
+    assert spec.open_integer is not None
+    session: Session = loaded(spec.open_integer)(artifact)
+    return session
 
 
 def integer_arithmetic(simulated: SimulatedModel) -> Session:

@@ -40,7 +40,7 @@ def _convolve(node: Node, given: Given) -> Array:
         bounds = np.iinfo(x.dtype)
         widest = max(bounds.max - float(x_zero.reshape(())), float(x_zero.reshape(())) - bounds.min)
         held = (tensor(weight).double() - spread(w_zero, 0, weight.ndim)).float()
-        node.cache["parts"] = _parts(held, widest, groups)
+        node.cache["parts"] = exact_parts(held, widest, groups)
     strides, dilations = (node.get(name, [1] * count) for name in ("strides", "dilations"))
     pads = padding(node, tuple(values.shape[2:]), weight.shape[2:], strides, dilations)
     around = [p for i in reversed(range(count)) for p in (pads[i], pads[i + count])]
@@ -64,7 +64,7 @@ def _convolve(node: Node, given: Given) -> Array:
     return channels_last(y) if last else y
 
 
-def _parts(weight: Tensor, widest: float, groups: int) -> list[tuple[slice, Tensor]]:
+def exact_parts(weight: Tensor, widest: float, groups: int) -> list[tuple[slice, Tensor]]:
     """Input channels that can be summed exactly, with their weights."""
     channels = weight.shape[1]
     for count in range(1, channels + 1):
