@@ -97,8 +97,8 @@ class QuantizePairs:
         The HTP joins a mere change of a 16-bit grid with the convolution that reads it, and gives
         something else.
         """
-        scale = self.graph.tensor(f"{name}_one_scale", np.float32(2.0**-15))
-        grid = [scale, self.graph.tensor(f"{name}_one_zero_point", np.uint16(0))]
+        scale = self.graph.tensor(f"{name}_one_scale", np.array(2.0**-15, np.float32))
+        grid = [scale, self.graph.tensor(f"{name}_one_zero_point", np.array(0, np.uint16))]
         integers = self.graph.tensor(f"{name}_one_integer", np.full(1, 2**15, np.uint16))
         self.graph.add("DequantizeLinear", [integers, *grid], [f"{name}_one"])
         self.graph.add("Mul", [source, f"{name}_one"], [f"{name}_times_one"])

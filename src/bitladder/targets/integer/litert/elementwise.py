@@ -34,8 +34,8 @@ def _quantize(op: Operator, given: Sequence[Any]) -> Array:
     if op.kernels == "xnnpack":
         factor = round(256.0 * float(op.x.step / op.y.step))
         return saturated((moved * factor + 128) >> 8, op.y)
-    factor = multiplier(float(op.x.step) / float(op.y.step))
-    return saturated(multiplied(moved, *factor, upward=_vectors(op)), op.y)
+    fixed = multiplier(float(op.x.step) / float(op.y.step))
+    return saturated(multiplied(moved, *fixed, upward=_vectors(op)), op.y)
 
 
 def _vectors(op: Operator) -> bool:

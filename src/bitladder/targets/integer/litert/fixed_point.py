@@ -84,13 +84,13 @@ def _int32(x: Integers) -> Integers:
     return x.astype(np.int32).astype(np.int64)
 
 
-def by_float(x: Integers, factor: NDArray[np.float32]) -> Integers:
+def by_float(x: Integers, factor: NDArray[np.float32] | np.float32) -> Integers:
     """``x`` as float32 times a float32, rounded half to even, as XNNPACK does."""
     made: Integers = np.rint(x.astype(np.float32) * factor).astype(np.int64)
     return made
 
 
-def away_from_zero(x: NDArray[Any]) -> NDArray[Any]:
+def away_from_zero(x: NDArray[Any] | np.floating[Any]) -> NDArray[Any]:
     """Real numbers rounded, halves away from zero."""
     made: NDArray[Any] = np.trunc(x + np.copysign(x.dtype.type(0.5), x))
     return made

@@ -13,7 +13,12 @@ from bitladder.deploy.litert.schema import schema
 from bitladder.errors import TargetError
 
 Array = NDArray[Any]
-_TYPES = {"FLOAT32": np.float32, "INT8": np.int8, "INT16": np.int16, "INT32": np.int32}
+_TYPES: dict[str, Any] = {
+    "FLOAT32": np.float32,
+    "INT8": np.int8,
+    "INT16": np.int16,
+    "INT32": np.int32,
+}
 _TYPES |= {"INT64": np.int64, "INT4": np.int8, "BOOL": np.bool_}  # int4 in integers of 8 bit
 
 
