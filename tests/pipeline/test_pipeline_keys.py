@@ -135,7 +135,7 @@ def test_weights_are_read_again_in_the_same_process(folder):
     (folder / "w.pth").write_bytes(b"2")
     assert before["train"] != _keys(models=[entry])["train"]
     (folder / "w.pth").unlink()
-    with pytest.raises(ModelError, match=r"weights w\.pth: cannot read this file: No such file"):
+    with pytest.raises(ModelError, match=r"weights w\.pth: cannot read this file: it is not there"):
         _keys(models=[entry])
 
 

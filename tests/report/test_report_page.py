@@ -337,7 +337,7 @@ def test_colours_have_the_contrast_that_wcag_asks_for(colours):
         ("rungs.csv", None, "cannot read this table"),
         ("study.yaml", "name: [", "not valid YAML"),
         ("study.yaml", "models: x", "it has no name"),
-        ("study.yaml", None, "cannot read this file of the run"),
+        ("study.yaml", None, "cannot read this file: it is not there"),
         ("environment.json", "{", "not valid JSON"),
         ("environment.json", "{}", "versions and machine are missing"),
     ],

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bitladder.errors import DataError
-from bitladder.outside import LARGEST_IMAGE, check_file, read_bytes
+from bitladder.outside import LARGEST_IMAGE, read_bytes
 
 CODE = 1  # raise it when the same file becomes other pixels
 
@@ -116,25 +116,6 @@ def covering(content: bytes, height: int, width: int) -> tuple[Any, tuple[str, .
             image.load()
             shown, remarks = as_seen(image)
         return resize_and_crop(shown, height, width), remarks
-
-
-def too_large(path: str | Path) -> str | None:
-    """Why an image is too large to be decoded, by its header alone, or None.
-
-    Whatever else is wrong with it, decoding tells.
-    """
-    from PIL import Image
-
-    try:
-        check_file(path, largest=LARGEST_IMAGE, refusal=DataError)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            Image.open(path).close()
-    except Image.DecompressionBombError as error:
-        return why(error)
-    except Exception:  # Pillow's plugins raise whatever they stumble over
-        return None
-    return None
 
 
 def as_seen(image: Any) -> tuple[Any, tuple[str, ...]]:

@@ -151,7 +151,6 @@ def _decode(
     root: Path, sources: list[Source], size: int, workers: int, facts: dict[str, Any]
 ) -> Iterator[decode.Pixels]:
     """Decode every image in order, and complete the facts at the end."""
-    _refuse(root, sources, (decode.too_large(source.path) for source in sources))
     line = ProgressLine(f"decoding {told(root)}", len(sources))
     count = max(1, min(256, _REQUEST // (3 * size * size)))
     requests = [sources[at : at + count] for at in range(0, len(sources), count)]

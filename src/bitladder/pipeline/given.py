@@ -89,6 +89,9 @@ class Given:
         if str(path) not in self.files:
             try:
                 self.files[str(path)] = _hash(path)
+            except StudyError as error:  # it names the file
+                kind = ModelError if isinstance(owner, ModelOptions) else StudyError
+                raise kind(f"{place} {error}") from None
             except (OSError, ValueError) as error:
                 kind = ModelError if isinstance(owner, ModelOptions) else StudyError
                 reason = getattr(error, "strerror", None) or error
