@@ -26,14 +26,14 @@ def images():
     return next(iter(found.batches(64)))[0]
 
 
-def _exported(precision, images, path):
+def _exported(precision, images, path, **calibrate):
     torch.manual_seed(0)
     folded, _ = fold_batch_norm(Branches().eval())
     simulated = SimulatedModel(
         folded,
         Precision.parse(precision),
         shapes=[tuple(images.shape[1:])],
-        options=Calibrate(method="min_max"),
+        options=Calibrate(method="min_max", **calibrate),
     )
     simulated.calibrate(images)
     deploy.Traced(simulated.eval()).write_qdq(path)
@@ -66,6 +66,24 @@ def test_a_whole_network_is_its_own_integer_arithmetic_in_every_logit(
     wanted = LitertIntegerSession(path, kernels=kernels)
     assert len(np.unique(found, axis=0)) > 10
     assert np.array_equal(found, only(wanted.run(images.numpy())))
+
+
+@pytest.mark.parametrize("kernels", ["xnnpack", "reference"])
+def test_activations_of_16_bit_are_their_own_integer_arithmetic(kernels, images, tmp_path):
+    path = _exported("w8a16", images, tmp_path / "model.onnx", symmetric_activations=True)
+    session = LitertSession(path, kernels=kernels, threads=1)
+    assert session.fallbacks == ()
+    found = only(session.run(images.numpy()))
+    own = LitertIntegerSession(path, kernels=kernels)
+    assert np.array_equal(found, only(own.run(images.numpy())))
+    near = only(integer_session(path).run(images.numpy()))
+    assert np.abs(found - near).max() <= 40 * only(session.steps)
+
+
+def test_activations_of_16_bit_off_zero_are_refused_with_a_remedy(images, tmp_path):
+    path = _exported("w8a16", images, tmp_path / "model.onnx")
+    with pytest.raises(TargetError, match="symmetric_activations: true"):
+        open_target("litert", path)
 
 
 def test_litert_is_compared_with_its_own_arithmetic(images, tmp_path):

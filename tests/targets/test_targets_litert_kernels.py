@@ -11,6 +11,7 @@ pytest.importorskip("ai_edge_litert")
 from bitladder.targets.integer.litert import LitertModel, interpreter
 
 IMAGE = (1, 10, 11, 24)
+MANY = (1, 10, 11, 1500)  # where values part seldom
 _TERMS = 40  # of a fully connected layer
 KERNELS = ["xnnpack", "builtin", "reference"]
 
@@ -99,12 +100,12 @@ def layer(code, dtype="int8", weights="int8", kernel=3, count=20, stride=1, same
     return make
 
 
-def two(code, dtype="int8", width=None):
+def two(code, dtype="int8", width=None, shape=IMAGE):
     def make(seed):
         p = Probe(seed)
-        places = [p.image(p.grid(dtype, width)) for _ in range(2)]
+        places = [p.image(p.grid(dtype, width), shape) for _ in range(2)]
         options = (f"{code.capitalize()}Options", {} if code == "MUL" else {"potScaleInt16": False})
-        return p.file(code, places, IMAGE, p.grid(dtype), options)
+        return p.file(code, places, shape, p.grid(dtype), options)
 
     return make
 
@@ -191,7 +192,9 @@ CASES = {
     "transposed": layer("TRANSPOSE_CONV", stride=2),
     "transposed_int16": layer("TRANSPOSE_CONV", "int16", stride=2),
     "add": two("ADD"),
+    "add_int16": two("ADD", "int16", shape=MANY),
     "sub": two("SUB"),
+    "sub_int16": two("SUB", "int16", shape=MANY),
     "mul": two("MUL", width=4),
     "mul_int16": two("MUL", "int16", width=4),
     "hard_swish": one("HARD_SWISH", options=("HardSwishOptions", {}), version=1),

@@ -185,7 +185,7 @@ EXPORT = StageKind(
 )
 VERIFY = StageKind(
     name="verify",
-    code=9,
+    code=10,
     record=records.VerifyRecord,
     function="bitladder.pipeline.stages.verify:verify",
     packages={

@@ -13,6 +13,7 @@ from bitladder.deploy.litert.builder import Array, Grid
 from bitladder.errors import ExportError
 
 _FROM_UNSIGNED = {"uint8": ("int8", 128), "uint16": ("int16", 32768)}
+_LOWEST_16 = -32768
 
 
 class Source:
@@ -66,10 +67,39 @@ class Source:
         at = zero.astype(np.int64).ravel() - shift
         if np.any(at != at[0]) or (scale.ndim and at[0]):
             raise refuse(node, "weights with a scale a channel need zero point 0")
+        if self.rectifies(node):
+            return Grid(scale, 0, dtype, None)
         if dtype == "int16" and at[0]:
-            raise refuse(node, "16-bit activations need zero point 0, that is symmetric grids")
+            raise refuse(
+                node,
+                "16-bit activations need zero point 0, that is symmetric grids: calibrate with "
+                "symmetric_activations: true",
+            )
         axis = attributes(node).get("axis", 1) if scale.ndim else None
         return Grid(scale, int(at[0]), dtype, axis)
+
+    def rectifies(self, node: onnx.NodeProto) -> bool:
+        """Whether a QuantizeLinear to 16 bit is the first of two of one scale, a ReLU's.
+
+        It saturates at 0, its lowest value, and the one behind it lies around 0.
+        """
+        if node.op_type != "QuantizeLinear" or self._zero_of_16(node) != _LOWEST_16:
+            return False
+        behind = [reader for made in node.output for reader in self.readers[made]]
+        second = [reader for one in behind for made in one.output for reader in self.readers[made]]
+        return bool(second) and all(
+            one.op_type == "QuantizeLinear"
+            and self._zero_of_16(one) == 0
+            and np.array_equal(self.constants[one.input[1]], self.constants[node.input[1]])
+            for one in second
+        )
+
+    def _zero_of_16(self, node: onnx.NodeProto) -> int | None:
+        """The zero point of a grid of signed integers of 16 bit with one scale, or None."""
+        zero = self.constants[node.input[2]]
+        if zero.size != 1 or str(zero.dtype) not in ("int16", "uint16"):
+            return None
+        return int(zero.reshape(())) - (-_LOWEST_16 if zero.dtype == np.uint16 else 0)
 
     def integers(self, node: onnx.NodeProto) -> tuple[Array, Grid]:
         """Integers of a constant that a DequantizeLinear reads, as int64, with their grid."""

@@ -184,9 +184,16 @@ class Walk:
 
 
 def quantize(walk: Walk, node: onnx.NodeProto) -> None:
-    """QuantizeLinear: nothing where its input was written on that grid, else QUANTIZE."""
-    value = walk.read(node.input[0])
-    walk.carry(node.output[0], walk.on(value, walk.source.grid(node)))
+    """QuantizeLinear: nothing where its input was written on that grid, else QUANTIZE.
+
+    Integers of 16 bit lie around 0 in this format, so that one that saturates there is a RELU.
+    """
+    value = walk.on(walk.read(node.input[0]), walk.source.grid(node))
+    if walk.source.rectifies(node):
+        made = walk.new("rectified", value.shape, value.grid, value.perm)
+        walk.builder.op("RELU", [value.place], [made.place], version=2)
+        value = made
+    walk.carry(node.output[0], value)
 
 
 def dequantize(walk: Walk, node: onnx.NodeProto) -> None:

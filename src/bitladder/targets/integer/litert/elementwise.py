@@ -14,6 +14,7 @@ from bitladder.targets.integer.litert.fixed_point import (
     away_from_zero,
     by_float,
     multiplied,
+    multiplied_once,
     multiplier,
     shifted,
 )
@@ -61,10 +62,12 @@ def _add(op: Operator, given: Sequence[Any]) -> Array:
         shift = _SUM_BITS - (math.frexp(max(ratios))[1] - 1)
         by_a, by_b = (int(np.rint(math.ldexp(float(ratio), shift))) for ratio in ratios)
         return saturated((a * by_a + sign * b * by_b + (1 << (shift - 1))) >> shift, op.y)
-    bits = _WIDE_SUM_BITS if op.y.dtype == np.int16 else _SUM_BITS
+    wide = op.y.dtype == np.int16
+    bits = _WIDE_SUM_BITS if wide else _SUM_BITS
     twice = 2 * max(scales)
+    enter = multiplied_once if wide and op.kernels == "builtin" and sign > 0 else multiplied
     left, right = (
-        multiplied(values << bits, *multiplier(scale / twice))
+        enter(values << bits, *multiplier(scale / twice))
         for values, scale in zip((a, b), scales, strict=True)
     )
     factor = multiplier(twice / ((1 << bits) * float(op.y.step)))
