@@ -1,5 +1,7 @@
 """LiteRT as a target: whole networks against ONNX Runtime's precise session, and its own sums."""
 
+import re
+
 import numpy as np
 import onnx
 import pytest
@@ -26,7 +28,7 @@ def images():
     return next(iter(found.batches(64)))[0]
 
 
-def _exported(precision, images, path, **calibrate):
+def _exported(precision, images, path, int4=None, **calibrate):
     torch.manual_seed(0)
     folded, _ = fold_batch_norm(Branches().eval())
     simulated = SimulatedModel(
@@ -36,7 +38,7 @@ def _exported(precision, images, path, **calibrate):
         options=Calibrate(method="min_max", **calibrate),
     )
     simulated.calibrate(images)
-    deploy.Traced(simulated.eval()).write_qdq(path)
+    deploy.Traced(simulated.eval()).write_qdq(path, int4=int4)
     return path
 
 
@@ -84,6 +86,31 @@ def test_activations_of_16_bit_off_zero_are_refused_with_a_remedy(images, tmp_pa
     path = _exported("w8a16", images, tmp_path / "model.onnx")
     with pytest.raises(TargetError, match="symmetric_activations: true"):
         open_target("litert", path)
+
+
+def test_weights_of_4_bit_are_packed_and_computed_in_every_logit(images, tmp_path):
+    sizes = []
+    for int4 in (False, True):
+        path = _exported("w4a8", images, tmp_path / "model.onnx", int4=int4)
+        write_tflite(onnx.load(path), tflite := tmp_path / "model.tflite")
+        found = only(LitertSession(tflite, threads=1).run(images.numpy()))
+        assert np.array_equal(found, only(LitertIntegerSession(tflite).run(images.numpy())))
+        weights = [one for one in read_tflite(tflite).tensors if one.dtype in ("INT8", "INT4")]
+        assert any(one.dtype == "INT4" for one in weights) == int4
+        sizes.append(sum(one.bytes for one in weights))
+    assert 1.9 < sizes[0] / sizes[1] < 2.1
+
+
+def test_litert_s_own_analyzer_reads_the_file(images, tmp_path):
+    analyzer = pytest.importorskip("ai_edge_litert._pywrap_analyzer_wrapper")
+    path = _exported("w8a8", images, tmp_path / "model.onnx")
+    write_tflite(onnx.load(path), tflite := tmp_path / "model.tflite")
+    told = analyzer.ModelAnalyzer(str(tflite), True, False)
+    operators = re.findall(r"Op#\d+ ([A-Z0-9_]+)\(", told)
+    described = read_tflite(tflite)
+    assert operators == [one.kind for one in described.operators]
+    tensors = re.findall(r"T#\d+\(([^)]*)\) shape", told)
+    assert tensors[: len(described.tensors)] == [one.name for one in described.tensors]
 
 
 def test_litert_is_compared_with_its_own_arithmetic(images, tmp_path):
