@@ -56,8 +56,8 @@ def test_every_recipe_gives_a_network_and_its_rungs(trained, images, loaders, re
     before = copy.deepcopy(trained.state_dict())
     training, validation = loaders
     steps = _quick(recipe)
-    quantized = bitladder.quantize(
-        trained, images, "w8a8", steps, training=training, validation=validation, seed=1
+    quantized = bitladder.quantize(  # at 8 bit ptq leaves two techniques out
+        trained, images, "w7a8", steps, training=training, validation=validation, seed=1
     )
     techniques = [next(iter(step)) for step in steps]
     assert [rung.technique for rung in quantized.rungs] == ["float", *techniques, "integer_biases"]

@@ -3,7 +3,14 @@
 import pytest
 
 from bitladder.errors import StudyError
-from bitladder.options import RECIPES, TECHNIQUES, dump_recipe, parse_recipe
+from bitladder.options import (
+    RECIPES,
+    TECHNIQUES,
+    Precision,
+    dump_recipe,
+    parse_recipe,
+    suited,
+)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -64,3 +71,11 @@ def test_what_cannot_work_is_refused_with_the_reason(recipe, message):
     with pytest.raises(StudyError) as raised:
         parse_recipe(recipe)
     assert message in str(raised.value)
+
+
+def test_ptq_leaves_out_what_wide_weights_do_not_need():
+    names = [step.name for step in suited(RECIPES["ptq"], Precision(8, 8))]
+    assert names == ["fold_batch_norm", "calibrate"]
+    assert suited(RECIPES["ptq"], Precision(7, 8)) == RECIPES["ptq"]
+    asked = parse_recipe(["fold_batch_norm", "calibrate", "adaround"])
+    assert suited(asked, Precision(8, 8)) == asked  # who asks for it gets it
