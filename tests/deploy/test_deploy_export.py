@@ -245,6 +245,23 @@ def test_a_folder_that_is_not_there_is_told(simulate, tmp_path):
         Traced(simulate(8)).write_qdq(tmp_path / "none" / "m.onnx")
 
 
+_ODD = '{"version": "2.0.0", "encodings": [%s]}'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(_ODD % '{"name": "x", "output_dtype": "int8"}', _ODD % "3"),
+        _ODD % '{"name": "x", "output_dtype": "int8", "y_scale": 1, "y_zero_point": [1, 2]}',
+    ],
+)
+def test_a_damaged_encoding_is_one_line(tmp_path, content):
+    (tmp_path / "e.json").write_text(content)
+    with pytest.raises(ExportError, match="an encoding is damaged") as raised:
+        read_encodings(tmp_path / "e.json")
+    assert "\n" not in str(raised.value)
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"version": "2.0.0"}'])
 def test_a_file_that_holds_no_encodings(tmp_path, content):
     (tmp_path / "e.json").write_text(content)

@@ -37,7 +37,7 @@ def find(
         Path | None, typer.Option(help="A checkpoint of the network; it is not trained.")
     ] = None,
     precisions: Annotated[str, typer.Option(help="Rungs of the ladder.")] = "w8a8,w4a8,w4a4",
-    recipes: Annotated[str, typer.Option(help="Recipes, the cheapest first.")] = "ptq,distilled",
+    recipes: Annotated[str, typer.Option(help="Recipes, the cheapest first.")] = "ptq,qat",
     targets: Annotated[str, typer.Option(help="Runtimes that must agree.")] = "onnxruntime",
     normalize: Annotated[
         str | None, typer.Option(help="imagenet, where the network was trained on such pixels.")

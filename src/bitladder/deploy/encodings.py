@@ -202,7 +202,11 @@ def parse_encodings(text: str, source: str) -> dict[str, Encoding]:
         raise ExportError(f"{source}: not an encodings file of version 2.0.0: {error}") from None
     if version != "2.0.0":
         raise ExportError(f"{source}: encodings of version {version}; export version 2.0.0")
-    return {entry["name"]: _encoding(entry, source) for entry in entries}
+    try:
+        return {entry["name"]: _encoding(entry, source) for entry in entries}
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise ExportError(f"{source}: an encoding is damaged: {reason}") from None
 
 
 def _encoding(entry: Mapping[str, Any], source: str) -> Encoding:

@@ -28,7 +28,12 @@ def graph_inputs(artifact: Path) -> tuple[QnnInput, ...]:
             size.dim_value if size.dim_value > 0 else size.dim_param or "?"
             for size in tensor.shape.dim
         )
-        kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+        try:
+            kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+        except KeyError:
+            raise TargetError(
+                f"{artifact}: input '{given.name}' is of no type that ONNX has numbers of"
+            ) from None
         name = "float" if kind == "float32" else kind
         found.append(QnnInput(given.name, shape, f"tensor({name})"))
     return tuple(found)
