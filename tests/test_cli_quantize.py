@@ -158,3 +158,26 @@ def test_what_is_wrong_with_images_is_told(folder: Path, tmp_path: Path) -> None
         data.standardized(images, [0.5, 0.5], [1])
     with pytest.raises(DataError, match="--std: must be positive"):
         data.standardized(images, [0], [0])
+
+
+def test_a_file_takes_bytes_and_normalizes_them(folder: Path, tmp_path: Path) -> None:
+    """Decoded by Pillow alone; the network itself wants blue first, less 0.5, over 0.25."""
+    network = _network(3)
+    source = _export(network, tmp_path / "in.onnx", 3, 24, 40)
+    pixels = ["--mean", "0.5,0.45,0.4", "--std", "0.25", "--bgr"]
+    _invoke(source, "--images", folder, "--input", "uint8", *pixels, *SOON,
+            "-o", tmp_path / "out.onnx")  # fmt: skip
+    session = onnxruntime.InferenceSession(tmp_path / "out.onnx")
+    [given] = session.get_inputs()
+    assert given.type == "tensor(uint8)"
+    shown = data.images_without_targets(str(folder), 3, 24, 40, 6)
+    [made] = session.run(None, {given.name: (shown * 255).round().byte().numpy()})
+    mean = torch.tensor([0.5, 0.45, 0.4]).view(3, 1, 1)
+    with torch.no_grad():
+        wanted = network((shown.flip(1) - mean) / 0.25).numpy()
+    assert np.abs(made - wanted).max() < 0.05 * np.abs(wanted).max()
+    for wrong, said in ((["--input", "bytes"], "bytes"), (["--std", "0"], "positive")):
+        with pytest.raises(BitladderError, match=said):
+            _invoke(source, "--images", folder, "--input", "uint8", *wrong, *SOON,
+                    "-o", tmp_path / "bad.onnx")  # fmt: skip
+    assert not (tmp_path / "bad.onnx").exists()

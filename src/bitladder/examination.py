@@ -16,6 +16,7 @@ from bitladder import data, models, tasks
 from bitladder.data.findings import MOST, examine
 from bitladder.models.names import is_onnx_file
 from bitladder.options import ModelOptions, calibration_count
+from bitladder.options.data import IMAGENET
 from bitladder.structures import Inputs
 from bitladder.study import Study
 
@@ -25,7 +26,6 @@ _FAR_BETTER, _BETTER = 0.1, 0.25  # part that another form leaves, below and abo
 _GROWS = 0.10  # relative growth of ranges from half to all of the calibration images
 _LEAVES = 0.5  # of the range, by which validation may leave it
 _COLOURS = 3
-_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's
 
 
 def examine_study(study: Study, most: int = MOST) -> Iterator[str]:
@@ -153,7 +153,7 @@ def _has_statistics(module: nn.Module) -> bool:
 def _forms(pixels: Tensor) -> Iterator[tuple[str, Tensor]]:
     """The same images as a network may want them, by what makes them fit."""
     if pixels.shape[1] == _COLOURS:
-        mean, deviation = (torch.tensor(one).view(3, 1, 1) for one in (_MEAN, _DEVIATION))
+        mean, deviation = (torch.tensor(one).view(3, 1, 1) for one in (IMAGENET.mean, IMAGENET.std))
         yield "with normalize: imagenet", (pixels - mean) / deviation
         yield "without normalize: imagenet", pixels * deviation + mean
         yield "with channels in the order blue, green, red", pixels.flip(1)

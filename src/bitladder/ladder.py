@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from bitladder import deploy, simulation, techniques, training
@@ -88,14 +89,20 @@ class Ladder:
         """Tell how far the training of a technique is."""
         self.tell(replace(now, seconds=time.perf_counter() - started, training=progress))
 
-    def round_biases(self, simulated: simulation.SimulatedModel) -> deploy.Traced:
+    def round_biases(
+        self, simulated: simulation.SimulatedModel, description: deploy.Description | None = None
+    ) -> deploy.Traced:
         """Give a simulated network the int32 biases of its files, the last rung.
+
+        Args:
+            simulated: the network.
+            description: for the metadata of its files.
 
         Returns:
             The network, ready to be written.
         """
         started = time.perf_counter()
-        traced = deploy.Traced(simulated)
+        traced = deploy.Traced(simulated, description)
         self.context.notes = [traced.quantize_biases()]
         self._measure(INTEGER_BIASES, simulated, time.perf_counter() - started)
         return traced
@@ -127,6 +134,7 @@ def gather(
     inputs: int | None = 1,
     *,
     channels_last: bool = False,
+    pixels: bool = False,
 ) -> Inputs:
     """The first images of tensors or of batches, each batch checked.
 
@@ -136,6 +144,7 @@ def gather(
         wanted: how many images at most.
         inputs: that the network takes, or None where it takes any number.
         channels_last: images may have their channels last, as those of files from TensorFlow do.
+        pixels: images are bytes, or pixels in 0 to 1, which bytes become.
 
     Raises:
         QuantizationError: there are none, or they are no tensors of one size.
@@ -150,6 +159,7 @@ def gather(
         for place, batch in enumerate(batches):
             here = where if whole else f"{where}, batch {place}"
             given = batch if whole or _are_inputs(batch, inputs) else _without_target(batch)
+            given = _from_bytes(given, here) if pixels else given
             found = tuple(
                 one.cpu()
                 for one in as_inputs(check.inputs(given, here, channels_last=channels_last))
@@ -163,6 +173,27 @@ def gather(
     if not sum(map(count, gathered)):
         raise QuantizationError("calibration: there are no images; give at least one")
     return first(joined(gathered), wanted)
+
+
+def _from_bytes(given: Any, where: str) -> Any:
+    """Images as pixels in 0 to 1; what is no image stays.
+
+    Raises:
+        DataError: they are of another range.
+    """
+    if isinstance(given, list | tuple):
+        return tuple(_from_bytes(one, where) for one in given)
+    if not isinstance(given, Tensor) or given.dim() != 4 or not given.numel():
+        return given
+    if given.dtype == torch.uint8:
+        return given.float() / simulation.LEVELS
+    low, high = float(given.min()), float(given.max())
+    if given.is_floating_point() and (low < 0 or high > 1):
+        raise DataError(
+            f"{where}: pixels lie in {low:.3g} to {high:.3g}; give them in 0 to 1, or as uint8, "
+            "not normalized"
+        )
+    return given
 
 
 def _are_inputs(batch: Any, inputs: int | None) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -16,19 +16,30 @@ from torch.utils.data import DataLoader
 
 from bitladder import deploy, simulation, targets, tasks, techniques
 from bitladder.data import LoaderSplit
-from bitladder.errors import DataError, ExportError, ModelError, QuantizationError, StudyError
+from bitladder.errors import (
+    DataError,
+    ExportError,
+    ModelError,
+    QuantizationError,
+    StudyError,
+    unknown,
+)
 from bitladder.isolation import isolated
 from bitladder.ladder import COMPARED_IMAGES, Ladder, gather
 from bitladder.models import onnx_file
 from bitladder.options import (
     Finetune,
+    InputType,
+    Normalization,
     Precision,
     Technique,
     WeightType,
     calibration_count,
+    normalization_of,
     parse_recipe,
     parse_techniques,
     suited,
+    told,
 )
 from bitladder.rungs import Rung
 from bitladder.saved_network import read_saved, save_quantized
@@ -51,6 +62,8 @@ def quantize(
     task: str | Task | None = None,
     training: DataLoader[Any] | None = None,
     validation: DataLoader[Any] | None = None,
+    normalize: str | Normalization | None = None,
+    image_input: InputType = "float",
     seed: int = 0,
     log_dir: str | Path | None = None,
     progress: bool | Tell = True,
@@ -72,13 +85,20 @@ def quantize(
             ``validation`` images: then it is ``classification``.
         training: batches (images, targets), for recipes that train.
         validation: batches (images, targets) on which every rung's quality is measured.
+        normalize: what the network's training did to pixels in 0 to 1: ``imagenet``, or a
+            ``Normalization``. It becomes a part of the quantized network, so that all images given
+            here, and to its files, are pixels in 0 to 1. By default images are as the network takes
+            them.
+        image_input: what files take of an image: ``float``, or ``uint8``, its bytes. Their grid is
+            then the image's at every precision, and calibration images may be uint8.
         seed: seed of everything random.
         log_dir: folder of TensorBoard logs of training; by default none are kept.
         progress: show each technique and its training on the standard error, as a bar in a terminal
             or a notebook, as lines elsewhere; or a function that is told each ``progress.Step``.
 
     Raises:
-        StudyError: the precision, the recipe or the task is not valid.
+        StudyError: the precision, the recipe, the task, the normalization or ``image_input`` is
+            not valid.
         ModelError: the model does not take these images, its outputs are not such as the task
             reads, or it cannot be traced; the message names the line that stops it.
         QuantizationError: there are no calibration images, the recipe trains and there are no
@@ -93,11 +113,15 @@ def quantize(
     wanted = max(COMPARED_IMAGES, calibration_count(steps))
     if task is None and (training is not None or validation is not None):
         task = "classification"
-    model, images = _opened(model, calibration, wanted)
+    if image_input not in (forms := get_args(InputType)):
+        raise StudyError(unknown("image_input", image_input, forms))
+    inside, pixels = _normalization(normalize), image_input == "uint8"
+    model, images = _opened(model, calibration, wanted, pixels=pixels or inside is not None)
     context = techniques.Context(
         precision=width,
         calibration=images,
-        reference=simulation.copy_of(model),
+        reference=_taking_pixels(model, inside, images),
+        pixels=pixels,
         task=None if task is None else tasks.find(task),
         integer_outputs=targets.integer_outputs,
         target_outputs=targets.target_outputs,
@@ -114,16 +138,37 @@ def quantize(
     with shown(progress) as ladder.tell:
         ladder.begin()
         simulated = _climb(ladder, steps, context.reference, training, classes, log_dir)
-    return QuantizedModel(simulated, steps, ladder)
+    return QuantizedModel(simulated, steps, ladder, inside)
+
+
+def _normalization(value: str | Normalization | None) -> Normalization | None:
+    """The normalization that a caller means.
+
+    Raises:
+        StudyError: its name is unknown.
+    """
+    if isinstance(value, str) and value not in (known := ("none", "imagenet")):
+        raise StudyError(unknown("normalization", value, known) + ", or give a Normalization")
+    return normalization_of(value)
+
+
+def _taking_pixels(
+    model: nn.Module, normalization: Normalization | None, inputs: Inputs
+) -> nn.Module:
+    """A copy of a network, which normalizes its pixels itself where that is asked for."""
+    if normalization is None:
+        return simulation.copy_of(model)
+    return simulation.normalized(model, normalization, inputs)
 
 
 def _opened(
-    model: nn.Module | str | Path, calibration: Tensor | Iterable[Any], wanted: int
+    model: nn.Module | str | Path, calibration: Tensor | Iterable[Any], wanted: int, *, pixels: bool
 ) -> tuple[nn.Module, Inputs]:
     """The network, read from its file where it is one, and its calibration images."""
     if isinstance(model, nn.Module):
-        return model, gather(calibration, wanted, input_count(model.forward))
-    images = gather(calibration, wanted, onnx_file.input_count(model), channels_last=True)
+        return model, gather(calibration, wanted, input_count(model.forward), pixels=pixels)
+    count = onnx_file.input_count(model)
+    images = gather(calibration, wanted, count, channels_last=True, pixels=pixels)
     return onnx_file.from_onnx(model, shapes(images)), images
 
 
@@ -172,9 +217,14 @@ class QuantizedModel:
     """
 
     def __init__(
-        self, simulated: simulation.SimulatedModel, recipe: tuple[Technique, ...], ladder: Ladder
+        self,
+        simulated: simulation.SimulatedModel,
+        recipe: tuple[Technique, ...],
+        ladder: Ladder,
+        normalization: Normalization | None = None,
     ) -> None:
         self.simulated = simulated
+        self.normalization = normalization
         self.recipe = recipe
         self._ladder = ladder
         self._teacher_is_trained = True
@@ -196,10 +246,13 @@ class QuantizedModel:
             ModelError: the network that it names is not there.
         """
         saved = read_saved(Path(path))
+        network = saved.network(Path(path)) if model is None else model
+        inputs = example(0, saved.shapes, saved.torch_dtypes)
         context = techniques.Context(
             precision=Precision.parse(saved.precision),
-            calibration=example(0, saved.shapes, saved.torch_dtypes),
-            reference=simulation.copy_of(saved.network(Path(path)) if model is None else model),
+            calibration=inputs,
+            reference=_taking_pixels(network, saved.normalization, inputs),
+            pixels=saved.pixels,
             task=None if saved.task is None else tasks.find(saved.task),
             integer_outputs=targets.integer_outputs,
             target_outputs=targets.target_outputs,
@@ -213,7 +266,7 @@ class QuantizedModel:
             parameter.requires_grad_(name not in saved.frozen)
         ladder = Ladder(context, None)
         ladder.rungs = list(saved.rungs)
-        loaded = cls(simulated.eval(), recipe, ladder)
+        loaded = cls(simulated.eval(), recipe, ladder, saved.normalization)
         loaded._teacher_is_trained = model is not None
         return loaded
 
@@ -311,6 +364,7 @@ class QuantizedModel:
         encodings: str | Path | None = None,
         int4: bool | None = None,
         weights: WeightType = "int8",
+        classes: Sequence[str] = (),
     ) -> Path:
         """Write the network for a target.
 
@@ -325,6 +379,8 @@ class QuantizedModel:
             weights: how a QDQ graph for ``onnxruntime`` holds weights of up to 8 bit: ``int8``;
                 ``uint8``, the same plus 128; ``auto``, uint8 where int8 could saturate on an x86
                 processor without VNNI, in a session with default options.
+            classes: names in the order of the outputs, for the file's metadata, which say what it
+                takes of an image, too.
 
         Raises:
             ExportError: an option is not valid, the network cannot be exported, or a file cannot
@@ -333,12 +389,32 @@ class QuantizedModel:
         """
         path = Path(path)
         if encodings is None:
-            targets.write(self.simulated, path, target=target, int4=int4, weights=weights)
+            pixels = self._ladder.context.pixels
+            targets.write(
+                self.simulated,
+                path,
+                target=target,
+                int4=int4,
+                weights=weights,
+                image_input="uint8" if pixels else "float",
+                description=self._described(classes),
+            )
         elif path.suffix != ".onnx":
             raise ExportError(f"{path}: encodings stand beside a float graph; use .onnx")
         else:
-            deploy.Traced(self.simulated).write_float(path, Path(encodings))
+            traced = deploy.Traced(self.simulated, self._described(classes))
+            traced.write_float(path, Path(encodings))
         return path
+
+    def _described(self, classes: Sequence[str]) -> deploy.Description:
+        task = self._ladder.context.task
+        return deploy.Description(
+            shapes=self.simulated.shapes,
+            pixels=self._ladder.context.pixels or self.normalization is not None,
+            normalization=told(self.normalization),
+            task=None if task is None else task.name,
+            classes=tuple(classes),
+        )
 
     @isolated()
     def integer_exact(self) -> targets.Session:
@@ -366,6 +442,8 @@ class QuantizedModel:
             seed=self._ladder.context.seed,
             task=self._ladder.context.task,
             rungs=self.rungs,
+            normalization=self.normalization,
+            pixels=self._ladder.context.pixels,
         )
 
     def __repr__(self) -> str:

@@ -15,7 +15,7 @@ from torch import nn
 from bitladder import models, records, tasks
 from bitladder.errors import QuantizationError
 from bitladder.measurement import Measurement
-from bitladder.options import ModelOptions, Technique, dump_recipe
+from bitladder.options import ModelOptions, Normalization, Technique, dump_recipe, told
 from bitladder.outside import check_file
 from bitladder.rungs import Rung
 from bitladder.simulation import SimulatedModel
@@ -42,6 +42,8 @@ class SavedNetwork:
         frozen: parameters that are not trained.
         model: which network it is, as ``ModelOptions``, if it has a name.
         classes: of that network.
+        normalized: what training did to the pixels, as ``Normalization``, if the network does it.
+        pixels: its images have the grid of bytes.
     """
 
     format: int
@@ -55,6 +57,13 @@ class SavedNetwork:
     frozen: tuple[str, ...]
     model: Mapping[str, Any] | None = None
     classes: int | None = None
+    normalized: Mapping[str, Any] | None = None
+    pixels: bool = False
+
+    @property
+    def normalization(self) -> Normalization | None:
+        """What became a part of the network."""
+        return None if self.normalized is None else Normalization.model_validate(self.normalized)
 
     @property
     def torch_dtypes(self) -> tuple[torch.dtype, ...]:
@@ -93,6 +102,8 @@ def save_quantized(
     model: ModelOptions | None = None,
     classes: int | None = None,
     rungs: Sequence[Rung] = (),
+    normalization: Normalization | None = None,
+    pixels: bool = False,
 ) -> None:
     """Write a quantized network so that ``QuantizedModel.load`` can rebuild it.
 
@@ -105,6 +116,8 @@ def save_quantized(
         model: which network it is, if it has a name.
         classes: of that network.
         rungs: what was measured on the way.
+        normalization: of pixels, that became a part of the network.
+        pixels: its images have the grid of bytes, by whom it was quantized.
     """
     parameters = simulated.module.named_parameters()
     described = SavedNetwork(
@@ -119,6 +132,8 @@ def save_quantized(
         frozen=tuple(name for name, value in parameters if not value.requires_grad),
         model=None if model is None else model.model_dump(mode="json"),
         classes=classes,
+        normalized=told(normalization),
+        pixels=pixels,
     )
     simulated.save(path, {_METADATA: json.dumps(records.plain(described))})
 

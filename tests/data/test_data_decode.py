@@ -55,7 +55,7 @@ def tiff(values, sample_format, *, black=0):
     return b"II*\0" + struct.pack("<I", 8 + len(content)) + content + directory + b"\0" * 4
 
 
-def _decode(tmp_path, content, suffix=".png", size=SIDE):
+def _decode(tmp_path, content, suffix=".png", size=(SIDE, SIDE)):
     path = tmp_path / f"image{suffix}"
     path.write_bytes(content)
     return decode(Source(str(path), hashlib.sha256(content).hexdigest()), size)
@@ -223,7 +223,7 @@ def test_another_size_is_torchvision_s_resize_and_crop(tmp_path, shape):
     from torchvision import transforms
 
     values = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
-    pixels, _ = _decode(tmp_path, png(values, 8, 2), size=16)
+    pixels, _ = _decode(tmp_path, png(values, 8, 2), size=(16, 16))
     steps = transforms.Compose([transforms.Resize(16), transforms.CenterCrop(16)])
     assert np.array_equal(pixels, np.asarray(steps(Image.fromarray(values))).transpose(2, 0, 1))
 
@@ -231,5 +231,5 @@ def test_another_size_is_torchvision_s_resize_and_crop(tmp_path, shape):
 def test_a_line_of_pixels_fills_no_memory(tmp_path):
     values = np.full((1, 300_000), 60)
     values[:, 150_000 - 8 : 150_000 + 8] = 200
-    pixels, _ = _decode(tmp_path, png(values), size=224)
+    pixels, _ = _decode(tmp_path, png(values), size=(224, 224))
     assert pixels[:, :, 112].min() == 200

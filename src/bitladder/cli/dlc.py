@@ -58,13 +58,14 @@ def quantize(
     mean: files.Mean = "0",
     std: files.Std = "1",
     bgr: files.Bgr = False,
+    takes: files.Takes = None,
     limit: files.Limit = 256,
     data_root: DataRoot = None,
 ) -> None:
     """Like ``bitladder quantize``, for the HTP."""
     files.quantize(
-        model, output, images, input_list, precision, recipe, "htp", size, mean, std, bgr, limit,
-        data_root,
+        model, output, images, input_list, precision, recipe, "htp", size, mean, std, bgr, takes,
+        limit, data_root,
     )  # fmt: skip
 
 

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bitladder.cli.arguments import DataRoot
+from bitladder.cli.sizes import height_and_width
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from bitladder.options import Normalization
 
 FloatFile = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="Float ONNX of any origin.")]
 Written = Annotated[
@@ -43,6 +46,14 @@ Std = Annotated[
     str, typer.Option(help="What they are then divided by: 0.0039216 (1/255) gives 0 to 255.")
 ]
 Bgr = Annotated[bool, typer.Option("--bgr", help="The network takes blue first, red last.")]
+Takes = Annotated[
+    str | None,
+    typer.Option(
+        "--input",
+        help="float or uint8: the written file takes pixels in 0 to 1, or their bytes, and --mean, "
+        "--std and --bgr become a part of it. By default it takes what the float file takes.",
+    ),
+]
 Limit = Annotated[int, typer.Option(min=1, help="Images to calibrate on.")]
 
 
@@ -60,6 +71,7 @@ def quantize(
     mean: Mean = "0",
     std: Std = "1",
     bgr: Bgr = False,
+    takes: Takes = None,
     limit: Limit = 256,
     data_root: DataRoot = None,
 ) -> None:
@@ -70,12 +82,16 @@ def quantize(
     targets.check_suffix(output)
     if (input_list is None) == (images is None):
         raise DataError("give what to calibrate on: either --images or --input-list")
+    inside: dict[str, Any] = {}
+    if takes is not None:
+        inside = {"image_input": takes, "normalize": _normalization(mean, std, bgr)}
     if input_list is not None:
         calibration: Any = _listed(model, input_list, limit)
     else:
-        calibration = _images(model, str(images), size, limit, data_root, (mean, std, bgr))
+        pixels = ("0", "1", False) if inside else (mean, std, bgr)
+        calibration = _images(model, str(images), size, limit, data_root, pixels)
     steps = recipe.split(",") if "," in recipe else recipe
-    made = quantized.quantize(model, calibration, precision, steps)
+    made = quantized.quantize(model, calibration, precision, steps, **inside)
     for rung in made.rungs:
         for note in rung.notes:
             print(f"{rung.technique}: {note}", file=sys.stderr)
@@ -90,7 +106,7 @@ def _images(
     from bitladder import data, models
 
     mean, std, bgr = pixels
-    wanted = models.image_input(model, _size(size))
+    wanted = models.image_input(model, height_and_width(size))
     found = data.images_without_targets(
         name, wanted.channels, wanted.height, wanted.width, limit, root
     )
@@ -113,15 +129,20 @@ def _listed(model: Path, path: Path, limit: int) -> tuple[Tensor, ...]:
     return tuple(torch.from_numpy(np.concatenate(one)) for one in zip(*lines, strict=True))
 
 
-def _size(text: str | None) -> tuple[int, int] | None:
+def _normalization(mean: str, std: str, bgr: bool) -> Normalization | None:
+    """What becomes a part of the network, or None where pixels are taken as they are."""
     from bitladder.errors import DataError
+    from bitladder.options import Normalization
 
-    if text is None:
+    if (mean, std, bgr) == ("0", "1", False):
         return None
-    parts = text.lower().split("x")
-    if len(parts) > 2 or not all(part.isdecimal() and 0 < int(part) <= 2**14 for part in parts):
-        raise DataError(f"--size {text}: give height and width in pixels, such as 480x640")
-    return int(parts[0]), int(parts[-1])
+    try:
+        return Normalization(mean=tuple(_numbers(mean)), std=tuple(_numbers(std)), bgr=bgr)
+    except ValueError:
+        raise DataError(
+            f"--mean {mean} --std {std}: give one number each, or one for each channel; "
+            "deviations are positive"
+        ) from None
 
 
 def _numbers(text: str) -> list[float]:

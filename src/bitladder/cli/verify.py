@@ -26,11 +26,20 @@ def verify(
     ] = "onnxruntime",
     limit: Annotated[int, typer.Option(min=1, help="Validation images to run.")] = 500,
     size: Annotated[
-        int | None, typer.Option(min=8, max=1024, help="Height and width of the images.")
+        str | None,
+        typer.Option(metavar="HxW", help="Of the images; by default as the file says."),
+    ] = None,
+    normalize: Annotated[
+        str | None,
+        typer.Option(
+            help="What is done to pixels in 0 to 1 before a file that does not do it itself: "
+            "imagenet, or MEAN/STD such as 0.5/0.5, with commas between channels."
+        ),
     ] = None,
     task: Annotated[
-        str, typer.Option(help="What the outputs mean, as in a study's task.")
-    ] = "classification",
+        str | None,
+        typer.Option(help="What the outputs mean, as in a study; by default as the file says."),
+    ] = None,
     data_root: DataRoot = None,
     simulation: Annotated[
         Path | None,
@@ -43,22 +52,17 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Run an ONNX file on targets and compare it with its simulation."""
-    from bitladder import data, target_specs, tasks
-    from bitladder.options import DatasetOptions, LoaderOptions
+    from bitladder import target_specs
+    from bitladder.cli.validation_images import validation_images
     from bitladder.report import verification_table
 
-    loaded = data.load(
-        DatasetOptions(name=images, size=size),
-        LoaderOptions(root=data_root),
-        seed=1,
-        task=tasks.find(task),
-    )
+    chosen = validation_images(artifact, images, size, normalize, task, data_root)
     promised = None if simulation is None else bitladder.QuantizedModel.load(simulation)
     found = [
         bitladder.verify(
             artifact,
-            loaded.validation.batches(250),
-            task=task,
+            chosen.split.batches(250),
+            task=chosen.task,
             target=name,
             version=htp if target_specs.find(name).name == "htp" else None,
             simulation=promised,
@@ -70,6 +74,7 @@ def verify(
         print_json(found)
         return
     console().print(verification_table(artifact.name, found))
+    print_lines(f"note: {note}" for note in chosen.notes)
     print_lines(
         f"note: {one.target}: {note}"
         for one in found

@@ -11,7 +11,6 @@ from torch import Tensor
 from bitladder.errors import DataError
 from bitladder.options import DatasetOptions
 
-_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _TRAIN_SHARE = 11 / 12  # 55,000 of 60,000, as in the report
 
 
@@ -114,15 +113,21 @@ def absent(targets: Mapping[str, Any], classes: int | None, names: Sequence[str]
     return notes
 
 
-def imagenet(options: DatasetOptions, channels: int) -> tuple[Tensor, Tensor] | None:
-    """Mean and deviation (3, 1, 1) where they are asked for.
+def normalization(options: DatasetOptions, channels: int) -> tuple[Tensor, Tensor] | None:
+    """Mean and deviation (channels, 1, 1) where they are asked for.
 
     Raises:
-        DataError: the images have no three channels.
+        DataError: they are of other channels.
     """
-    if options.normalize == "none":
+    if options.normalization is None:
         return None
-    if channels != 3:
-        raise DataError(f"data set '{options.name}': imagenet normalization needs 3 channels")
-    mean, deviation = (torch.tensor(values).view(3, 1, 1) for values in _IMAGENET)
+    found = options.normalization.of(channels)
+    if found is None:
+        named = "imagenet normalization" if options.normalize == "imagenet" else "normalize"
+        wanted = max(len(options.normalization.mean), len(options.normalization.std))
+        raise DataError(
+            f"data set '{options.name}': {named} needs {wanted} channels, its images have "
+            f"{channels}"
+        )
+    mean, deviation = (torch.tensor(values).view(-1, 1, 1) for values in found)
     return mean, deviation

@@ -1,4 +1,4 @@
-"""From an image file to the pixels that a person sees in a viewer, as uint8 (3, size, size).
+"""From an image file to the pixels that a person sees in a viewer, as uint8 (3, height, width).
 
 Free of torch, so that a process that decodes starts at once.
 """
@@ -39,6 +39,8 @@ _ORIENTATION, _PHOTOMETRIC = 0x0112, 262  # tags of TIFF, the first also of EXIF
 _WHITE_IS_ZERO = 0
 
 Pixels = NDArray[np.uint8]
+Size = tuple[int, int]
+"""Height and width in pixels."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Decoded:
     """Images of one request.
 
     Attributes:
-        pixels: uint8 (N, 3, size, size); zero where an image is bad.
+        pixels: uint8 (N, 3, height, width); zero where an image is bad.
         reasons: what is wrong with each image, or None.
         remarks: of each image.
     """
@@ -64,9 +66,9 @@ class Decoded:
     remarks: list[tuple[str, ...]]
 
 
-def decode_all(sources: list[Source], size: int) -> Decoded:
+def decode_all(sources: list[Source], size: Size) -> Decoded:
     """Decode some images; a bad one is told by its reason and stops none of the others."""
-    pixels = np.zeros((len(sources), 3, size, size), np.uint8)
+    pixels = np.zeros((len(sources), 3, *size), np.uint8)
     reasons: list[str | None] = []
     remarks: list[tuple[str, ...]] = []
     for row, source in enumerate(sources):
@@ -81,11 +83,11 @@ def decode_all(sources: list[Source], size: int) -> Decoded:
     return Decoded(pixels, reasons, remarks)
 
 
-def decode(source: Source, size: int) -> tuple[Pixels, tuple[str, ...]]:
-    """Decode one image: the shorter side becomes ``size``, the middle is cut out.
+def decode(source: Source, size: Size) -> tuple[Pixels, tuple[str, ...]]:
+    """Decode one image: it is resized until it just covers the size, and its middle is cut out.
 
     Returns:
-        uint8 pixels (3, size, size), and remarks.
+        uint8 pixels (3, height, width), and remarks.
 
     Raises:
         Exception: whatever reading and decoding raise.
@@ -93,7 +95,7 @@ def decode(source: Source, size: int) -> tuple[Pixels, tuple[str, ...]]:
     content = _content(source.path)
     if hashlib.sha256(content).hexdigest() != source.digest:
         raise ValueError("the file has changed since the data set was read; run again")
-    cut, remarks = covering(content, size, size)
+    cut, remarks = covering(content, *size)
     return np.ascontiguousarray(np.asarray(cut).transpose(2, 0, 1)), remarks
 
 

@@ -21,7 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from bitladder.data.decode import Decoded, Source, decode_all
+from bitladder.data.decode import Decoded, Size, Source, decode_all
 from bitladder.errors import DataError
 from bitladder.isolation import when_it_ends
 
@@ -35,7 +35,7 @@ _PROGRAM = (
 
 
 def decode(
-    requests: Iterable[list[Source]], size: int, workers: int
+    requests: Iterable[list[Source]], size: Size, workers: int
 ) -> Iterator[tuple[list[Source], Decoded]]:
     """Decode requests in their order, some of them ahead.
 
@@ -75,7 +75,7 @@ class _Processes:
         self.own = threading.local()
         self.processes: list[subprocess.Popen[bytes]] = []
 
-    def submit(self, sources: list[Source], size: int) -> Future[Decoded]:
+    def submit(self, sources: list[Source], size: Size) -> Future[Decoded]:
         """Have a process decode these images."""
         return self.threads.submit(self._ask, sources, size)
 
@@ -88,7 +88,7 @@ class _Processes:
                     pipe and pipe.close()
             process.wait()
 
-    def _ask(self, sources: list[Source], size: int) -> Decoded:
+    def _ask(self, sources: list[Source], size: Size) -> Decoded:
         process = getattr(self.own, "process", None)
         if process is None or process.poll() is not None:
             process = subprocess.Popen(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ import torch
 from torch import Tensor
 
 from bitladder.data import cache, decode, decoders
-from bitladder.data.counts import absent, divide, imagenet
-from bitladder.data.decode import Source
+from bitladder.data.counts import absent, divide, normalization
+from bitladder.data.decode import Size, Source
 from bitladder.data.folders import search, told
 from bitladder.data.progress_line import ProgressLine
 from bitladder.data.splits import FileSplit, ImageData, Split, TensorSplit
@@ -25,6 +26,7 @@ from bitladder.options import DatasetOptions, LoaderOptions
 _SIZE = 224
 _REQUEST = 4 << 20  # bytes of decoded images that are asked for at once
 _PATIENCE = 2.0  # seconds: decoding that takes no longer starts no processes
+_PREPARATION = "RGB, resized until they just cover the size, bilinear, the middle cut out"
 _NAMED = 20  # bad images in a message
 _REMARKS = {
     decode.SCALED: "hold values beyond 0 to 1 and whole 0 to 255, and are scaled by their own range"
@@ -58,10 +60,10 @@ def from_image_folder(options: DatasetOptions, loader: LoaderOptions, seed: int)
             splits differ, or images cannot be decoded: all are named.
     """
     root = folder_of(options.name)
-    size = options.size or _SIZE
+    size = options.height_and_width or (_SIZE, _SIZE)
     files = _read(root)
     pixels, facts = _decoded(root, files.sources, size, loader)
-    normalization = imagenet(options, 3)
+    normal = normalization(options, 3)
     divided = divide(options, seed, {name: len(rows) for name, rows in files.labels.items()})
     splits: dict[str, Split] = {}
     labels: dict[str, Tensor] = {}
@@ -72,10 +74,10 @@ def from_image_folder(options: DatasetOptions, loader: LoaderOptions, seed: int)
         chosen = [files.sources[row] for row in rows.tolist()]
         contents[name] = [source.digest for source in chosen]
         if pixels is None:
-            splits[name] = FileSplit(chosen, labels[name], size, normalization, loader.workers)
+            splits[name] = FileSplit(chosen, labels[name], size, normal, loader.workers)
         else:
-            splits[name] = TensorSplit(pixels, labels[name], normalization, rows)
-    determines = [decode.versions(), size, options.normalize]
+            splits[name] = TensorSplit(pixels, labels[name], normal, rows)
+    determines: list[Any] = [decode.versions(), options.size or _SIZE, options.normalize]
     for name, found in contents.items():
         determines += [name, found, labels[name].tolist()]
     notes = [*files.notes, *_notes(facts), *absent(labels, len(files.classes), files.classes)]
@@ -85,12 +87,14 @@ def from_image_folder(options: DatasetOptions, loader: LoaderOptions, seed: int)
     return ImageData(
         name=options.name,
         classes=len(files.classes),
-        shapes=((3, size, size),),
+        shapes=((3, *size),),
         train=splits["train"],
         validation=splits["validation"],
         test=splits.get("test"),
         fingerprint=hashlib.sha256(repr(determines).encode()).hexdigest(),
         notes=tuple(f"{told(options.name)}: {note}" for note in notes),
+        class_names=files.classes,
+        preparation=_PREPARATION,
     )
 
 
@@ -111,18 +115,18 @@ def _read(root: Path) -> _Files:
 
 
 def _decoded(
-    root: Path, sources: list[Source], size: int, loader: LoaderOptions
+    root: Path, sources: list[Source], size: Size, loader: LoaderOptions
 ) -> tuple[Tensor | None, dict[str, Any]]:
-    """The images (N, 3, size, size) where they are few enough to be kept, and facts on them.
+    """The images (N, 3, height, width) where they are few enough to be kept, and facts on them.
 
     Every image has been decoded when this returns, now or before.
 
     Raises:
         DataError: images are bad.
     """
-    name = cache.key(decode.versions(), size, [source.digest for source in sources])
-    shape = (len(sources), 3, size, size)
-    small = len(sources) * 3 * size * size <= loader.decoded_gib * 2**30
+    name = cache.key(decode.versions(), *_told_size(size), [source.digest for source in sources])
+    shape = (len(sources), 3, *size)
+    small = math.prod(shape) <= loader.decoded_gib * 2**30
     facts = _kept(name, small)
     if facts is None:
         with cache.alone(name):
@@ -140,6 +144,11 @@ def _decoded(
     return None if pixels is None else torch.from_numpy(pixels), found
 
 
+def _told_size(size: Size) -> tuple[int, ...]:
+    """A size as keys have it: one number of a square."""
+    return size[:1] if size[0] == size[1] else size
+
+
 def _kept(name: str, small: bool) -> tuple[dict[str, Any], Any] | None:
     if small:
         return cache.find(name)
@@ -148,11 +157,11 @@ def _kept(name: str, small: bool) -> tuple[dict[str, Any], Any] | None:
 
 
 def _decode(
-    root: Path, sources: list[Source], size: int, workers: int, facts: dict[str, Any]
+    root: Path, sources: list[Source], size: Size, workers: int, facts: dict[str, Any]
 ) -> Iterator[decode.Pixels]:
     """Decode every image in order, and complete the facts at the end."""
     line = ProgressLine(f"decoding {told(root)}", len(sources))
-    count = max(1, min(256, _REQUEST // (3 * size * size)))
+    count = max(1, min(256, _REQUEST // (3 * math.prod(size))))
     requests = [sources[at : at + count] for at in range(0, len(sources), count)]
     reasons: list[str | None] = []
     remarked: dict[str, list[Any]] = {remark: [0, ""] for remark in (decode.GRAY, decode.SCALED)}
@@ -186,7 +195,7 @@ def _refuse(root: Path, sources: Sequence[Source], reasons: Iterable[str | None]
 
 
 def _with_or_without_processes(
-    requests: Sequence[list[Source]], size: int, workers: int
+    requests: Sequence[list[Source]], size: Size, workers: int
 ) -> Iterator[tuple[list[Source], decode.Decoded]]:
     """Decode here; by processes what would take longer than they take to start."""
     started = time.perf_counter()

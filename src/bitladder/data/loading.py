@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
-from bitladder.data.counts import imagenet, split_counts, taken
+from bitladder.data.counts import normalization, split_counts, taken
 from bitladder.data.function import from_function
 from bitladder.data.image_folder import from_image_folder
 from bitladder.data.mnist_format import read_pair
@@ -131,9 +131,9 @@ def _in_memory(
     pairs = [train, validation] + ([test] if test is not None else [])
     if any(int(labels.max()) >= classes for _, labels in pairs):
         raise DataError(f"data set '{options.name}': a split has classes that training has not")
-    resized = [(_resize(images, options.size), labels) for images, labels in pairs]
-    normalization = imagenet(options, resized[0][0].shape[1])
-    splits = [TensorSplit(images, labels, normalization) for images, labels in resized]
+    resized = [(_resize(images, options.height_and_width), labels) for images, labels in pairs]
+    normal = normalization(options, resized[0][0].shape[1])
+    splits = [TensorSplit(images, labels, normal) for images, labels in resized]
     fingerprint = hashlib.sha256(repr((options.size, options.normalize)).encode())
     for tensors in resized:
         for tensor in tensors:
@@ -149,17 +149,28 @@ def _in_memory(
         test=splits[2] if test is not None else None,
         fingerprint=fingerprint.hexdigest(),
         notes=notes,
+        preparation=_preparation(train[0], (height, width)),
     )
 
 
-def _resize(images: Tensor, size: int | None) -> Tensor:
+def _preparation(images: Tensor, size: tuple[int, int]) -> str:
+    """What ``_resize`` does to images, in words."""
+    before, after = ("x".join(map(str, one)) for one in (images.shape[2:], size))
+    if before == after:
+        return "as they are"
+    padded = all(own < new for own, new in zip(images.shape[2:], size, strict=True))
+    how = "padded with black" if padded and size == (_PADDED, _PADDED) else "resized"
+    return f"{how} from {before} to {after}"
+
+
+def _resize(images: Tensor, size: tuple[int, int] | None) -> Tensor:
     height, width = images.shape[2:]
     if size is None and height <= _PADDED and width <= _PADDED:
         left, top = (_PADDED - width) // 2, (_PADDED - height) // 2
         return pad(images, (left, _PADDED - width - left, top, _PADDED - height - top))
-    if size is None or (height, width) == (size, size):
+    if size is None or (height, width) == size:
         return images
-    smooth = interpolate(images.float(), (size, size), mode="bilinear", antialias=True)
+    smooth = interpolate(images.float(), size, mode="bilinear", antialias=True)
     return smooth.round().clamp(0, 255).byte()
 
 

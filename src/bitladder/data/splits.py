@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol, TypeAlias
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from bitladder.data import check, decoders
-from bitladder.data.decode import Source
+from bitladder.data.decode import Size, Source
 from bitladder.data.reader import Item, Reader, item_seed
 from bitladder.errors import DataError
 from bitladder.tasks import Task
@@ -166,7 +166,7 @@ class FileSplit:
 
     files: Sequence[Source]
     targets: Targets
-    size: int
+    size: Size
     normalization: tuple[Tensor, Tensor] | None
     workers: int
 
@@ -317,6 +317,8 @@ class ImageData:
         test: the official test split, or None.
         fingerprint: SHA-256 in hex of images, targets, split and preprocessing.
         notes: what a reader of the results must know.
+        class_names: in the order of their numbers, where they have names.
+        preparation: how its files became these images, in words.
     """
 
     name: str
@@ -327,3 +329,20 @@ class ImageData:
     test: Split | None
     fingerprint: str
     notes: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
+    preparation: str = ""
+
+    def with_pixels(self) -> ImageData:
+        """The same images without their normalization, for a network that has it in itself."""
+        return replace(
+            self,
+            train=_pixels_of(self.train),
+            validation=_pixels_of(self.validation),
+            test=None if self.test is None else _pixels_of(self.test),
+        )
+
+
+def _pixels_of(split: Split) -> Split:
+    if isinstance(split, TensorSplit | FileSplit) and split.normalization is not None:
+        return replace(split, normalization=None)
+    return split

@@ -22,7 +22,7 @@ from bitladder.structures import as_inputs
 
 _SEED = 1
 _NAMED = 20  # bad images in a message
-_SMALLEST, _LARGEST = 8, 1024  # sides of the square images that a data set is read at
+_SMALLEST, _LARGEST = 8, 1024  # sides of the images that a data set is read at
 
 
 def images_without_targets(
@@ -50,8 +50,8 @@ def images_without_targets(
     folder = folder_of(name)
     if name not in DATASETS and folder.is_dir() and not any(folder.glob("*-idx3-ubyte*")):
         return _of_folder(folder, channels, height, width, limit)
-    square = height == width and _SMALLEST <= height <= _LARGEST
-    options = DatasetOptions(name=name, size=height if square else None)
+    fits = all(_SMALLEST <= side <= _LARGEST for side in (height, width))
+    options = DatasetOptions(name=name, size=(height, width) if fits else None)
     images = as_inputs(
         calibration_images(load(options, LoaderOptions(root=root), seed=_SEED), limit)
     )[0]

@@ -10,10 +10,12 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
+from bitladder.deploy.byte_inputs import as_bytes
 from bitladder.errors import ExportError
 
 CHECKED = 3
 """How many images or signals a file is run on."""
+_BYTES = "tensor(uint8)"
 _FATAL_ONLY = 4  # an error is raised, and told once
 _NOISE = 0.1  # of the outputs' size: a rounding that falls to the other side is far below
 _TIES = 0.05  # of all values: where fewer differ, ties explain it
@@ -63,6 +65,11 @@ def _answers(
         )
         names = [given.name for given in session.get_inputs()]
         outputs = [output.name for output in session.get_outputs()]
+        bytewise = [given.type == _BYTES for given in session.get_inputs()]
+        inputs = tuple(
+            as_bytes(one) if of_bytes else one
+            for one, of_bytes in zip(inputs, bytewise, strict=True)
+        )
         run = lambda *given: session.run(None, dict(zip(names, given, strict=True)))  # noqa: E731
         return outputs, _both(run, inputs)
     except Exception as error:  # the runtime raises its own, of no common type

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,7 +16,9 @@ from torch import fx
 
 from bitladder import target_specs
 from bitladder.deploy.biases import fit_scales, round_biases, rounded
+from bitladder.deploy.byte_inputs import take_bytes
 from bitladder.deploy.check import CHECKED, run_at_two_sizes
+from bitladder.deploy.description import Description, write_description
 from bitladder.deploy.encodings import dump_encodings
 from bitladder.deploy.limits import fit_grids
 from bitladder.deploy.observe import Observed, observed
@@ -23,8 +26,8 @@ from bitladder.deploy.qdq import QdqWriter
 from bitladder.deploy.writer import FileWriter
 from bitladder.errors import ExportError, StudyError, unknown
 from bitladder.files import write_whole
-from bitladder.options import WeightType
-from bitladder.simulation import SimulatedModel, device_of
+from bitladder.options import InputType, WeightType
+from bitladder.simulation import SimulatedModel, device_of, image_axis
 from bitladder.structures import named
 from bitladder.target_specs import Dialect, TargetSpec
 
@@ -42,13 +45,14 @@ class Traced:
 
     Args:
         simulated: a calibrated network at any precision from 2 to 16 bit.
+        description: of what the network takes and gives, for the metadata of the files.
 
     Raises:
         ExportError: its shapes do not follow from the number of images.
     """
 
-    def __init__(self, simulated: SimulatedModel) -> None:
-        self.simulated = simulated
+    def __init__(self, simulated: SimulatedModel, description: Description | None = None) -> None:
+        self.simulated, self.description = simulated, description
         fit_scales(simulated)
         fit_grids(simulated, self._with_owners)
 
@@ -91,6 +95,7 @@ class Traced:
         model = writer.write()
         constants = {tensor.name for tensor in model.graph.initializer}
         text = dump_encodings(writer.grids, constants, version)
+        self._describe(model, "float")
         self._check(model, compared=False)
         write_whole(path, model.SerializeToString(deterministic=True), refusal=ExportError)
         write_whole(encodings, text, refusal=ExportError)
@@ -102,6 +107,7 @@ class Traced:
         target: str | TargetSpec = "onnxruntime",
         int4: bool | None = None,
         weights: WeightType = "int8",
+        image_input: InputType = "float",
     ) -> None:
         """Write the network as QDQ ONNX that a runtime executes on integers.
 
@@ -113,13 +119,14 @@ class Traced:
                 by default for ``htp``, which computes with them.
             weights: integer type of layers' weights of up to 8 bit, see ``QdqWriter``; files for
                 ``htp`` always hold int8.
+            image_input: what it takes of an image: pixels in 0 to 1, or ``uint8``, their bytes.
 
         Raises:
-            ExportError: the type of weights is unknown or not of the target, an operator has no
-                form in ONNX, or the file does not run on any number of images or cannot be
-                written.
+            ExportError: the type of weights is unknown or not of the target, bytes are not what
+                the network was quantized for, an operator has no form in ONNX, or the file does
+                not run on any number of images or cannot be written.
         """
-        model = self.qdq(target=target, int4=int4, weights=weights)
+        model = self.qdq(target=target, int4=int4, weights=weights, image_input=image_input)
         self._check(model, compared=True)
         write_whole(path, model.SerializeToString(deterministic=True), refusal=ExportError)
 
@@ -129,8 +136,11 @@ class Traced:
         target: str | TargetSpec = "onnxruntime",
         int4: bool | None = None,
         weights: WeightType = "int8",
+        image_input: InputType = "float",
     ) -> onnx.ModelProto:
         """The model that ``write_qdq`` writes."""
+        if image_input not in (known := get_args(InputType)):
+            raise ExportError(unknown("image_input", image_input, known))
         dialect = _dialect(target, weights)
         writer = QdqWriter(
             self.simulated,
@@ -142,7 +152,37 @@ class Traced:
         model = writer.write()
         precision = str(self.simulated.precision)
         model.metadata_props.add(key="bitladder.precision", value=precision)
+        if image_input == "uint8":
+            take_bytes(model, self._images())
+        self._describe(model, image_input)
         return model
+
+    def _describe(self, model: onnx.ModelProto, image_input: InputType) -> None:
+        if self.description is not None:
+            write_description(model, replace(self.description, input=image_input))
+
+    def _images(self) -> list[str]:
+        """Names of the inputs that are images.
+
+        Raises:
+            ExportError: there are none, or their grid is not that of bytes.
+        """
+        simulated = self.simulated
+        found = [
+            name
+            for name, shape, dtype in zip(
+                simulated.inputs, simulated.shapes, simulated.dtypes, strict=True
+            )
+            if dtype.is_floating_point and image_axis(shape) is not None
+        ]
+        if not found:
+            raise ExportError("input: uint8 is for images, and the network takes none")
+        if not simulated.pixels:
+            raise ExportError(
+                "input: uint8 needs a network whose image has the grid of bytes; quantize it with "
+                "input: uint8"
+            )
+        return found
 
     def _check(self, model: onnx.ModelProto, *, compared: bool) -> None:
         example = tuple(one.numpy() for one in self.simulated.example(CHECKED))

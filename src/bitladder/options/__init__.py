@@ -1,7 +1,14 @@
 """What can be set, room by room: validated options without torch, so that a study loads at once."""
 
 from bitladder.options.base import Options
-from bitladder.options.data import DatasetOptions, LoaderOptions
+from bitladder.options.data import (
+    DatasetOptions,
+    InputType,
+    LoaderOptions,
+    Normalization,
+    normalization_of,
+    told,
+)
 from bitladder.options.explain import ExplainOptions
 from bitladder.options.export import ExportOptions, WeightType
 from bitladder.options.models import ModelOptions
@@ -26,8 +33,10 @@ __all__ = [
     "EarlyStopping",
     "ExplainOptions",
     "ExportOptions",
+    "InputType",
     "LoaderOptions",
     "ModelOptions",
+    "Normalization",
     "Options",
     "Precision",
     "TakesImages",
@@ -38,8 +47,10 @@ __all__ = [
     "WeightType",
     "calibration_count",
     "dump_recipe",
+    "normalization_of",
     "parse_recipe",
     "parse_techniques",
     "suited",
+    "told",
 ]
 __all__ += [technique.__name__ for technique in TECHNIQUES.values()]

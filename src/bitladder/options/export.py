@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from bitladder.options.base import Options
+from bitladder.options.data import InputType
 from bitladder.target_specs.htp import HtpVersion
 
 WeightType = Literal["int8", "uint8", "auto"]
@@ -14,6 +15,9 @@ WeightType = Literal["int8", "uint8", "auto"]
 class ExportOptions(Options):
     """Files of a cell beyond float ONNX, its encodings, and QDQ ONNX."""
 
+    input: InputType = "float"
+    """What files take of an image: ``float``, its pixels in 0 to 1; or ``uint8``, its bytes, and \
+the grid of bytes (scale 1/255, zero point 0) at every precision: no loss at all."""
     encodings: Literal["1.0.0", "2.0.0"] = "2.0.0"
     """Version of AIMET's encodings file."""
     dlc: bool = False

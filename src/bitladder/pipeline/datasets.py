@@ -120,7 +120,8 @@ def load_known(
 
 def fingerprint_of(images: ImageData) -> str:
     """SHA-256 in hex of all that a stage is told of a data set."""
-    return digest([images.fingerprint, images.classes, list(images.shapes), list(images.notes)])
+    told = [images.fingerprint, images.classes, list(images.shapes), list(images.notes)]
+    return digest([*told, *filter(None, [list(images.class_names)])])
 
 
 def _of(images: ImageData) -> Known:

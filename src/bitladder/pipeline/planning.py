@@ -227,6 +227,10 @@ class _Builder:
             "seed": seed,
         }
         simulation = {**network, "precision": str(precision), "recipe": dump_recipe(before)}
+        if study.export.input != "float":
+            simulation["input"] = study.export.input
+        if dataset.normalization is not None:
+            simulation["takes"] = "pixels"
         names: tuple[Options, ...] = (study.task, dataset, model)
         here = " ".join(filter(None, (label, str(precision), by)))
 

@@ -52,6 +52,8 @@ def cell_row(cell: CellResult) -> dict[str, Any]:
     row |= _sizes(cell)
     for kind in dict.fromkeys(stage.kind for stage in cell.cell.stages):
         row[f"{kind.name}_seconds"] = cell.seconds(kind)
+    exported = cell.record(ExportRecord)
+    row["files"] = "; ".join(exported.takes) if exported is not None else ""
     row["notes"] = "; ".join(cell.notes)
     row["error"] = cell.error or ""
     return row

@@ -99,12 +99,14 @@ class ExportRecord:
         sizes: bytes: ``float`` and ``packed`` of the parameters, ``file``, ``dlc`` and ``context``
             of what was written.
         dlc_differences: between the DLC and the QDQ ONNX file, a line each.
+        takes: what the files take of an image and what they give, a line each.
         seconds: the whole stage took.
     """
 
     rungs: tuple[Rung, ...]
     sizes: Mapping[str, int]
     dlc_differences: tuple[str, ...] = ()
+    takes: tuple[str, ...] = ()
     seconds: float = 0.0
 
 

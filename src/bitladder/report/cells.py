@@ -125,6 +125,7 @@ class ReportedCell:
         targets: what each target said, by name.
         sizes: megabytes: ``float``, ``packed``, ``file``, perhaps ``dlc`` and ``context``.
         seconds: of each stage.
+        files: what its files take of an image and give.
         notes: what a reader must know.
         error: why it failed.
     """
@@ -144,6 +145,7 @@ class ReportedCell:
     targets: Mapping[str, TargetResult]
     sizes: Mapping[str, float]
     seconds: Mapping[str, float]
+    files: str
     notes: str
     error: str
 
@@ -286,6 +288,7 @@ def _cell(index: int, row: Mapping[str, Any], targets: Sequence[str], scale: Sca
             name: size for name, size in _numbers(row, _MEGABYTES).items() if name not in loaded
         },
         seconds={name: time for name, time in _numbers(row, _SECONDS).items() if name in KINDS},
+        files=str(row.get("files", "")),
         notes=str(row.get("notes", "")),
         error=str(row.get("error", "")),
     )

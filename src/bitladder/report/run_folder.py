@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 CELL = ["dataset", "model", "precision"]
 _TEXT = [
     *(*CELL, "recipe", "quality", "unit", "higher_is_better", "status"),
-    *("notes", "error", "technique", "layer", "kind", "phase", "change"),
+    *("files", "notes", "error", "technique", "layer", "kind", "phase", "change"),
 ]
 _NEEDED = {
     "results": [

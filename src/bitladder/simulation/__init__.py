@@ -9,6 +9,7 @@ from bitladder.simulation.analysis import (
     layers,
     sensitivity,
 )
+from bitladder.simulation.pixels import LEVELS, image_axis, normalized
 from bitladder.simulation.placement import WeightedLayer
 from bitladder.simulation.plain import copy_of
 from bitladder.simulation.prepare import check, note_ranks, notes_of, prepare
@@ -16,6 +17,7 @@ from bitladder.simulation.quality import device_of, outputs, sqnr, sqnr_by_outpu
 from bitladder.simulation.simulated import SimulatedModel
 
 __all__ = [
+    "LEVELS",
     "Activation",
     "QuantizerInfo",
     "QuantizerRange",
@@ -26,7 +28,9 @@ __all__ = [
     "check",
     "copy_of",
     "device_of",
+    "image_axis",
     "layers",
+    "normalized",
     "note_ranks",
     "notes_of",
     "outputs",

@@ -105,6 +105,19 @@ def _place_inputs(
         places[place] = entering[origin]
 
 
+def input_sources(node: fx.Node, modules: dict[str, nn.Module]) -> Iterator[tuple[str, fx.Node]]:
+    """The places of an operation's inputs for quantizers, each with whose values it reads.
+
+    Args:
+        node: that calls it.
+        modules: of the network, by name.
+    """
+    for place in input_quantizers(modules[str(node.target)]):
+        source = node.args[int(place)] if int(place) < len(node.args) else None
+        if isinstance(source, fx.Node):
+            yield place, _origin(source, modules)
+
+
 def _does_nothing(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
     """Whether a node hands a tensor on as it is when the network runs, as dropout does."""
     operator = of_node(node, modules[str(node.target)])

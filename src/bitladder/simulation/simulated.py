@@ -36,6 +36,7 @@ from bitladder.simulation.calibrate import find_ranges
 from bitladder.simulation.config import quantsim_config
 from bitladder.simulation.execute import Executor, held_weights
 from bitladder.simulation.isolate import only_quantizers
+from bitladder.simulation.pixels import LEVELS, hold_pixels, image_axis, stands_in
 from bitladder.simulation.placement import (
     edge_quantizers,
     outputs_of_quantizers,
@@ -60,6 +61,8 @@ class SimulatedModel(nn.Module):
         shapes: of one image or signal of each input, without the batch.
         dtypes: of each input; by default all are float32.
         options: the quantsim config, and how ranges are found when ``calibrate`` is called.
+        pixels: its images are pixels in 0 to 1, made from bytes, whose grid their quantizers get at
+            every precision. A network that normalizes them itself has it without being asked.
 
     Raises:
         QuantizationError: the config is unknown, or AIMET cannot simulate this network.
@@ -73,16 +76,22 @@ class SimulatedModel(nn.Module):
         shapes: Sequence[tuple[int, ...]],
         dtypes: Sequence[torch.dtype] | None = None,
         options: Calibrate | None = None,
+        pixels: bool = False,
     ) -> None:
         super().__init__()
         self.precision = precision
         self.shapes = tuple(map(tuple, shapes))
         self.dtypes = tuple(dtypes or (torch.float32,) * len(self.shapes))
         self.options = options or Calibrate()
+        normalization = stands_in(model) if isinstance(model, fx.GraphModule) else None
+        self.pixels = pixels or normalization is not None
         if isinstance(model, fx.GraphModule):
             note_ranks(model, self.example(2))
         self.sim = _build(model, precision, self.example(1), self.options)
         self.module: fx.GraphModule = self.sim.model
+        if self.pixels:
+            widest = max(precision.activations, self.options.edges or precision.edges or 0)
+            hold_pixels(self.module, normalization, widest)
         self._execute = Executor(self.module)
 
     def forward(self, *inputs: Tensor) -> Any:
@@ -104,8 +113,9 @@ class SimulatedModel(nn.Module):
         return tuple(str(node.target) for node in input_nodes(self.module.graph))
 
     def example(self, count: int, seed: int = 0) -> Inputs:
-        """Random inputs of the network, see ``structures.example``."""
-        return structures.example(count, self.shapes, self.dtypes, seed)
+        """Random inputs of the network, see ``structures.example``; images of pixels are such."""
+        made = structures.example(count, self.shapes, self.dtypes, seed)
+        return tuple(map(_as_pixels, made)) if self.pixels else made
 
     def weights_held(self) -> AbstractContextManager[None]:
         """Quantize every weight once for all that runs in a block, in which no weight may change.
@@ -207,6 +217,13 @@ class SimulatedModel(nn.Module):
                 weight.data = laid_out.copy_(weight.data)
 
 
+def _as_pixels(values: Tensor) -> Tensor:
+    """Values of an image as pixels in 0 to 1; what is no image stays."""
+    if not values.is_floating_point() or image_axis(values.shape[1:]) is None:
+        return values
+    return (values.sigmoid() * LEVELS).round() / LEVELS
+
+
 def _strides(module: nn.Module) -> dict[str, tuple[int, ...]]:
     """How weights lie in memory where it is another way than usual, such as channels last.
 
@@ -243,6 +260,7 @@ def _build(model: Any, precision: Precision, example: Inputs, options: Calibrate
     _restore_structure(sim.model, model)
     for node, one in zip(input_nodes(sim.model.graph), example, strict=True):
         node.meta["floating"] = one.is_floating_point()
+        node.meta["image"] = one.is_floating_point() and image_axis(one.shape[1:]) is not None
     place(sim.model, _maker(sim, max(precision.activations, MIN_BITS)))
     for info, quantizer in quantizers(sim.model):
         set_analyzer(quantizer, options, weight=info.kind == "weight")

@@ -1,4 +1,4 @@
-"""What an ONNX file of any origin says of its inputs."""
+"""What a file of any origin says of its inputs."""
 
 from __future__ import annotations
 
@@ -37,3 +37,17 @@ def graph_inputs(artifact: Path) -> tuple[QnnInput, ...]:
         name = "float" if kind == "float32" else kind
         found.append(QnnInput(given.name, shape, f"tensor({name})"))
     return tuple(found)
+
+
+def takes_bytes(artifact: Path) -> tuple[bool, ...]:
+    """Whether each input of a file is of bytes.
+
+    Raises:
+        TargetError: it cannot be read.
+    """
+    if artifact.suffix == ".tflite":
+        from bitladder.deploy.litert import read_tflite
+
+        described = read_tflite(artifact)
+        return tuple(described.tensors[place].dtype == "UINT8" for place in described.inputs)
+    return tuple(given.type == "tensor(uint8)" for given in graph_inputs(artifact))

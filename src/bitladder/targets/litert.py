@@ -66,6 +66,7 @@ class LitertSession:
     Attributes:
         inputs: what the interpreter says of the file's inputs, in order.
         names: of the file's outputs.
+        description: what the file says that it takes, or None.
 
     Raises:
         TargetError: LiteRT is not installed, or the file is none that it can run.
@@ -75,6 +76,7 @@ class LitertSession:
         content, described = _read(artifact)
         self.fallbacks = described.floats
         self.steps: Mapping[str, float] = described.steps
+        self.description = described.description
         try:
             self._interpreter = interpreter(content, kernels, threads)
         except TargetError as error:

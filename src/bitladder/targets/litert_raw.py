@@ -11,7 +11,7 @@ from bitladder.targets.htp import QnnInput
 from bitladder.targets.litert import Kernels, LitertSession
 from bitladder.targets.raw import read_inputs
 
-_NAMES = {"float32": "float", "int8": "int8", "int16": "int16", "int32": "int32", "int64": "int64"}
+_NAMES = {"float32": "float"}
 
 
 def run_raw(artifact: Path, inputs: Path, output: Path, kernels: Kernels = "xnnpack") -> int:
@@ -27,7 +27,7 @@ def run_raw(artifact: Path, inputs: Path, output: Path, kernels: Kernels = "xnnp
         for one in session.inputs
     )
     count = 0
-    for line in read_inputs(inputs, given):
+    for line in read_inputs(inputs, given, session.description):
         folder = output / f"Result_{count}"
         try:
             folder.mkdir(parents=True, exist_ok=True)

@@ -58,8 +58,7 @@ def open_target(
     spec = _find(target)
     if version is not None and version not in spec.versions:
         raise TargetError(unknown(f"version of {spec.name}", version, spec.versions))
-    session: Session = loaded(spec.open)(artifact, threads=threads, version=version)
-    return session
+    return _of_floats(loaded(spec.open)(artifact, threads=threads, version=version), artifact)
 
 
 def open_precise(target: str | TargetSpec, artifact: Path, *, threads: int = 0) -> Session | None:
@@ -71,8 +70,7 @@ def open_precise(target: str | TargetSpec, artifact: Path, *, threads: int = 0) 
     spec = _find(target)
     if spec.open_precise is None:
         return None
-    session: Session = loaded(spec.open_precise)(artifact, threads=threads)
-    return session
+    return _of_floats(loaded(spec.open_precise)(artifact, threads=threads), artifact)
 
 
 def _find(target: str | TargetSpec) -> TargetSpec:
@@ -90,7 +88,38 @@ def open_unfused(artifact: Path) -> Session:
     """
     from bitladder.targets.onnxruntime_cpu import UnfusedSession
 
-    return UnfusedSession(artifact)
+    return _of_floats(UnfusedSession(artifact), artifact)
+
+
+class _ByteSession:
+    """A session whose images are bytes, given pixels in 0 to 1 as the simulation takes them."""
+
+    def __init__(self, session: Session, bytewise: tuple[bool, ...]) -> None:
+        self._session, self._bytewise = session, bytewise
+        self.fallbacks, self.steps = session.fallbacks, session.steps
+
+    def run(self, *inputs: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """See ``Session.run``; an array of bytes is taken as it is."""
+        if len(inputs) != len(self._bytewise):
+            return self._session.run(*inputs)
+        return self._session.run(
+            *(
+                deploy.as_bytes(one) if of_bytes and one.dtype.kind == "f" else one
+                for one, of_bytes in zip(inputs, self._bytewise, strict=True)
+            )
+        )
+
+    def close(self) -> None:
+        """See ``Session.close``."""
+        self._session.close()
+
+
+def _of_floats(session: Session, artifact: Path) -> Session:
+    """A session that takes pixels in 0 to 1, also where its file takes bytes."""
+    from bitladder.targets.foreign import takes_bytes
+
+    bytewise = takes_bytes(artifact)
+    return _ByteSession(session, bytewise) if any(bytewise) else session
 
 
 def integer_session(artifact: Path, target: str | TargetSpec = "onnxruntime") -> Session:
@@ -108,8 +137,7 @@ def integer_session(artifact: Path, target: str | TargetSpec = "onnxruntime") ->
     if spec.open_integer is None:
         spec = _find("onnxruntime")
     assert spec.open_integer is not None
-    session: Session = loaded(spec.open_integer)(artifact)
-    return session
+    return _of_floats(loaded(spec.open_integer)(artifact), artifact)
 
 
 def integer_arithmetic(simulated: SimulatedModel) -> Session:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ import torch
 from bitladder import deploy, dlc
 from bitladder.errors import ExportError, TargetError
 from bitladder.files import write_whole
-from bitladder.options import WeightType
+from bitladder.options import InputType, WeightType
 from bitladder.simulation import SimulatedModel, device_of
 from bitladder.structures import moved, named
 from bitladder.target_specs import TargetSpec
@@ -48,6 +49,8 @@ def write(
     target: str | TargetSpec = "onnxruntime",
     int4: bool | None = None,
     weights: WeightType = "int8",
+    image_input: InputType = "float",
+    description: deploy.Description | None = None,
 ) -> None:
     """Write a simulated network, by the suffix of the file, and run what was written.
 
@@ -61,19 +64,23 @@ def write(
         target: whom an .onnx is for; a .dlc is always for ``htp``, a .tflite for ``litert``.
         int4: store 4-bit weights of QDQ as int4; by default for ``htp``.
         weights: how a QDQ graph holds weights of up to 8 bit.
+        image_input: what the file takes of an image.
+        description: for its metadata.
 
     Raises:
         ExportError: an option is not valid, or the network cannot be written.
         TargetError: a runtime is not installed, or refuses the file.
     """
     check_suffix(path)
+    traced = deploy.Traced(simulated, description)
+    form: dict[str, Any] = {"int4": int4, "weights": weights, "image_input": image_input}
     if path.suffix == ".onnx":
-        deploy.Traced(simulated).write_qdq(path, target=target, int4=int4, weights=weights)
+        traced.write_qdq(path, target=target, **form)
         return
     with tempfile.TemporaryDirectory() as folder:
         made, twin = Path(folder) / path.name, Path(folder) / f"{path.stem}.onnx"
         own = "htp" if path.suffix == ".dlc" else "litert"
-        deploy.Traced(simulated).write_qdq(twin, target=own, int4=int4, weights=weights)
+        traced.write_qdq(twin, target=own, **form)
         if path.suffix == ".dlc":
             write_dlc(twin, made)
             different = dlc.differences(dlc.read(made), twin)

@@ -20,6 +20,7 @@ def simulate(options: Calibrate, model: nn.Module, context: Context) -> Simulate
         shapes=context.shapes,
         dtypes=context.dtypes,
         options=options,
+        pixels=context.pixels,
     )
 
 

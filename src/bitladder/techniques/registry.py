@@ -64,6 +64,7 @@ class Context:
             its inputs, or None where nobody gave it.
         target_outputs: the outputs of the file of a simulated network on a target, by the inputs
             and the target's name, or None where nobody gave it.
+        pixels: images are pixels in 0 to 1 made from bytes, see ``SimulatedModel``.
         seed: seed of the order of images and of everything random.
         report: called with the progress of what takes long, or None.
         notes: what a technique wants to say about what it did.
@@ -76,6 +77,7 @@ class Context:
     training: TrainingData | None = None
     integer_outputs: IntegerOutputs | None = None
     target_outputs: TargetOutputs | None = None
+    pixels: bool = False
     seed: int = 0
     report: Callable[[Progress], None] | None = None
     notes: list[str] = field(default_factory=list)

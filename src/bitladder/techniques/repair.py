@@ -201,7 +201,7 @@ def _units(model: SimulatedModel, bits: int, inputs: Inputs, context: Context) -
     seen = set()
     for info, quantizer in model.quantizers():
         known: Any = quantizer
-        if id(known) in seen or not known.is_initialized() or info.bits >= bits:
+        if id(known) in seen or not known.is_initialized() or info.fixed or info.bits >= bits:
             continue
         seen.add(id(known))
         found.setdefault(info.layer, []).append(known)

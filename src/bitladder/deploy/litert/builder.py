@@ -13,7 +13,7 @@ from bitladder.deploy.litert.schema import schema
 
 Array = NDArray[Any]
 _TYPES = {"float32": "FLOAT32", "int8": "INT8", "int16": "INT16", "int32": "INT32"}
-_TYPES |= {"int64": "INT64", "int4": "INT4"}
+_TYPES |= {"int64": "INT64", "int4": "INT4", "uint8": "UINT8"}
 _LARGEST_BYTE = 127  # codes of operators from here on do not fit the schema's older field
 
 
@@ -24,7 +24,7 @@ class Grid:
     Attributes:
         scale: float32, one number, or one for each channel.
         zero: of one number; 0 where there is a scale a channel.
-        dtype: ``int4``, ``int8``, ``int16``, ``int32`` or ``int64``.
+        dtype: ``int4``, ``int8``, ``int16``, ``int32`` or ``int64``; ``uint8`` of images alone.
         axis: of the channels, or None.
     """
 
@@ -40,6 +40,10 @@ class Grid:
             and np.array_equal(self.scale, other.scale)
             and (self.zero, self.dtype) == (other.zero, other.dtype)
         )
+
+    def signed(self) -> Grid:
+        """The same grid of unsigned bytes in signed ones."""
+        return Grid(self.scale, self.zero - 128, "int8")
 
 
 class Builder:
@@ -128,6 +132,14 @@ class Builder:
         builder = flatbuffers.Builder(1024)
         builder.Finish(self.model.Pack(builder), b"TFL3")
         return bytes(builder.Output())
+
+    def describe(self, name: str, content: bytes) -> None:
+        """Add an entry to the file's metadata."""
+        buffer, entry = self.schema.BufferT(), self.schema.MetadataT()
+        buffer.data = np.frombuffer(content, np.uint8)
+        self.model.buffers.append(buffer)
+        entry.name, entry.buffer = name, len(self.model.buffers) - 1
+        self.model.metadata = [*(self.model.metadata or []), entry]
 
     def _quantization(self, grid: Grid) -> Any:
         made = self.schema.QuantizationParametersT()

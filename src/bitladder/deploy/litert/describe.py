@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bitladder.deploy.description import KEY, Description, parse_description
 from bitladder.deploy.litert.schema import schema
 from bitladder.errors import ExportError
 from bitladder.outside import read_bytes
@@ -47,6 +48,7 @@ class Tflite:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     file_bytes: int
+    description: Description | None = None
 
     @property
     def floats(self) -> tuple[str, ...]:
@@ -105,11 +107,19 @@ def parse_tflite(content: bytes, where: str) -> Tflite:
             _ints(graph.inputs),
             _ints(graph.outputs),
             len(content),
+            _description(model),
         )
     except Exception as error:  # a damaged flatbuffer fails in any way
         raise ExportError(
             f"{where}: a damaged .tflite file: {' '.join(str(error).split())}"
         ) from None
+
+
+def _description(model: Any) -> Description | None:
+    for entry in model.metadata or ():
+        if entry.name in (KEY, KEY.encode()):
+            return parse_description(bytes(model.buffers[entry.buffer].data).decode())
+    return None
 
 
 def _operator(

@@ -78,6 +78,21 @@ class Source:
         axis = attributes(node).get("axis", 1) if scale.ndim else None
         return Grid(scale, int(at[0]), dtype, axis)
 
+    def byte_grid(self, given: onnx.ValueInfoProto) -> Grid | None:
+        """The grid of an input of bytes, None of one of floats.
+
+        Raises:
+            ExportError: something else than the pixels that bytes stand for is read of it.
+        """
+        if given.type.tensor_type.elem_type != TensorProto.UINT8:
+            return None
+        for node in self.readers[given.name]:
+            if node.op_type != "DequantizeLinear":
+                raise refuse(node, f"reads the bytes of '{given.name}' as they are")
+        node = self.readers[given.name][0]
+        scale, zero = (self.constants[name] for name in node.input[1:])
+        return Grid(scale.astype(np.float32), int(zero.reshape(())), "uint8")
+
     def rectifies(self, node: onnx.NodeProto) -> bool:
         """Whether a QuantizeLinear to 16 bit is the first of two of one scale, a ReLU's.
 

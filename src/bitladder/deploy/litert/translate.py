@@ -6,6 +6,7 @@ from pathlib import Path
 
 import onnx
 
+from bitladder.deploy.description import KEY as DESCRIPTION
 from bitladder.deploy.litert import elementwise, layers, movement, pooling
 from bitladder.deploy.litert.source import Source, refuse
 from bitladder.deploy.litert.walk import Walk, Writer, dequantize, identity, quantize
@@ -51,7 +52,7 @@ WRITERS: dict[str, Writer] = {
 def translate(model: onnx.ModelProto) -> bytes:
     """A .tflite of a QDQ model, for one image a run.
 
-    Its inputs and outputs are the ONNX file's: float32, (1, C, H, W) for images.
+    Its inputs and outputs are the ONNX file's: float32, (1, C, H, W) for images; or their bytes.
 
     Raises:
         ExportError: an operator of the model has no form in the format; it and its node are named.
@@ -65,14 +66,19 @@ def translate(model: onnx.ModelProto) -> bytes:
     walk = Walk(source)
     inputs = []
     for value in source.graph.input:
-        walk.carry(value.name, made := walk.new(value.name, source.shapes[value.name], None))
+        grid = source.byte_grid(value)
+        made = walk.new(value.name, source.shapes[value.name], grid)
         inputs.append(made.place)
+        walk.carry(value.name, made if grid is None else walk.on(made, grid.signed()))
     for node in source.graph.node:
         writer = WRITERS.get(node.op_type)
         if writer is None or node.domain not in ("", "ai.onnx"):
             raise refuse(node)
         writer(walk, node)
     outputs = [walk.output(name).place for name in source.outputs]
+    for entry in model.metadata_props:
+        if entry.key == DESCRIPTION:
+            walk.builder.describe(entry.key, entry.value.encode())
     return walk.builder.pack(inputs, outputs)
 
 

@@ -12,8 +12,8 @@ from bitladder.pipeline.stage_records import ClimbRecord
 from bitladder.pipeline.stages.common import (
     SIMULATED,
     Workspace,
-    images_of,
     ladder_of,
+    pixels_of,
     recipe_of,
     simulated_network,
 )
@@ -29,7 +29,7 @@ def quantize(stage: Stage, space: Workspace) -> ClimbRecord:
 
 def finetune(stage: Stage, space: Workspace) -> ClimbRecord:
     """Apply what comes from the first training on, and write ``simulated.safetensors``."""
-    images, ladder = images_of(stage, space), ladder_of(stage, space)
+    images, ladder = pixels_of(stage, space), ladder_of(stage, space)
     ladder.context.training = techniques.TrainingData(
         train=images.train,
         validation=images.validation,

@@ -17,6 +17,7 @@ from bitladder.options import (
     DatasetOptions,
     LoaderOptions,
     ModelOptions,
+    Normalization,
     Precision,
     TaskOptions,
     Technique,
@@ -95,6 +96,28 @@ def forget_images() -> None:
     _load.cache_clear()
 
 
+def pixels_of(stage: Stage, space: Workspace) -> data.ImageData:
+    """The stage's data set as quantized networks take it: they normalize pixels themselves."""
+    return images_of(stage, space).with_pixels()
+
+
+def takes_bytes(stage: Stage) -> bool:
+    """Whether the files that are exported in the end take the bytes of images."""
+    return stage.spec.get("input") == "uint8"
+
+
+def normalization_of(stage: Stage) -> Normalization | None:
+    """What the float network's training did to the pixels."""
+    return DatasetOptions.model_validate(stage.spec["dataset"]).normalization
+
+
+def _taking_pixels(stage: Stage, network: nn.Module, inputs: Inputs) -> nn.Module:
+    normalization = normalization_of(stage)
+    if normalization is None:
+        return network
+    return simulation.normalized(network, normalization, inputs)
+
+
 def network_of(stage: Stage, space: Workspace) -> nn.Module:
     """The stage's network with its initial weights."""
     images = images_of(stage, space)
@@ -108,17 +131,18 @@ def network_of(stage: Stage, space: Workspace) -> nn.Module:
 
 
 def float_network(stage: Stage, space: Workspace) -> nn.Module:
-    """The trained float network, in evaluation mode."""
+    """The trained float network, in evaluation mode; it takes pixels."""
     model = network_of(stage, space)
     models.load_weights(model, space.input(stage, "float") / "weights.safetensors")
-    return model.eval()
+    inputs = data.calibration_images(pixels_of(stage, space), 1)
+    return _taking_pixels(stage, model.eval(), inputs)
 
 
 def ladder_of(stage: Stage, space: Workspace) -> Ladder:
     """The ladder that a stage climbs a part of."""
     recipe = (*recipe_of(stage, "recipe"), *recipe_of(stage, "rest"))
     wanted = calibration_count(recipe)
-    images = images_of(stage, space)
+    images = pixels_of(stage, space)
     context = techniques.Context(
         precision=Precision.parse(stage.spec["precision"]),
         calibration=data.calibration_images(images, max(1, min(wanted, images.train.images))),
@@ -126,6 +150,7 @@ def ladder_of(stage: Stage, space: Workspace) -> Ladder:
         task=task_of(stage),
         integer_outputs=targets.integer_outputs,
         target_outputs=targets.target_outputs,
+        pixels=takes_bytes(stage),
         seed=stage.spec["seed"],
     )
     return Ladder(
@@ -140,12 +165,14 @@ def simulated_network(stage: Stage, space: Workspace) -> simulation.SimulatedMod
 
     Where the stage has the files that were exported, it is the one that they were written from.
     """
-    network = network_of(stage, space).eval()
+    inputs = data.calibration_images(pixels_of(stage, space), 1)
+    network = _taking_pixels(stage, network_of(stage, space).eval(), inputs)
     context = techniques.Context(
         precision=Precision.parse(stage.spec["precision"]),
-        calibration=data.calibration_images(images_of(stage, space), 1),
+        calibration=inputs,
         reference=network,
         task=task_of(stage),
+        pixels=takes_bytes(stage),
     )
     before = recipe_of(stage, "recipe")
     trained = recipe_of(stage, "rest") if stage.kind.name != "finetune" else ()

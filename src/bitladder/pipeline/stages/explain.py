@@ -9,7 +9,7 @@ from bitladder.pipeline.stages.common import (
     EVALUATION_BATCH,
     Workspace,
     first_of,
-    images_of,
+    pixels_of,
     simulated_network,
     task_of,
 )
@@ -20,7 +20,7 @@ from bitladder.techniques.pairs import rows
 def explain(stage: Stage, space: Workspace) -> ExplainRecord:
     """Measure on the first validation images; there are no files."""
     simulated, task = simulated_network(stage, space), task_of(stage)
-    batches = images_of(stage, space).validation.batches(EVALUATION_BATCH)
+    batches = pixels_of(stage, space).validation.batches(EVALUATION_BATCH)
     inputs, target = first_of(batches, stage.spec["images"], task)
     own = {(row.name, row.kind): row for row in simulation.layers(simulated, inputs)}
     found = []

@@ -9,7 +9,7 @@ from bitladder.pipeline.stages.common import (
     EVALUATION_BATCH,
     Workspace,
     float_network,
-    images_of,
+    pixels_of,
     simulated_network,
     task_of,
 )
@@ -17,7 +17,7 @@ from bitladder.pipeline.stages.common import (
 
 def test(stage: Stage, space: Workspace) -> TestRecord:
     """Measure both; there are no files."""
-    images, task = images_of(stage, space), task_of(stage)
+    images, task = pixels_of(stage, space), task_of(stage)
     assert images.test is not None
     batches = images.test.batches(EVALUATION_BATCH)
     return TestRecord(

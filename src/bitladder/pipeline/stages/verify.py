@@ -7,15 +7,16 @@ from dataclasses import asdict
 import torch
 
 from bitladder import deploy, targets
-from bitladder.options import TargetOptions
+from bitladder.options import InputType, TargetOptions
 from bitladder.pipeline.planning import Stage
 from bitladder.pipeline.stage_records import FirstLayer, Speed, VerifyRecord
 from bitladder.pipeline.stages.common import (
     EVALUATION_BATCH,
     Workspace,
     first_of,
-    images_of,
+    pixels_of,
     simulated_network,
+    takes_bytes,
     task_of,
 )
 from bitladder.target_specs.record import loaded
@@ -32,8 +33,9 @@ def verify(stage: Stage, space: Workspace) -> VerifyRecord:
     own = artifact.with_name(spec.dialect.file)
     if not own.is_file():  # of a form that no known target reads
         own = space.output / spec.dialect.file
-        deploy.Traced(simulated).write_qdq(own, target=spec)
-    batches = images_of(stage, space).validation.batches(EVALUATION_BATCH)
+        form: InputType = "uint8" if takes_bytes(stage) else "float"
+        deploy.Traced(simulated).write_qdq(own, target=spec, image_input=form)
+    batches = pixels_of(stage, space).validation.batches(EVALUATION_BATCH)
     found = verify_file(
         own,
         batches,

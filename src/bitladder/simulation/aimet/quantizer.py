@@ -98,6 +98,7 @@ class QuantizerInfo:
         integer_min: smallest integer of the grid.
         integer_max: largest integer of the grid.
         channels: number of ranges; 1 is per tensor.
+        fixed: what it holds says which grid it is, so that no range is found and no width chosen.
     """
 
     name: str
@@ -109,6 +110,7 @@ class QuantizerInfo:
     integer_min: int
     integer_max: int
     channels: int
+    fixed: bool = False
 
 
 def quantizers(module: nn.Module) -> Iterator[tuple[QuantizerInfo, Any]]:
@@ -129,6 +131,7 @@ def quantizers(module: nn.Module) -> Iterator[tuple[QuantizerInfo, Any]]:
                 integer_min=quantizer.qmin,
                 integer_max=quantizer.qmax,
                 channels=quantizer.min.numel(),
+                fixed=not quantizer.is_overwrite_allowed("min"),
             ),
             quantizer,
         )
@@ -201,6 +204,15 @@ def activation_quantizer(bits: int, *, symmetric: bool, device: torch.device) ->
     """A new quantizer with one range, not set yet, for what an operation reads or makes."""
     made = aimet().QuantizeDequantize(shape=(), bitwidth=bits, symmetric=symmetric)
     return made.to(device)
+
+
+def fix_range(quantizer: Any, bits: int, symmetric: bool, low: float, high: float) -> None:
+    """Give a quantizer of one range a grid that neither calibration nor training changes."""
+    quantizer.symmetric, quantizer.bitwidth, quantizer.signed = symmetric, bits, symmetric
+    like = quantizer.min
+    quantizer.set_range(like.new_full(like.shape, low), like.new_full(like.shape, high))
+    quantizer.allow_overwrite(False)
+    quantizer.requires_grad_(False)
 
 
 def forget_bias_quantizer(layer: Any) -> None:

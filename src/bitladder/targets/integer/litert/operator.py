@@ -18,6 +18,7 @@ _TYPES: dict[str, Any] = {
     "INT8": np.int8,
     "INT16": np.int16,
     "INT32": np.int32,
+    "UINT8": np.uint8,
 }
 _TYPES |= {"INT64": np.int64, "INT4": np.int8, "BOOL": np.bool_}  # int4 in integers of 8 bit
 
