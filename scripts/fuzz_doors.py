@@ -14,7 +14,7 @@ from PIL import Image
 from torch import nn
 
 from bitladder import data, study
-from bitladder.deploy.encodings import read_encodings
+from bitladder.deploy import read_encodings
 from bitladder.deploy.litert import read_tflite, write_tflite
 from bitladder.dlc import describe
 from bitladder.dlc import read as read_dlc

@@ -181,3 +181,18 @@ def test_a_file_takes_bytes_and_normalizes_them(folder: Path, tmp_path: Path) ->
             _invoke(source, "--images", folder, "--input", "uint8", *wrong, *SOON,
                     "-o", tmp_path / "bad.onnx")  # fmt: skip
     assert not (tmp_path / "bad.onnx").exists()
+
+
+def test_encodings_are_written_and_verified(folder: Path, tmp_path: Path) -> None:
+    source = _export(_network(3), tmp_path / "in.onnx", 3, 24, 40)
+    written = [tmp_path / "f.onnx", "--encodings", tmp_path / "f.json"]
+    _invoke(source, "--images", folder, *SOON, "--encodings-version", "0.6.1", "-o", *written)
+    assert '"version": "0.6.1"' in (tmp_path / "f.json").read_text()
+    for name in ("photos/one", "photos/two"):
+        (tmp_path / name).mkdir(parents=True)
+        for number, file in enumerate(sorted(folder.rglob("*.png"))):
+            (tmp_path / name / f"{number}.png").write_bytes(file.read_bytes())
+    given = ["verify", *written, "--images", tmp_path / "photos", "--limit", "1"]
+    done = CliRunner().invoke(app, list(map(str, given)))
+    assert done.exit_code == 0, done.output
+    assert "onnxruntime" in done.output

@@ -362,6 +362,7 @@ class QuantizedModel:
         *,
         target: str | TargetSpec = "onnxruntime",
         encodings: str | Path | None = None,
+        encodings_version: str = "2.0.0",
         int4: bool | None = None,
         weights: WeightType = "int8",
         classes: Sequence[str] = (),
@@ -375,6 +376,7 @@ class QuantizedModel:
             target: that the QDQ graph is for: ``onnxruntime``, ``htp``, ``package.module:NAME``, or
                 a ``TargetSpec``.
             encodings: AIMET's JSON to write beside the float graph.
+            encodings_version: of that JSON: ``0.6.1``, ``1.0.0`` or ``2.0.0``.
             int4: store 4-bit weights of the QDQ graph as int4; by default for ``htp``.
             weights: how a QDQ graph for ``onnxruntime`` holds weights of up to 8 bit: ``int8``;
                 ``uint8``, the same plus 128; ``auto``, uint8 where int8 could saturate on an x86
@@ -403,7 +405,7 @@ class QuantizedModel:
             raise ExportError(f"{path}: encodings stand beside a float graph; use .onnx")
         else:
             traced = deploy.Traced(self.simulated, self._described(classes))
-            traced.write_float(path, Path(encodings))
+            traced.write_float(path, Path(encodings), version=encodings_version)
         return path
 
     def _described(self, classes: Sequence[str]) -> deploy.Description:

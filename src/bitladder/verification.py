@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bitladder import structures, target_specs, targets, tasks
+from bitladder import deploy, structures, target_specs, targets, tasks
 from bitladder.errors import TargetError
 from bitladder.isolation import isolated
 from bitladder.protocols import Quantized
@@ -55,6 +56,7 @@ def verify(
     version: str | None = None,
     simulation: Callable[..., Any] | None = None,
     integer: str | Path | None = None,
+    encodings: str | Path | None = None,
     limit: int | None = None,
     threads: int = 0,
 ) -> Verification:
@@ -72,14 +74,26 @@ def verify(
             graph itself, every operation by itself in float between its quantizers.
         integer: the ONNX file whose integer arithmetic a target without arithmetic of its own is
             compared with, where that is another file than the one it runs.
+        encodings: AIMET's JSON of the tensors of a float file, whoever made it; the target gets
+            the file with these grids.
         limit: images to run, the first; by default all.
         threads: threads to run with, 0 for as many as the target likes.
 
     Raises:
         StudyError: the task is unknown.
         TargetError: the target is not installed or refuses the artifact, or the images do not fit.
+        ExportError: the encodings cannot be read, or are not of the artifact.
     """
     path = Path(artifact)
+    if encodings is not None:
+        with tempfile.TemporaryDirectory() as folder:
+            written, usual = (Path(folder) / name for name in ("own.onnx", "model.onnx"))
+            deploy.write_encoded(path, Path(encodings), written, target)
+            deploy.write_encoded(path, Path(encodings), usual)
+            return verify(
+                written, images, task=task, target=target, version=version, simulation=simulation,
+                integer=usual, limit=limit, threads=threads,
+            )  # fmt: skip
     meaning = None if task is None else tasks.find(task)
     batches = _batches(images, limit, len(targets.graph_inputs(path)))
     session = targets.open_target(target, path, threads=threads, version=version)

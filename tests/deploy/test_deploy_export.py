@@ -66,8 +66,7 @@ def test_the_encodings_name_tensors_of_the_float_file(simulate, tmp_path, versio
     else:
         listed = [*content["activation_encodings"], *content["param_encodings"]]
         assert {entry["name"] for entry in listed} <= names
-        with pytest.raises(ExportError, match=r"not an encodings file of version 2\.0\.0"):
-            read_encodings(tmp_path / "e.json")
+        assert read_encodings(tmp_path / "e.json").keys() == {entry["name"] for entry in listed}
 
 
 @pytest.mark.parametrize("version", ["1.0.0", "2.0.0"])

@@ -65,7 +65,7 @@ def quantize(
     """Like ``bitladder quantize``, for the HTP."""
     files.quantize(
         model, output, images, input_list, precision, recipe, "htp", size, mean, std, bgr, takes,
-        limit, data_root,
+        limit, data_root=data_root,
     )  # fmt: skip
 
 

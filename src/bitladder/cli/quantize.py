@@ -54,6 +54,13 @@ Takes = Annotated[
         "--std and --bgr become a part of it. By default it takes what the float file takes.",
     ),
 ]
+Encodings = Annotated[
+    Path | None,
+    typer.Option(help="Write the float network, and here AIMET's encodings of its tensors."),
+]
+EncodingsVersion = Annotated[
+    str, typer.Option(help="Version of these encodings: 0.6.1, 1.0.0 or 2.0.0.")
+]
 Limit = Annotated[int, typer.Option(min=1, help="Images to calibrate on.")]
 
 
@@ -73,6 +80,8 @@ def quantize(
     bgr: Bgr = False,
     takes: Takes = None,
     limit: Limit = 256,
+    encodings: Encodings = None,
+    encodings_version: EncodingsVersion = "2.0.0",
     data_root: DataRoot = None,
 ) -> None:
     """Quantize a float ONNX file without training, run it, and write it for a target."""
@@ -95,7 +104,9 @@ def quantize(
     for rung in made.rungs:
         for note in rung.notes:
             print(f"{rung.technique}: {note}", file=sys.stderr)
-    written = made.export(output, target=target)
+    written = made.export(
+        output, target=target, encodings=encodings, encodings_version=encodings_version
+    )
     print(f"{written}: {written.stat().st_size} bytes")
 
 

@@ -48,6 +48,10 @@ def verify(
             "with itself, computed operation by operation."
         ),
     ] = None,
+    encodings: Annotated[
+        Path | None,
+        typer.Option(help="AIMET's encodings of a float MODEL.onnx, of version 0.6.1 or later."),
+    ] = None,
     htp: Htp = None,
     as_json: Json = False,
 ) -> None:
@@ -66,6 +70,7 @@ def verify(
             target=name,
             version=htp if target_specs.find(name).name == "htp" else None,
             simulation=promised,
+            encodings=encodings,
             limit=limit,
         )
         for name in _named(target)

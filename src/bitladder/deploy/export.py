@@ -19,21 +19,21 @@ from bitladder.deploy.biases import fit_scales, round_biases, rounded
 from bitladder.deploy.byte_inputs import take_bytes
 from bitladder.deploy.check import CHECKED, run_at_two_sizes
 from bitladder.deploy.description import Description, write_description
-from bitladder.deploy.encodings import dump_encodings
+from bitladder.deploy.encodings_file import dump_encodings
 from bitladder.deploy.limits import fit_grids
 from bitladder.deploy.observe import Observed, observed
 from bitladder.deploy.qdq import QdqWriter
 from bitladder.deploy.writer import FileWriter
 from bitladder.errors import ExportError, StudyError, unknown
 from bitladder.files import write_whole
-from bitladder.options import InputType, WeightType
+from bitladder.options import EncodingsVersion, InputType, WeightType
 from bitladder.simulation import SimulatedModel, device_of, image_axis
 from bitladder.structures import named
 from bitladder.target_specs import Dialect, TargetSpec
 
 INTEGER_BIASES = "integer_biases"
 """Name of the rung that ``Traced.quantize_biases`` makes."""
-_VERSION = "2.0.0"  # of the encodings that are written unless another is asked for
+_VERSION: EncodingsVersion = "2.0.0"  # unless another is asked for
 
 
 class Traced:
@@ -86,11 +86,14 @@ class Traced:
             path: the ONNX file; its inputs and outputs have the network's own names and take any
                 number of images. The only output of a network that gives it no name is ``output``.
             encodings: the JSON file; its names are those of the ONNX file's tensors.
-            version: of the JSON, ``1.0.0`` or ``2.0.0``.
+            version: of the JSON: ``0.6.1``, ``1.0.0`` or ``2.0.0``.
 
         Raises:
-            ExportError: an operator has no form in ONNX, or a file cannot be written.
+            ExportError: the version is unknown, an operator has no form in ONNX, or a file cannot
+                be written.
         """
+        if version not in (known := get_args(EncodingsVersion)):
+            raise ExportError(unknown("version of encodings", version, known))
         writer = FileWriter(self.simulated, self._seen)
         model = writer.write()
         constants = {tensor.name for tensor in model.graph.initializer}

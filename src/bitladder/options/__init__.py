@@ -10,7 +10,7 @@ from bitladder.options.data import (
     told,
 )
 from bitladder.options.explain import ExplainOptions
-from bitladder.options.export import ExportOptions, WeightType
+from bitladder.options.export import EncodingsVersion, ExportOptions, WeightType
 from bitladder.options.models import ModelOptions
 from bitladder.options.precision import Precision
 from bitladder.options.recipes import (
@@ -31,6 +31,7 @@ __all__ = [
     "TECHNIQUES",
     "DatasetOptions",
     "EarlyStopping",
+    "EncodingsVersion",
     "ExplainOptions",
     "ExportOptions",
     "InputType",

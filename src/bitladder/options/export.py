@@ -8,6 +8,8 @@ from bitladder.options.base import Options
 from bitladder.options.data import InputType
 from bitladder.target_specs.htp import HtpVersion
 
+EncodingsVersion = Literal["0.6.1", "1.0.0", "2.0.0"]
+"""Forms of AIMET's JSON."""
 WeightType = Literal["int8", "uint8", "auto"]
 """How files for ONNX Runtime hold weights of up to 8 bit."""
 
@@ -18,7 +20,7 @@ class ExportOptions(Options):
     input: InputType = "float"
     """What files take of an image: ``float``, its pixels in 0 to 1; or ``uint8``, its bytes, and \
 the grid of bytes (scale 1/255, zero point 0) at every precision: no loss at all."""
-    encodings: Literal["1.0.0", "2.0.0"] = "2.0.0"
+    encodings: EncodingsVersion = "2.0.0"
     """Version of AIMET's encodings file."""
     dlc: bool = False
     """Write the float and the quantized network as .dlc, and compare it with the QDQ ONNX."""
