@@ -187,3 +187,22 @@ def test_a_wrapped_function_is_taken_as_it_is():
     images = torch.randn(2, 3, 8, 8)
     check(model, (images,))
     assert unquantized(prepare(model)) == ["halve_if_positive"]
+
+
+def test_a_frozen_batch_norm_is_a_frozen_convolution():
+    """As a product and a sum it took two roundings, and the HTP computed the next layer wrong."""
+    from torchvision.ops import FrozenBatchNorm2d
+
+    torch.manual_seed(0)
+    norm = FrozenBatchNorm2d(4)
+    for name, value in norm.named_buffers():
+        value.copy_(torch.rand(4) + (0.5 if name == "running_var" else -0.5))
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), norm, nn.ReLU()).eval()
+    images = torch.randn(2, 3, 8, 8)
+    made = prepare(network, (images,))
+    kinds = [type(made.get_submodule(str(n.target))).__name__ for n in made.graph.nodes
+             if n.op == "call_module"]  # fmt: skip
+    assert kinds == ["Conv2d", "Conv2d", "ReLU"]
+    wanted = network.double()(images.double())
+    assert (made(images) - wanted).abs().max() < 1e-5
+    assert not any(one.requires_grad for one in made.get_submodule("1").parameters())

@@ -119,6 +119,31 @@ def test_what_its_kernels_compute_wrong_is_refused(function, precision, images, 
         on_the_htp(Computed(), precision, images, tmp_path)
 
 
+class Gated(nn.Module):
+    """An image times a gate a channel, which is expanded first."""
+
+    def forward(self, x):
+        return x * torch.sigmoid(x.mean((2, 3), keepdim=True)).expand_as(x)
+
+
+@pytest.mark.parametrize("precision", ["w8a8", "w8a16"])
+def test_a_product_with_an_expanded_tensor(precision, images, tmp_path):
+    """It was wrong by 111 of 255 steps in 87 % of the values."""
+    found, step = on_the_htp(Gated(), precision, images, tmp_path)
+    right = Gated()(images[:4].double()).flatten(1).numpy()
+    assert np.abs(found - right).max() <= (3 * step if precision == "w8a8" else 150 * step)
+
+
+def test_powers_of_two_are_finite(images, tmp_path):
+    class Power(nn.Module):
+        def forward(self, x):
+            return torch.relu(torch.exp2(x))
+
+    found, _ = on_the_htp(Power(), "w8a8", images, tmp_path)
+    right = Power()(images[:4].double()).flatten(1).numpy()
+    assert np.abs(found - right).max() <= 0.05 * right.max()
+
+
 class Sliced(nn.Module):
     """A part of an image, rectified."""
 

@@ -43,6 +43,7 @@ from bitladder.structures import named
 
 # Operators that take only the sizes of their results, so that sizes among their arguments may grow.
 _BY_RESULT = {"reshape", "expand", "repeat"}
+_BROADCASTING = {"Add", "Divide", "Multiply", "Subtract"}
 _MOVES_FOR_AIMET = {"Col2Im", "Pad"}
 
 
@@ -147,6 +148,22 @@ class FileWriter:
     def number(self, call: Call, value: float) -> str:
         """A Python number beside a tensor."""
         return self.constant(value)
+
+    def is_broadcast(self, call: Call) -> bool:
+        """Whether all that reads a call's result repeats it by itself, beside a tensor as large."""
+        readers = [] if self._at is None else list(self._at.users)
+        return bool(readers) and all(self._repeats(one, call.result) for one in readers)
+
+    def _repeats(self, reader: fx.Node, value: Value) -> bool:
+        operator = self._operator(reader)
+        if operator is None or operator.name not in _BROADCASTING:
+            return False
+        others = [one for one in reader.all_input_nodes if one is not self._at]
+        return any(
+            one.sizes == value.sizes and one.free == value.free
+            for other in others
+            for one in self.seen[other].values[:1]
+        )
 
     def htp_bits(self, call: Call) -> int:
         """Bits of the integers of a call's result, for the HTP; 0 for all else."""

@@ -177,6 +177,13 @@ def _log_of_sum(w: Writer, c: Call) -> str:
     return w.one("Add", [w.one("Max", [first, second]), tail])
 
 
+def _power_of_two(w: Writer, c: Call) -> str:
+    """2^x; the HTP's power gives values that are not finite, its exponential does not."""
+    if w.htp:
+        return w.one("Exp", [w.one("Mul", [c.x, w.constant(math.log(2))])])
+    return w.one("Pow", [w.constant(2.0), c.x])
+
+
 def _finite(w: Writer, c: Call) -> str:
     """What is no number becomes one."""
     most = float(np.finfo(np.float32).max)
@@ -256,7 +263,7 @@ register(
     _float("sinh", _unary("Sinh")),
     _float("cosh", _unary("Cosh")),
     _float("trunc", _truncated, "trunc", "fix"),
-    _float("exp2", lambda w, c: w.one("Pow", [w.constant(2.0), c.x])),
+    _float("exp2", _power_of_two),
     _float("logaddexp", _log_of_sum),
     _boolean("greater", _compared("Greater"), "gt", "greater"),
     _boolean("less", _compared("Less"), "lt", "less"),

@@ -68,7 +68,13 @@ def _turned(w: Writer, c: Call, order: list[int]) -> str:
 
 
 def _expanded(w: Writer, c: Call) -> str:
-    """Repeat along dimensions of size 1; one that is the batch's takes it from the images."""
+    """Repeat along dimensions of size 1; one that is the batch's takes it from the images.
+
+    The HTP gives something else for a product with an expanded tensor; its operators repeat what is
+    small by themselves.
+    """
+    if w.htp and c.result.rank == c.x.rank and w.is_broadcast(c):
+        return w.one("Identity", [c.x])
     added = c.result.rank - c.x.rank
     source: Any = c.x
     if added:

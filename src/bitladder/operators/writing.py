@@ -117,6 +117,9 @@ class Writer(Protocol):
     def number(self, call: Call, value: float) -> str:
         """A Python number beside a tensor: exactly one step of a grid, or float."""
 
+    def is_broadcast(self, call: Call) -> bool:
+        """Whether all that reads a call's result repeats it by itself, beside a tensor as large."""
+
     def htp_bits(self, call: Call) -> int:
         """Bits of the integers of a call's result, for the HTP; 0 for all else."""
 

@@ -42,6 +42,9 @@ def make_plain(model: nn.Module) -> list[str]:
     for module in model.modules():
         freed += _free_weights(module)
     for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if (layer := _frozen_norm(child)) is not None:
+                setattr(parent, name, layer)
         if type(parent).__module__.startswith("torch.nn."):
             continue  # its own forward reads the attention's weights
         for name, child in list(parent.named_children()):
@@ -50,6 +53,24 @@ def make_plain(model: nn.Module) -> list[str]:
     if not freed:
         return []
     return [f"{freed} parametrized weights became plain ones, which training does not constrain"]
+
+
+def _frozen_norm(module: nn.Module) -> nn.Module | None:
+    """A batch norm that is constants, such as torchvision's of detectors, as a convolution of 1x1.
+
+    Its weights are one a channel, which lie on grids exactly; as a product and a sum of tensors
+    they would take two roundings more. It stays frozen.
+    """
+    if type(module).__name__ != "FrozenBatchNorm2d":
+        return None
+    named: Any = module
+    with torch.no_grad():
+        scale = named.weight * (named.running_var + named.eps).rsqrt()
+        shift = named.bias - named.running_mean * scale
+    layer = nn.Conv2d(len(scale), len(scale), 1, groups=len(scale))
+    layer.weight = nn.Parameter(scale[:, None, None, None].clone(), requires_grad=False)
+    layer.bias = nn.Parameter(shift.clone(), requires_grad=False)
+    return layer.eval()
 
 
 def _free_weights(module: nn.Module) -> int:
