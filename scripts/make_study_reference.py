@@ -29,7 +29,9 @@ HEAD = """# Studies
 
 A study is a YAML file. Unknown keys are refused, with the nearest known one. On the command line \
 `key=value` changes it, with dots for nested keys and YAML values: `precisions=[8,4]`, \
-`train.epochs=1`, `datasets=[./photos]`. This page is written by `scripts/make_study_reference.py`.
+`train.epochs=1`, `datasets=[./photos]`. `bitladder init DIR MODEL.onnx` writes a first study for \
+a folder of images, an ONNX file or both, with its options explained; it overwrites nothing. This \
+page is written by `scripts/make_study_reference.py`.
 """
 DATA_SETS = """### Folders of images
 

@@ -30,7 +30,7 @@ ORDER = [
     {"saved_network", "verification", "doctor"},
     {"quantized", "float_training"},
     {"study", "store"},
-    {"examination"},
+    {"examination", "starter"},
     {"pipeline"},
     {"report"},
     {"runs", "charts"},

@@ -16,6 +16,7 @@ from bitladder.cli import (
     dlc,
     doctor,
     find,
+    init,
     models,
     quantize,
     report,
@@ -37,6 +38,7 @@ app = typer.Typer(
     help="Find the lowest bit width your CNN survives, and ship exactly the model you measured.",
 )
 for _command in (
+    init.init,
     studies.run,
     find.find,
     report.report,
