@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from bitladder.models.onnx_file.builder import Builder, Call, CannotReadError, Value
@@ -14,7 +15,8 @@ _ONE: dict[str, Any] = {
     "Reciprocal": torch.reciprocal, "Erf": torch.erf, "Floor": torch.floor, "Ceil": torch.ceil,
     "Round": torch.round, "Sign": torch.sign, "Sin": torch.sin, "Cos": torch.cos,
     "Tan": torch.tan, "Asin": torch.asin, "Acos": torch.acos, "Atan": torch.atan,
-    "Sinh": torch.sinh, "Cosh": torch.cosh, "Not": torch.logical_not,
+    "Sinh": torch.sinh, "Cosh": torch.cosh, "Asinh": torch.asinh, "Acosh": torch.acosh,
+    "Atanh": torch.atanh, "Not": torch.logical_not,
 }  # fmt: skip
 _TWO: dict[str, Any] = {
     "Add": torch.add, "Sub": torch.sub, "Mul": torch.mul, "Div": torch.div, "Pow": torch.pow,
@@ -92,10 +94,21 @@ def choice(b: Builder, c: Call) -> Value:
     return made
 
 
+@reads("ai.onnx.ml.Scaler")
+def scaled(b: Builder, c: Call) -> Value:
+    """``(x - offset) scale``, as scikit-learn's files begin."""
+    made = c.x
+    for name, function in (("offset", torch.sub), ("scale", torch.mul)):
+        values = np.asarray(c.attribute(name) or [], np.float32)
+        if values.size:
+            made = b.call(c, function, made, b.constant(values))
+    return made
+
+
 @reads("Identity", "Dropout")
 def same(b: Builder, c: Call) -> Value:
     """What a network in use hands on as it is."""
-    if any(c.proto.output[1:]):
+    if c.uses(1):
         raise CannotReadError("output mask")
     return c.x
 
