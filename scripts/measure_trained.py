@@ -5,8 +5,9 @@ python scripts/measure_trained.py [--only TEXT] [--steps N]
 Writes results/coverage/trained.csv, a row a network and precision: the float network's quality,
 that of its simulation and of its file in ONNX Runtime on the same images, and how far the file is
 from the simulation, in steps of the outputs' grid at worst. What is there is not done again.
-Networks learn the embedded Fashion-MNIST at 32x32 pixels, the U-Net to find the digits of scikit-learn in a
-picture of several; calibration takes other images than those that quality is measured on.
+Networks learn the embedded Fashion-MNIST at 32x32 pixels, the U-Net to find the digits of
+scikit-learn in a picture of several; calibration takes other images than those that quality is
+measured on.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from bitladder.structures import named
 
 RESULTS = ROOT / "results" / "coverage" / "trained.csv"
 PRECISIONS = ("w8a8", "w4a8")
+RECIPE = ("fold_batch_norm", {"calibrate": {"method": "mse"}}, "bias_correction")
 FIELDS = ("network", "kind", "task", "parameters", "precision", "batch_norms", "batch_norms_left",
           "images", "float", "simulated", "onnxruntime", "equal_images", "worst_steps",
           "seconds")  # fmt: skip
@@ -171,8 +173,8 @@ def measured(name: str, steps: int) -> list[dict[str, Any]]:
 def _quantized(
     model: nn.Module, calibration: Tensor, evaluation: _Images, task: str, precision: str
 ) -> dict[str, Any]:
-    """What one precision, by the recipe ``ptq`` that is everybody's first, makes of a network."""
-    made = quantize(model, calibration, precision, "ptq", progress=False)
+    """What one precision makes of a network, by a recipe that takes seconds."""
+    made = quantize(model, calibration, precision, RECIPE, progress=False)
     with tempfile.TemporaryDirectory() as folder:
         path = made.export(Path(folder) / "model.onnx")
         session = targets.open_target("onnxruntime", path, threads=1)
