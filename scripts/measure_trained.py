@@ -122,7 +122,7 @@ def main() -> None:
     """Do what is not done, and keep each row as it comes."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", default="", help="part of a network's name")
-    parser.add_argument("--steps", type=int, default=200, help="of training")
+    parser.add_argument("--steps", type=int, default=150, help="of training")
     options = parser.parse_args()
     for name in NETWORKS:
         done = {row["precision"] for row in read() if row["network"] == name}

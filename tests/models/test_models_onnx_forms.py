@@ -66,6 +66,9 @@ CASES: dict[str, tuple[list[Any], dict[str, Any], int]] = {
     "selu of other factors": ([_N("Selu", ["x"], ["y"], alpha=1.0, gamma=2.0)], {}, 18),
     "hard shrink": ([_N("Shrink", ["x"], ["y"], lambd=0.4)], {}, 18),
     "soft shrink": ([_N("Shrink", ["x"], ["y"], lambd=0.4, bias=0.4)], {}, 18),
+    "the largest of values and no limit": (
+        [_N("Max", ["n", "x"], ["a"]), _N("Min", ["a", "p"], ["y"])],
+        {"n": np.float32(-np.inf), "p": np.asarray([np.inf], np.float32)}, 18),
     "asinh": ([_N("Asinh", ["x"], ["y"])], {}, 18),
     "swish": ([_N("Swish", ["x"], ["y"])], {}, 24),
     "swish of a factor": ([_N("Swish", ["x"], ["y"], alpha=1.5)], {}, 24),

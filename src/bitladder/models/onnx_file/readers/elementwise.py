@@ -66,10 +66,14 @@ def two(b: Builder, c: Call) -> Value:
 
 @reads(*_MANY)
 def many(b: Builder, c: Call) -> Value:
-    """A function of any number of tensors, two at a time."""
-    made = c.x
-    for place in range(1, len(c.inputs)):
-        made = b.call(c, _MANY[c.proto.op_type], made, c.need(place))
+    """A function of any number of tensors, two at a time; infinity leaves an extreme as it is."""
+    given = [c.need(place) for place in range(len(c.inputs))]
+    neutral = {"Max": -np.inf, "Min": np.inf}.get(c.proto.op_type)
+    rest = [v for v in given if v.array is None or v.array.size != 1 or v.array != neutral]
+    first, *others = rest if any(v.array is None for v in rest) else given
+    made = first
+    for other in others:
+        made = b.call(c, _MANY[c.proto.op_type], made, other)
     if c.proto.op_type == "Mean":
         made = b.call(c, torch.div, made, float(len(c.inputs)))
     return made
