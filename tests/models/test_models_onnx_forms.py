@@ -69,7 +69,6 @@ CASES: dict[str, tuple[list[Any], dict[str, Any], int]] = {
     "the largest of values and no limit": (
         [_N("Max", ["n", "x"], ["a"]), _N("Min", ["a", "p"], ["y"])],
         {"n": np.float32(-np.inf), "p": np.asarray([np.inf], np.float32)}, 18),
-    "asinh": ([_N("Asinh", ["x"], ["y"])], {}, 18),
     "swish": ([_N("Swish", ["x"], ["y"])], {}, 24),
     "swish of a factor": ([_N("Swish", ["x"], ["y"], alpha=1.5)], {}, 24),
     "rms norm": ([_N("RMSNormalization", ["x", "s"], ["y"])], {"s": _f(9)}, 23),
