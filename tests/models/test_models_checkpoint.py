@@ -466,3 +466,48 @@ def test_two_heads_and_a_transposed_one_are_new(tmp_path):
     torch.save(Segments(21).state_dict(), tmp_path / "a.pth")
     said = load_weights(Segments(3), tmp_path / "a.pth", new_head=True)
     assert "2 tensors; a new last layer: up, aux" in said
+
+
+# Images of other channels.
+
+
+def stem_of(channels, classes=4, seed=0):
+    made = net(classes, seed)
+    torch.manual_seed(seed)
+    made.conv = nn.Conv2d(channels, 2, 3)
+    made.norm.running_mean += 0.3
+    return made.double().eval()
+
+
+@pytest.mark.parametrize(("found", "wanted"), [(3, 1), (1, 3)])
+@pytest.mark.parametrize("classes", [4, 9])
+def test_a_first_convolution_of_other_channels_is_converted(found, wanted, classes, tmp_path):
+    """What the converted network gives for a grey image is what the other gave for it."""
+    given, model = stem_of(found, classes), stem_of(wanted, seed=1)
+    torch.save(given.state_dict(), tmp_path / "a.pth")
+    with pytest.raises(ModelError, match=r"takes other channels; to convert it .*new_head=True"):
+        load_weights(model, tmp_path / "a.pth")
+    said = load_weights(model, tmp_path / "a.pth", new_head=True)
+    assert "converted: conv.weight of " in said
+    assert ("a new last layer: fc" in said) == (classes == 9)
+    image = torch.rand(2, 1, 4, 4, dtype=torch.float64)
+    made, before = (
+        network[:3](image.expand(-1, channels, -1, -1))
+        for network, channels in ((model, wanted), (given, found))
+    )
+    torch.testing.assert_close(made, before, rtol=1e-12, atol=1e-12)
+
+
+def test_grey_weights_go_into_the_network_behind_the_shim(tmp_path):
+    grey = stem_of(1)
+    torch.save(grey.state_dict(), tmp_path / "a.pth")
+    model = WithShim(stem_of(3, seed=1)).double().eval()
+    assert "converted: model.conv.weight" in load_weights(model, tmp_path / "a.pth", new_head=True)
+    image = torch.rand(2, 1, 4, 4, dtype=torch.float64)
+    torch.testing.assert_close(model(image), grey(image), rtol=1e-12, atol=1e-12)
+
+
+def test_other_channels_than_grey_and_colour_are_refused(tmp_path):
+    torch.save(stem_of(4).state_dict(), tmp_path / "a.pth")
+    with pytest.raises(ModelError, match=r"'conv\.weight' has shape \(2, 4, 3, 3\)"):
+        load_weights(stem_of(3), tmp_path / "a.pth", new_head=True)

@@ -16,6 +16,7 @@ PREFIXES = ("module", "model", "_orig_mod", "backbone", "net", "network")
 _WRAPPERS = ("module", "_orig_mod")  # of a part of a network, too
 _MOST_PREFIXES = 4
 _COUNTERS = ("total_ops", "total_params", "n_averaged")  # of profilers and of averaging
+_GREY, _COLOUR = 1, 3  # channels
 _NAMED = 4  # tensors that a message names
 _TRANSPOSED = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
 
@@ -85,6 +86,7 @@ class Fit:
         unexpected: names that the network lacks.
         shapes: names whose shapes differ.
         heads: layers that stay as they are.
+        stem: what was done to the first convolution, whose images have other channels; or empty.
         left: tensors of the file that nobody asked for.
     """
 
@@ -99,6 +101,7 @@ class Fit:
     unexpected: list[str] = field(init=False)
     shapes: list[str] = field(init=False)
     heads: list[str] = field(init=False)
+    stem: str = field(init=False, default="")
     left: list[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -119,6 +122,8 @@ class Fit:
         ]
         self.shapes = [name for name in self.taken if self.taken[name].shape != own[name].shape]
         self.left = [name for name in self.given.beside if _leaf(name) not in _COUNTERS]
+        if self.new_head and self.other_channels:
+            self._convert_stem()
         self.heads = self._new_heads() if self.new_head else []
         if self.heads:
             if self.missing:  # whatever the file has in its place
@@ -142,6 +147,30 @@ class Fit:
         del wanted[outputs], found[outputs]
         return wanted == found
 
+    @property
+    def other_channels(self) -> bool:
+        """Whether the first convolution takes grey images and that of the file takes colour ones,
+        or the reverse."""
+        name = f"{first_convolution(self.model)}.weight"
+        if name not in self.shapes:
+            return False
+        wanted, found = list(self.needed[name].shape), list(self.given.tensors[name].shape)
+        if len(wanted) != len(found) or {wanted.pop(1), found.pop(1)} != {_GREY, _COLOUR}:
+            return False
+        return wanted == found
+
+    def _convert_stem(self) -> None:
+        """Let the first convolution give for a grey image what it gave for it in three channels."""
+        name = f"{first_convolution(self.model)}.weight"
+        weight = self.given.tensors[name]
+        if weight.shape[1] == _COLOUR:
+            self.taken[name] = weight.sum(1, keepdim=True)
+            self.stem = f"{self.outer}{name} of colour images, summed over its channels for grey"
+        else:
+            self.taken[name] = weight.expand(-1, _COLOUR, *weight.shape[2:]) / _COLOUR
+            self.stem = f"{self.outer}{name} of grey images, a third for each of three channels"
+        self.shapes.remove(name)
+
     def _new_heads(self) -> list[str]:
         """Layers of other classes, and the last layer where the file has none."""
         lacking = {_layer(name) for name in self.missing}
@@ -159,7 +188,8 @@ class Fit:
         """The better, the less: what lacks, what is too much or left, how much was renamed."""
         lacking = len(self.missing) + len(self.shapes)
         much = len(self.unexpected) if self.taken else -len(self.given.tensors)
-        return lacking, much, len(self.left) + len(self.heads), len(self.given.removed)
+        changed = len(self.left) + len(self.heads) + bool(self.stem)
+        return lacking, much, changed, len(self.given.removed)
 
     def check(self, where: str) -> None:
         """See that it fits.
@@ -184,6 +214,11 @@ class Fit:
         advice = "check the model and its number of classes"
         if not self.taken:
             advice = "none of its tensors has a name of the model's: it is of another network"
+        elif self.other_channels and not self.missing and not self.unexpected:
+            advice = (
+                "its first convolution takes other channels; to convert it and go on training: "
+                "'train: {from: weights}' in a study, new_head=True in Python"
+            )
         elif self.other_classes and not self.missing and not self.unexpected:
             advice = (
                 "it is of other classes; to train a new last layer: 'train: {from: weights}' in a "
@@ -238,6 +273,8 @@ class Fit:
         if self.heads:
             new = ", ".join(self.outer + head for head in self.heads)
             parts.append(f"a new last layer: {new}")
+        if self.stem:
+            parts.append(f"converted: {self.stem}")
         if self.outer:
             parts.append(f"for the network within '{self.outer}'")
         if self.left:
@@ -276,6 +313,14 @@ def last_layer(model: nn.Module) -> str:
         name for name, module in model.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)
     ]
     return layers[-1] if layers else ""
+
+
+def first_convolution(model: nn.Module) -> str:
+    """The name of the ungrouped convolution of images that is defined first; empty without any."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d):
+            return name if module.groups == 1 else ""
+    return ""
 
 
 def _some(names: Sequence[str], values: Mapping[str, Tensor] | None = None) -> str:

@@ -32,7 +32,9 @@ def load_weights(
         key: under which the tensors stand, such as ``ema`` or ``checkpoint.model``; by default it
             is found.
         new_head: leave the last layer as it is in ``model`` where the file's has another number of
-            classes, or where the file has none.
+            classes, or where the file has none; and convert a first convolution of colour images to
+            grey ones (the sum over its channels), or the reverse (a third for each), so that it
+            gives for a grey image what it gave for that in three channels.
 
     Returns:
         What was done, in one line.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,12 +47,14 @@ class Value:
         array: its values if it is a constant.
         node: what gives it otherwise.
         results: what the node gives at the first and at the second batch size, without data.
+        parts: the tensors of a sequence, which has neither values nor a node of its own.
     """
 
     name: str
     array: NDArray[Any] | None = None
     node: fx.Node | None = None
     results: tuple[Any, Any] = (None, None)
+    parts: tuple[Value, ...] | None = None
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -109,10 +111,22 @@ class Call:
         inputs: list[Value | None],
         opset: int,
         bias: Value | None = None,
+        read: Container[str] | None = None,
     ) -> None:
         self.proto, self.inputs, self.opset = proto, inputs, opset
         self.bias = bias  # what the file adds to a product behind it
+        self.read = read  # names that something reads; all of them if None
         self.attributes = {a.name: onnx.helper.get_attribute_value(a) for a in proto.attribute}
+
+    @property
+    def kind(self) -> str:
+        """The operator, behind its domain where that is not ONNX's own."""
+        return kind_of(self.proto)
+
+    def uses(self, place: int) -> bool:
+        """Whether anything reads an output; older files name also those that nothing does."""
+        given = self.proto.output[place] if place < len(self.proto.output) else ""
+        return bool(given) and (self.read is None or given in self.read)
 
     @property
     def x(self) -> Value:
@@ -214,6 +228,8 @@ class Builder:
 
     def _nodes(self, given: Any) -> Any:
         if isinstance(given, Value):
+            if given.parts is not None:
+                raise CannotReadError("a sequence of tensors as an input")
             return given.node if given.array is None else self._attribute(given)
         if isinstance(given, list | tuple):
             return type(given)(self._nodes(one) for one in given)
@@ -305,7 +321,15 @@ class Builder:
 
 
 def _words(name: str) -> list[str]:
-    return [re.sub(r"\W", "_", word) for word in name.split(".") if word]
+    """The parts of a name as attributes of modules; Python's own words cannot be attributes."""
+    words = [re.sub(r"\W", "_", word) for word in name.split(".") if word]
+    return [f"{word}_" if keyword.iskeyword(word) else word for word in words]
+
+
+def kind_of(proto: onnx.NodeProto) -> str:
+    """An operator's name, behind its domain where that is not ONNX's own."""
+    own = proto.domain in ("", "ai.onnx")
+    return str(proto.op_type) if own else f"{proto.domain}.{proto.op_type}"
 
 
 def array_of(tensor: onnx.TensorProto) -> NDArray[Any]:

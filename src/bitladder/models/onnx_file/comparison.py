@@ -69,6 +69,13 @@ def _check(path: Path, network: ImportedNetwork, given: Any, parts: Any) -> None
     worst, name = _worst(network, made, lambda place: [part[place] for part in parts])
     if worst <= TOLERANCE:
         return
+    place = network.outputs.index(name)
+    own_shape, shape = list(_outputs(network, made)[place].shape), list(parts[0][place].shape)
+    if len(parts) == 1 and own_shape != shape:
+        raise ModelError(
+            f"{path}: output '{name}' is {shape} in ONNX Runtime and {own_shape} as read, where "
+            "the images of a batch keep a dimension; export it so that they do"
+        )
     # A variance as E[x*x] - E[x]*E[x] loses all digits of nearly constant values, in any runtime.
     precise = _in_float64(network, given)
     own = float("nan") if precise is None else _worst(

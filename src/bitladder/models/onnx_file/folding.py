@@ -12,9 +12,11 @@ from onnx.reference import ReferenceEvaluator
 from bitladder.models.onnx_file.builder import Call, CannotReadError, Value
 from bitladder.models.onnx_file.reading import tensors
 
-UNFOLDED = {"Loop", "Scan", "SequenceMap", "RandomNormal", "RandomUniform", "RandomNormalLike",
-            "RandomUniformLike", "Bernoulli", "Multinomial"}  # fmt: skip
-"""Operators without an end that is known, or with results of chance."""
+UNFOLDED = {"Loop", "Scan", "SequenceMap", "SequenceConstruct", "SplitToSequence", "SequenceAt",
+            "SequenceEmpty", "SequenceInsert", "SequenceLength", "ConcatFromSequence",
+            "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli",
+            "Multinomial"}  # fmt: skip
+"""Operators without an end that is known, with results of chance, or of lists of tensors."""
 _FREE = 2**26
 """Values that constants may have together, besides ``_TIMES`` times those in the file."""
 _TIMES = 4

@@ -17,11 +17,18 @@ import torch
 from torch import fx
 
 from bitladder.errors import ModelError
-from bitladder.models.onnx_file.builder import Builder, Call, CannotReadError, Value, array_of
+from bitladder.models.onnx_file.builder import (
+    Builder,
+    Call,
+    CannotReadError,
+    Value,
+    array_of,
+    kind_of,
+)
 from bitladder.models.onnx_file.comparison import compare
 from bitladder.models.onnx_file.folding import UNFOLDED, Folding, size_of
 from bitladder.models.onnx_file.readers import READERS
-from bitladder.models.onnx_file.reading import LARGEST, all_nodes, read
+from bitladder.models.onnx_file.reading import LARGEST, names_read, read
 from bitladder.structures import NOTES
 from bitladder.user_code import one_line
 
@@ -29,7 +36,8 @@ _TYPES = {1: torch.float32, 6: torch.int32, 7: torch.int64, 9: torch.bool, 11: t
           2: torch.uint8, 3: torch.int8}  # fmt: skip
 _FOLDED = {"Constant", "Shape", "Size", "ConstantOfShape", "If", "Range", "EyeLike"}
 _OLDEST = 7
-_TAILS = {"NonMaxSuppression", "NonZero", "Unique", "Compress"}
+_TAILS = {"NonMaxSuppression", "NonZero", "Unique", "Compress", "ai.onnx.ml.ZipMap",
+          "ai.onnx.ml.ArrayFeatureExtractor", "ai.onnx.ml.LabelEncoder"}  # fmt: skip
 """What picks results by their values at a network's end, as many as there are: no tensor of known
 sizes. It is left out with all that follows."""
 
@@ -123,6 +131,7 @@ class _Reading:
         self.unread: set[str] = set()
         self.tails: list[str] = []  # operators that are left out, and what the rest reads
         self.frontier: dict[str, Value] = {}
+        self.read = Counter(names_read(model.graph))
         self.biases: dict[str, Value] = {}  # by the product that they are added to
         self.added: dict[str, str] = {}  # sums that are their product already
 
@@ -177,9 +186,7 @@ class _Reading:
                 self._node(proto)
 
     def _node(self, proto: onnx.NodeProto) -> None:
-        kind = (
-            proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}.{proto.op_type}"
-        )
+        kind = kind_of(proto)
         constant = kind not in UNFOLDED and self._all_constant(proto)
         if kind in _TAILS and not constant:
             self.tails.append(f"{kind} '{_name(proto)}'")
@@ -196,9 +203,9 @@ class _Reading:
             raise ModelError(f"{self.path}: {kind} '{_name(proto)}' reads '{missing[0]}', which "
                              "nothing gives; the file is damaged")  # fmt: skip
         inputs = [self.values[name] if name else None for name in proto.input]
-        call = Call(proto, inputs, self.opset, self.biases.get(proto.output[0]))
+        call = Call(proto, inputs, self.opset, self.biases.get(proto.output[0]), self.read)
         try:
-            results = self._results(call, kind)
+            results = self._results(call, constant=constant)
         except CannotReadError as error:
             self._fault(proto, kind, str(error))
             return
@@ -219,15 +226,15 @@ class _Reading:
             if value is not None and value.array is None:
                 self.frontier[name] = value
 
-    def _results(self, call: Call, kind: str) -> Sequence[Value]:
-        proto = call.proto
+    def _results(self, call: Call, *, constant: bool) -> Sequence[Value]:
+        proto, kind = call.proto, call.kind
         if kind == "If":
             return self._branch(call)
         if proto.output[0] in self.added:
             return [self.values[self.added[proto.output[0]]]]
         if kind in ("Shape", "Size") and call.x.array is None:
             return [size_of(call)]
-        if self._all_constant(proto):
+        if constant:
             return self.folding.results(call)
         if kind not in READERS:
             raise CannotReadError("inputs that are computed")
@@ -236,8 +243,7 @@ class _Reading:
 
     def _find_biases(self, graph: onnx.GraphProto) -> None:
         """Note where a product with a matrix of the file is read by the sum with its bias alone."""
-        read = Counter(name for proto in all_nodes(graph) for name in proto.input)
-        read.update(one.name for one in graph.output)
+        read = self.read
         products = {
             proto.output[0]: self.values[proto.input[1]].sizes
             for proto in graph.node
@@ -280,6 +286,10 @@ class _Reading:
             told = "; ".join(self.faults[:20]) + (f"; and {count - 20} more" if count > 20 else "")
             raise ModelError(f"{self.path}: cannot read {count} operators: {told}")
         names, notes = self._outputs()
+        listed = [name for name in names if self.values[name].parts is not None]
+        if listed:
+            raise ModelError(f"{self.path}: output '{listed[0]}' is a sequence of tensors; export "
+                             "the network with its tensors as outputs")  # fmt: skip
         nodes = [self.builder.node_of(self.values[name]) for name in names]
         self.builder.graph.output(
             nodes[0] if len(nodes) == 1 else dict(zip(names, nodes, strict=True))

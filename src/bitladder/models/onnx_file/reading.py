@@ -87,6 +87,16 @@ def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
     yield from _nodes(graph.node)
 
 
+def names_read(graph: onnx.GraphProto) -> Iterator[str]:
+    """What nodes and outputs of a graph read, and of those in its nodes, as often as they do."""
+    yield from (name for node in graph.node for name in node.input)
+    yield from (one.name for one in graph.output)
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.GRAPH:
+                yield from names_read(attribute.g)
+
+
 def _nodes(given: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
     for node in given:
         yield node

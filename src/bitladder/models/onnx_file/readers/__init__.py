@@ -11,10 +11,11 @@ from bitladder.models.onnx_file.readers import (
     recurrent,
     reduction,
     resize,
+    sequence,
     shape,
 )
 from bitladder.models.onnx_file.readers.table import READERS
 
 __all__ = ["READERS"]
 FAMILIES = (activation, convolution, elementwise, index, matmul, normalization, pooling, recurrent,
-            reduction, resize, shape)  # fmt: skip
+            reduction, resize, sequence, shape)  # fmt: skip

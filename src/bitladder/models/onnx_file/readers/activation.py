@@ -16,13 +16,14 @@ from bitladder.models.onnx_file.readers.table import reads
 _PLAIN: dict[str, Any] = {
     "Relu": nn.ReLU, "Sigmoid": nn.Sigmoid, "Tanh": nn.Tanh, "Softplus": nn.Softplus,
     "Softsign": nn.Softsign, "HardSwish": nn.Hardswish, "Mish": nn.Mish,
+    "com.microsoft.Gelu": nn.GELU,
 }  # fmt: skip
 
 
 @reads(*_PLAIN)
 def plain(b: Builder, c: Call) -> Value:
     """An activation without attributes."""
-    made: Value = b.module(c, _PLAIN[c.proto.op_type](), c.x)
+    made: Value = b.module(c, _PLAIN[c.kind](), c.x)
     return made
 
 
@@ -43,10 +44,10 @@ def shaped(b: Builder, c: Call) -> Value:
         layer = nn.Threshold(c.attribute("alpha", 1.0), 0.0)
     else:
         alpha, gamma = c.attribute("alpha", 1.67326319), c.attribute("gamma", 1.05070102)
-        if not (math.isclose(alpha, 1.67326319, rel_tol=1e-4) and math.isclose(
-            gamma, 1.05070102, rel_tol=1e-4
-        )):  # fmt: skip
-            raise CannotReadError(f"alpha {alpha:.6g} and gamma {gamma:.6g}")
+        usual = math.isclose(alpha, 1.67326319, rel_tol=1e-4)
+        if not (usual and math.isclose(gamma, 1.05070102, rel_tol=1e-4)):
+            scaled: Value = b.call(c, torch.mul, b.module(c, nn.ELU(alpha), c.x), float(gamma))
+            return scaled
         layer = nn.SELU()
     made: Value = b.module(c, layer, c.x)
     return made
@@ -57,13 +58,43 @@ def learned(b: Builder, c: Call) -> Value:
     """A slope for all channels or one for each."""
     slope = c.need(1).constant("a slope")
     channels = c.x.sizes[1] if c.x.rank > 1 else 1
-    rest = slope.shape[1 - c.x.rank :] if slope.ndim >= c.x.rank - 1 else slope.shape
-    lone = slope.size == 1
-    if not lone and (slope.size != channels or any(n != 1 for n in rest[1:])):
-        raise CannotReadError(f"slopes of shape {list(slope.shape)}")
+    by_channel = (1, channels, *[1] * (c.x.rank - 2))[-max(slope.ndim, c.x.rank - 1) :]
+    if slope.size != 1 and slope.shape != by_channel:
+        return _learned_by_place(b, c)
     layer = nn.PReLU(slope.size)
     put(layer, weight=slope)
     made: Value = b.module(c, layer, c.x, weight=c.need(1).name)
+    return made
+
+
+def _learned_by_place(b: Builder, c: Call) -> Value:
+    """Slopes for other dimensions than the channels, ``relu(x) - slope relu(-x)``."""
+    slope = c.need(1)
+    below = b.module(c, nn.ReLU(), b.call(c, torch.neg, c.x))
+    part = b.call(c, torch.mul, below, slope)
+    made: Value = b.call(c, torch.sub, b.module(c, nn.ReLU(), c.x), part)
+    return made
+
+
+@reads("Swish", "com.microsoft.QuickGelu")
+def swish(b: Builder, c: Call) -> Value:
+    """``x sigmoid(alpha x)``."""
+    alpha = float(c.attribute("alpha", 1.0 if c.kind == "Swish" else 1.702))
+    if alpha == 1:
+        usual: Value = b.module(c, nn.SiLU(), c.x)
+        return usual
+    gate = b.module(c, nn.Sigmoid(), b.call(c, torch.mul, c.x, alpha))
+    made: Value = b.call(c, torch.mul, c.x, gate)
+    return made
+
+
+@reads("Shrink")
+def shrink(b: Builder, c: Call) -> Value:
+    """Zero within ``lambd`` of zero, elsewhere nearer to it by ``bias``."""
+    limit, bias = float(c.attribute("lambd", 0.5)), float(c.attribute("bias", 0.0))
+    if bias not in (0.0, limit):
+        raise CannotReadError(f"lambd {limit:.6g} and bias {bias:.6g}")
+    made: Value = b.module(c, nn.Softshrink(limit) if bias else nn.Hardshrink(limit), c.x)
     return made
 
 

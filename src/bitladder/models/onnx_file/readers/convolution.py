@@ -51,6 +51,25 @@ def convolution(b: Builder, c: Call) -> Value:
     return made
 
 
+_FUSED: dict[str, Any] = {
+    "Relu": nn.ReLU, "Sigmoid": nn.Sigmoid, "Tanh": nn.Tanh, "LeakyRelu": nn.LeakyReLU,
+    "Clip": nn.Hardtanh,
+}  # fmt: skip
+
+
+@reads("com.microsoft.FusedConv")
+def fused(b: Builder, c: Call) -> Value:
+    """What ONNX Runtime writes for a convolution, a sum and an activation when it optimises."""
+    kind, params = c.attribute("activation", ""), list(c.attribute("activation_params") or [])
+    if kind and kind not in _FUSED:
+        raise CannotReadError(f"activation {kind}")
+    made = convolution(b, c)
+    added = c.get(3)
+    if added is not None:
+        made = b.call(c, torch.add, made, added)
+    return b.module(c, _FUSED[kind](*params), made) if kind else made  # type: ignore[no-any-return]
+
+
 @reads("ConvTranspose")
 def transposed(b: Builder, c: Call) -> Value:
     """What stands unevenly around the result is cut off."""

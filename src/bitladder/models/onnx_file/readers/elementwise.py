@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from bitladder.models.onnx_file.builder import Builder, Call, CannotReadError, Value
@@ -64,10 +65,14 @@ def two(b: Builder, c: Call) -> Value:
 
 @reads(*_MANY)
 def many(b: Builder, c: Call) -> Value:
-    """A function of any number of tensors, two at a time."""
-    made = c.x
-    for place in range(1, len(c.inputs)):
-        made = b.call(c, _MANY[c.proto.op_type], made, c.need(place))
+    """A function of any number of tensors, two at a time; infinity leaves an extreme as it is."""
+    given = [c.need(place) for place in range(len(c.inputs))]
+    neutral = {"Max": -np.inf, "Min": np.inf}.get(c.proto.op_type)
+    rest = [v for v in given if v.array is None or v.array.size != 1 or v.array != neutral]
+    first, *others = rest if any(v.array is None for v in rest) else given
+    made = first
+    for other in others:
+        made = b.call(c, _MANY[c.proto.op_type], made, other)
     if c.proto.op_type == "Mean":
         made = b.call(c, torch.div, made, float(len(c.inputs)))
     return made
@@ -92,10 +97,21 @@ def choice(b: Builder, c: Call) -> Value:
     return made
 
 
+@reads("ai.onnx.ml.Scaler")
+def scaled(b: Builder, c: Call) -> Value:
+    """``(x - offset) scale``, as scikit-learn's files begin."""
+    made = c.x
+    for name, function in (("offset", torch.sub), ("scale", torch.mul)):
+        values = np.asarray(c.attribute(name) or [], np.float32)
+        if values.size:
+            made = b.call(c, function, made, b.constant(values))
+    return made
+
+
 @reads("Identity", "Dropout")
 def same(b: Builder, c: Call) -> Value:
     """What a network in use hands on as it is."""
-    if any(c.proto.output[1:]):
+    if c.uses(1):
         raise CannotReadError("output mask")
     return c.x
 

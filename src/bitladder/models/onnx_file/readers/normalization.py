@@ -53,7 +53,7 @@ def instance(b: Builder, c: Call) -> Value:
 @reads("LayerNormalization")
 def layer(b: Builder, c: Call) -> Value:
     """Mean and variance over the last dimensions."""
-    if any(c.proto.output[1:]):
+    if c.uses(1) or c.uses(2):
         raise CannotReadError("outputs Mean and InvStdDev")
     axis = int(c.attribute("axis", -1)) % c.x.rank
     shape = c.x.sizes[axis:]
@@ -75,6 +75,16 @@ def group(b: Builder, c: Call) -> Value:
         weight, bias = (np.repeat(v, channels // groups) for v in (weight, bias))
     made = nn.GroupNorm(groups, channels, float(c.attribute("epsilon", 1e-5)))
     put(made, weight=weight, bias=bias)
+    found: Value = b.module(c, made, c.x, weight=c.need(1).name)
+    return found
+
+
+@reads("RMSNormalization")
+def root_mean_square(b: Builder, c: Call) -> Value:
+    """``x / sqrt(mean(x^2) + epsilon) scale`` over the last dimensions."""
+    shape = c.x.sizes[int(c.attribute("axis", -1)) % c.x.rank :]
+    made = nn.RMSNorm(shape, float(c.attribute("epsilon", 1e-5)))
+    put(made, weight=np.broadcast_to(c.need(1).constant("scale"), shape))
     found: Value = b.module(c, made, c.x, weight=c.need(1).name)
     return found
 

@@ -29,26 +29,22 @@ def _ceil_stands_for(c: Call, w: Window, *, ceil: bool) -> bool:
     if any(pad > size // 2 for pad, size in zip(w.begin, w.kernel, strict=True)):
         return False
     even = Window(w.kernel, w.strides, w.dilations, w.begin, w.begin)
-    found = even.lengths(c.x.sizes[2:], ceil=True)
-    inside = [  # PyTorch drops a window that begins behind the image
-        (length - 1) * step < size + pad
-        for length, step, size, pad in zip(found, w.strides, c.x.sizes[2:], w.begin, strict=True)
-    ]
-    return all(inside) and found == w.lengths(c.x.sizes[2:], ceil=ceil)
+    return even.lengths(c.x.sizes[2:], ceil=True) == w.lengths(c.x.sizes[2:], ceil=ceil)
 
 
 @reads("MaxPool")
 def maximum(b: Builder, c: Call) -> Value:
     """Uneven padding is what ``ceil_mode`` adds, or an operation of its own."""
     count = _dimensions(c)
-    if len(c.proto.output) > 1 and c.proto.output[1]:
+    if c.uses(1):
         raise CannotReadError("output Indices")
     w, ceil, x = window(c, c.attribute("kernel_shape")), bool(c.attribute("ceil_mode", 0)), c.x
     pads, too_far = w.begin, any(p > k // 2 for p, k in zip(w.begin, w.kernel, strict=True))
     if not w.even and _ceil_stands_for(c, w, ceil=ceil):
         ceil = True
     elif not w.even or too_far:
-        x, pads = padded(b, c, x, w, _LOWEST), (0,) * count
+        w = w.fitted(x.sizes[2:], w.lengths(x.sizes[2:], ceil=ceil))
+        x, pads, ceil = padded(b, c, x, w, _LOWEST), (0,) * count, False
     layer = _MAXIMA[count](w.kernel, w.strides, pads, w.dilations, ceil_mode=ceil)
     made: Value = b.module(c, layer, x)
     return made
@@ -71,22 +67,24 @@ def average(b: Builder, c: Call) -> Value:
         layer = _AVERAGES[count](w.kernel, w.strides, w.begin, True, False)
         made: Value = b.module(c, layer, x)
         return made
-    layer = _AVERAGES[count](w.kernel, w.strides, 0, ceil)
-    means: Value = b.module(c, layer, padded(b, c, x, w))
-    if counted:
+    lengths = w.lengths(x.sizes[2:], ceil=ceil)
+    fitted = w.fitted(x.sizes[2:], lengths)
+    means: Value = b.module(c, _AVERAGES[count](w.kernel, w.strides), padded(b, c, x, fitted))
+    factors = np.prod(w.kernel) / _inside(c, w, lengths, counted=counted)
+    if (factors == 1).all():
         return means
-    factors = np.prod(w.kernel) / _inside(c, w, means.sizes[2:])
     wanted = b.constant(factors.astype(np.float32)[None, None])
     scaled: Value = b.call(c, torch.mul, means, wanted)
     return scaled
 
 
-def _inside(c: Call, w: Window, lengths: tuple[int, ...]) -> Any:
-    """How many values of the image each window reads."""
+def _inside(c: Call, w: Window, lengths: list[int], *, counted: bool) -> Any:
+    """How many values of the image, with the padding where it counts, each window reads."""
     whole = np.ones(())
     for i, (size, length) in enumerate(zip(c.x.sizes[2:], lengths, strict=True)):
         starts = np.arange(length) * w.strides[i] - w.begin[i]
-        line = np.minimum(starts + w.kernel[i], size) - np.maximum(starts, 0)
+        first, last = (-w.begin[i], size + w.end[i]) if counted else (0, size)
+        line = np.minimum(starts + w.kernel[i], last) - np.maximum(starts, first)
         whole = whole[..., None] * line
     return whole
 

@@ -62,7 +62,7 @@ def _state(b: Builder, c: Call, given: Value | None, ends: int, size: int) -> Va
 
 def _outputs(b: Builder, c: Call, made: Any, kind: str, direction: str, ends: int) -> list[Value]:
     """Of steps (steps, directions, images, hidden), of last states (directions, images, hidden)."""
-    wanted = [bool(name) for name in c.proto.output] + [False] * 3
+    wanted = [c.uses(place) for place in range(3)]
     found: list[Any] = [None] * len(c.proto.output)
     if wanted[0]:
         steps = b.call(c, operator.getitem, made, 0)

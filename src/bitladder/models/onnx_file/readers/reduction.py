@@ -91,9 +91,13 @@ def largest(b: Builder, c: Call) -> list[Value]:
 
 @reads("CumSum")
 def summed_up(b: Builder, c: Call) -> Value:
-    """Sums of all that stand before."""
-    if c.attribute("exclusive", 0) or c.attribute("reverse", 0):
-        raise CannotReadError("exclusive or reverse")
-    [axis] = c.need(1).numbers("axis")
-    made: Value = b.call(c, torch.cumsum, c.x, axis % c.x.rank)
-    return made
+    """Sums of all that stand before, or behind; with or without the value itself."""
+    [axis] = [place % c.x.rank for place in c.need(1).numbers("axis")]
+    if c.x.batch == axis:
+        raise CannotReadError("axis over the images of a batch")
+    back = bool(c.attribute("reverse", 0))
+    x = b.call(c, torch.flip, c.x, [axis]) if back else c.x
+    made: Value = b.call(c, torch.cumsum, x, axis)
+    if c.attribute("exclusive", 0):
+        made = b.call(c, torch.sub, made, x)
+    return b.call(c, torch.flip, made, [axis]) if back else made  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Resizes in the modes that PyTorch has; nearest neighbours in all others too, by their places."""
+"""Resizes: PyTorch's own where it has the mode, else values by place or products with a matrix."""
 
 from __future__ import annotations
 
@@ -11,62 +11,66 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from bitladder.models.onnx_file.builder import Builder, Call, CannotReadError, Value
+from bitladder.models.onnx_file.readers.filters import Filter
 from bitladder.models.onnx_file.readers.table import reads
 
 _LINEAR = {3: "linear", 4: "bilinear", 5: "trilinear"}
+_CUBIC = {4: "bicubic"}
 
 
 @reads("Resize", "Upsample")
 def resize(b: Builder, c: Call) -> Value:
-    """Sizes or factors of all dimensions but the batch and the channels."""
+    """Sizes or factors of any dimensions but the batch's."""
     mode = c.attribute("mode", "nearest")
-    if c.attribute("antialias", 0) or c.attribute("exclude_outside", 0):
-        raise CannotReadError("antialias or exclude_outside")
-    if c.attribute("keep_aspect_ratio_policy", "stretch") != "stretch":
-        raise CannotReadError(f"keep_aspect_ratio_policy {c.attribute('keep_aspect_ratio_policy')}")
     scales, sizes = _goal(c)
-    if sizes[:2] != list(c.x.sizes[:2]):
-        raise CannotReadError("a change of the number of channels")
+    if c.x.batch is not None and sizes[c.x.batch] != c.x.sizes[c.x.batch]:
+        raise CannotReadError("a change of the number of images")
     rule = c.attribute("coordinate_transformation_mode", _usual(c))
     if mode == "nearest":
         return _nearest(b, c, rule, scales, sizes)
-    aligned = rule == "align_corners"
-    if rule not in ("align_corners", "half_pixel", "pytorch_half_pixel"):
-        if mode not in ("linear", "bilinear"):
-            raise CannotReadError(f"coordinate_transformation_mode {rule} with mode {mode}")
-        return _linear(b, c, rule, scales, sizes)
-    if mode == "cubic":
-        if not np.isclose(c.attribute("cubic_coeff_a", -0.75), -0.75) or c.x.rank != 4:
-            raise CannotReadError("cubic_coeff_a other than -0.75, or no image")
-        torch_mode = "bicubic"
-    elif mode in ("linear", "bilinear") and c.x.rank in _LINEAR:
-        torch_mode = _LINEAR[c.x.rank]
-    else:
-        raise CannotReadError(f"mode {mode} of {c.x.rank} dimensions")
-    return _interpolated(b, c, scales, sizes, torch_mode, aligned)
+    if mode not in ("linear", "bilinear", "cubic"):
+        raise CannotReadError(f"mode {mode}")
+    kind = Filter(
+        cubic=float(c.attribute("cubic_coeff_a", -0.75)) if mode == "cubic" else None,
+        smooth=bool(c.attribute("antialias", 0)),
+        inside=bool(c.attribute("exclude_outside", 0)),
+    )
+    alone = rule == "pytorch_half_pixel" and 1 in sizes[2:]  # which PyTorch does otherwise
+    known = rule in ("align_corners", "half_pixel", "pytorch_half_pixel") and not alone
+    plain = kind in (Filter(), Filter(cubic=-0.75)) and sizes[:2] == list(c.x.sizes[:2])
+    torch_mode = _LINEAR.get(c.x.rank) if mode != "cubic" else _CUBIC.get(c.x.rank)
+    if known and plain and torch_mode:
+        made = _interpolated(b, c, scales, sizes, torch_mode, rule == "align_corners")
+        if list(made.sizes) == sizes:  # PyTorch rounds some to others
+            return made
+    return _by_axis(b, c, rule, scales, sizes, kind)
 
 
-def _linear(b: Builder, c: Call, rule: str, scales: list[float], sizes: list[int]) -> Value:
-    """Linear interpolation at places that PyTorch does not choose, one dimension at a time.
+def _by_axis(
+    b: Builder, c: Call, rule: str, scales: list[float], sizes: list[int], kind: Filter
+) -> Value:
+    """Interpolation at places that PyTorch does not choose, one dimension at a time.
 
-    With ``asymmetric`` a whole factor takes each so many values, or is PyTorch's ``align_corners``
-    of an image whose last line stands there twice. All else is a product with a matrix.
+    Linear and ``asymmetric``, a whole factor takes each so many values, or is PyTorch's
+    ``align_corners`` of an image whose last line stands there twice. All else is a product with a
+    matrix.
     """
     made = c.x
-    for axis in range(2, c.x.rank):
+    for axis in range(c.x.rank):
         size, wanted, scale = c.x.sizes[axis], sizes[axis], scales[axis]
         if size == wanted and scale == 1:
             continue
         step = round(1 / scale)
-        if rule == "asymmetric" and scale < 1 and abs(step * scale - 1) < 1e-6:
+        simple = rule == "asymmetric" and kind == Filter()
+        if simple and scale < 1 and abs(step * scale - 1) < 1e-6:
             index = [slice(None)] * c.x.rank
             index[axis] = slice(0, (wanted - 1) * step + 1, step)
             made = b.call(c, operator.getitem, made, tuple(index))
-        elif rule == "asymmetric" and scale == round(scale) and c.x.rank in _LINEAR:
+        elif simple and scale == round(scale) and c.x.rank in _LINEAR and axis > 1:
             made = _repeated_last(b, c, made, axis, int(scale))
         else:
             made = b.call(c, torch.transpose, made, axis, -1)
-            matrix = _matrix(_coordinates(size, wanted, scale, rule), size)
+            matrix = kind.matrix(_coordinates(size, wanted, scale, rule), size, scale)
             made = b.call(c, torch.matmul, made, b.constant(matrix))
             made = b.call(c, torch.transpose, made, axis, -1)
     return made
@@ -86,17 +90,6 @@ def _repeated_last(b: Builder, c: Call, x: Value, axis: int, factor: int) -> Val
     return made
 
 
-def _matrix(at: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-    """Weights (size, wanted) of linear interpolation at places in an image's line."""
-    at = np.clip(at, 0, size - 1)
-    low = np.floor(at).astype(np.int64)
-    high, share = np.minimum(low + 1, size - 1), at - low
-    matrix = np.zeros((size, len(at)), np.float32)
-    np.add.at(matrix, (low, np.arange(len(at))), 1 - share)
-    np.add.at(matrix, (high, np.arange(len(at))), share)
-    return matrix
-
-
 def _usual(c: Call) -> str:
     """What older operators did, which had no choice."""
     return "asymmetric" if c.proto.op_type == "Upsample" or c.opset < 11 else "half_pixel"
@@ -110,8 +103,15 @@ def _goal(c: Call) -> tuple[list[float], list[int]]:
     over = [a % c.x.rank for a in axes] if axes else list(range(c.x.rank))
     sizes, scales = list(c.x.sizes), [1.0] * c.x.rank
     if wanted is not None and wanted.constant("sizes").size:
-        for axis, size in zip(over, wanted.numbers("sizes"), strict=True):
-            scales[axis], sizes[axis] = size / c.x.sizes[axis], size
+        numbers = wanted.numbers("sizes")
+        policy = c.attribute("keep_aspect_ratio_policy", "stretch")
+        ratios = [size / c.x.sizes[axis] for axis, size in zip(over, numbers, strict=True)]
+        if policy != "stretch":
+            one = min(ratios) if policy == "not_larger" else max(ratios)
+            ratios = [one] * len(over)
+            numbers = [int(np.floor(one * c.x.sizes[axis] + 0.5)) for axis in over]
+        for axis, size, ratio in zip(over, numbers, ratios, strict=True):
+            scales[axis], sizes[axis] = ratio, size
         return scales, sizes
     factors = c.attribute("scales") if given is None else given.constant("scales").reshape(-1)
     if factors is None or not len(factors):
@@ -137,8 +137,6 @@ def _interpolated(
     if aligned is not None:
         keywords["align_corners"] = aligned
     made: Value = b.call(c, functional.interpolate, c.x, **keywords)
-    if list(made.sizes) != sizes:
-        raise CannotReadError(f"scales {scales}, which PyTorch rounds to other sizes")
     return made
 
 
@@ -148,13 +146,14 @@ def _nearest(b: Builder, c: Call, rule: str, scales: list[float], sizes: list[in
         "nearest_mode", "floor" if _usual(c) == "asymmetric" else "round_prefer_floor"
     )
     places = [
-        _places(c.x.sizes[axis], sizes[axis], scales[axis], rule, kind)
-        for axis in range(2, c.x.rank)
+        _places(c.x.sizes[axis], sizes[axis], scales[axis], rule, kind) for axis in range(c.x.rank)
     ]
-    for mode in ("nearest", "nearest-exact"):
-        if c.x.rank in _LINEAR and all(
-            np.array_equal(_torch_places(c.x.sizes[2 + i], sizes[2 + i], mode), found)
+    usual = c.x.rank in _LINEAR and sizes[:2] == list(c.x.sizes[:2])
+    for mode in ("nearest", "nearest-exact") if usual else ():
+        if all(
+            np.array_equal(_torch_places(c.x.sizes[i], sizes[i], mode), found)
             for i, found in enumerate(places)
+            if i > 1
         ):
             whole = all(w % s == 0 for s, w in zip(c.x.sizes[2:], sizes[2:], strict=True))
             given: dict[str, Any] = {"mode": mode}
@@ -167,7 +166,8 @@ def _nearest(b: Builder, c: Call, rule: str, scales: list[float], sizes: list[in
             return made
     picked = c.x
     for i, found in enumerate(places):
-        picked = b.call(c, torch.index_select, picked, 2 + i, b.constant(found))
+        if not np.array_equal(found, np.arange(c.x.sizes[i])):
+            picked = b.call(c, torch.index_select, picked, i, b.constant(found))
     return picked
 
 

@@ -45,7 +45,7 @@ def reshaped(b: Builder, c: Call, x: Value, target: Sequence[int]) -> Value:
     else:
         raise CannotReadError(f"shape {target}, in which the batch of {list(x.sizes)} has no place")
     target[place] = -1
-    if place == 0 and axis == 0 and len(target) == 2 and x.rank > 2 and alone:
+    if lone[:1] == [0] and axis == 0 and len(target) == 2 and x.rank > 2 and alone:
         flat: Value = b.call(c, torch.flatten, x, 1)
         return flat
     made: Value = b.call(c, torch.reshape, x, target)
@@ -200,15 +200,26 @@ def _for_each(b: Builder, c: Call, value: Value, like: Value) -> Value:
 def split(b: Builder, c: Call) -> list[Value]:
     """Sizes are an attribute in older files, an input in newer ones, or equal."""
     axis, count = int(c.attribute("axis", 0)) % c.x.rank, len(c.proto.output)
-    if c.x.batch == axis:
-        raise CannotReadError(f"axis {axis}, along the images of a batch")
+    if not all(c.proto.output):
+        raise CannotReadError("outputs without a name, at which ONNX Runtime breaks off")
     given = c.get(1)
     sizes = given.numbers("sizes") if given else list(c.attribute("split") or [])
     if not sizes:
         each = -(-c.x.sizes[axis] // count)
         sizes = [each] * (count - 1) + [c.x.sizes[axis] - each * (count - 1)]
+    return pieces(b, c, axis, sizes)
+
+
+def pieces(b: Builder, c: Call, axis: int, sizes: list[int]) -> list[Value]:
+    """The first input in parts of these sizes along a dimension.
+
+    Raises:
+        CannotReadError: it is that of the images of a batch.
+    """
+    if c.x.batch == axis:
+        raise CannotReadError(f"axis {axis}, along the images of a batch")
     parts = b.call(c, torch.split, c.x, sizes, axis)
-    return [b.call(c, operator.getitem, parts, place) for place in range(count)]
+    return [b.call(c, operator.getitem, parts, place) for place in range(len(sizes))]
 
 
 _PADS = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}
@@ -243,9 +254,26 @@ def pad(b: Builder, c: Call) -> Value:
             signal: Value = b.call(c, torch.squeeze, around, 1)
             return signal
         if least < 2:
-            raise CannotReadError(f"mode {mode} over channels")
+            return _around_any(b, c, begin, end, _PADS[mode])
         least = 2
     ends = [size for j in range(rank - 1, least - 1, -1) for size in (begin[j], end[j])]
     extra = (value,) if mode == "constant" else ()
     made: Value = b.call(c, functional.pad, c.x, ends, _PADS[mode], *extra)
+    return made
+
+
+def _around_any(b: Builder, c: Call, begin: list[int], end: list[int], mode: str) -> Value:
+    """Repeat values around dimensions that PyTorch repeats none around: they go last for it."""
+    rank = c.x.rank
+    padded = [axis for axis in range(rank) if begin[axis] or end[axis]]
+    if len(padded) > 2 or rank > 4:
+        raise CannotReadError(f"mode {mode} over {len(padded)} of {rank} dimensions")
+    order = sorted(range(rank), key=lambda axis: (axis in padded, axis))
+    last = order[-2:] if rank == 4 else order[-1:]
+    if len(padded) > len(last):
+        raise CannotReadError(f"mode {mode} over {len(padded)} of {rank} dimensions")
+    moved = b.call(c, torch.permute, c.x, order)
+    ends = [size for axis in reversed(last) for size in (begin[axis], end[axis])]
+    moved = b.call(c, functional.pad, moved, ends, mode)
+    made: Value = b.call(c, torch.permute, moved, [order.index(axis) for axis in range(rank)])
     return made

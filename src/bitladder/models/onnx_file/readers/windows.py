@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch.nn import functional
 
@@ -26,13 +26,29 @@ class Window:
         return self.begin == self.end
 
     def lengths(self, sizes: Sequence[int], *, ceil: bool = False) -> list[int]:
-        """Sizes of the result for an image of these sizes, all padding counted."""
+        """Sizes of the result for an image of these sizes, all padding counted.
+
+        With ``ceil`` the last window may reach behind the padding, but not begin there.
+        """
         found = []
         for i, size in enumerate(sizes):
-            reach = self.dilations[i] * (self.kernel[i] - 1) + 1
-            free = size + self.begin[i] + self.end[i] - reach
-            found.append((-(-free // self.strides[i]) if ceil else free // self.strides[i]) + 1)
+            free = size + self.begin[i] + self.end[i] - self._reach(i)
+            length = (-(-free // self.strides[i]) if ceil else free // self.strides[i]) + 1
+            if ceil and (length - 1) * self.strides[i] >= size + self.begin[i]:
+                length -= 1
+            found.append(length)
         return found
+
+    def fitted(self, sizes: Sequence[int], lengths: Sequence[int]) -> Window:
+        """The window with as much behind the image as the last of so many windows reads."""
+        end = tuple(
+            (length - 1) * self.strides[i] + self._reach(i) - size - self.begin[i]
+            for i, (size, length) in enumerate(zip(sizes, lengths, strict=True))
+        )
+        return replace(self, end=end)
+
+    def _reach(self, axis: int) -> int:
+        return self.dilations[axis] * (self.kernel[axis] - 1) + 1
 
 
 def window(call: Call, kernel: Sequence[int] | None) -> Window:
