@@ -66,7 +66,9 @@ def folder(tmp_path_factory):
     """A folder with a float ONNX file, pictures, and raw inputs in a list."""
     folder = tmp_path_factory.mktemp("coming")
     network = Branches().eval()
-    torch.onnx.export(network, torch.zeros(1, 1, SIDE, SIDE), str(folder / "float.onnx"), dynamo=False)
+    torch.onnx.export(
+        network, torch.zeros(1, 1, SIDE, SIDE), str(folder / "float.onnx"), dynamo=False
+    )
     (folder / "pictures").mkdir()
     lines = []
     for number, pixels in enumerate(split(8, seed=0).pixels):

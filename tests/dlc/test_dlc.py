@@ -188,7 +188,9 @@ def test_the_float_network_of_the_report_is_as_large_as_it_says(tmp_path):
 
 def test_the_size_that_the_report_gives_shufflenet_is_that_of_a_float_dlc(tmp_path):
     """1.558 MB in the report; its 352K parameters alone are 1.408."""
-    network = nn.Sequential(nn.Conv2d(1, 3, 1), torchvision.models.shufflenet_v2_x0_5(num_classes=10))
+    network = nn.Sequential(
+        nn.Conv2d(1, 3, 1), torchvision.models.shufflenet_v2_x0_5(num_classes=10)
+    )
     path = tmp_path / "f.onnx"
     torch.onnx.export(network.eval(), torch.zeros(1, 1, 32, 32), str(path), dynamo=False)
     write_dlc(path, tmp_path / "f.dlc")
