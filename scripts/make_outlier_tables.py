@@ -14,12 +14,12 @@ RESULTS = ROOT / "results" / "outliers"
 FIGURES = ROOT / "docs" / "figures"
 NETWORKS = {"mobilenet_v2": "MobileNetV2", "shufflenet_v2_x0_5": "ShuffleNetV2 x0.5"}
 STUDIES = {
-    "procedure": "the report's procedure as its code ran it",
+    "procedure": "the 2021 report's procedure as its code ran it",
     "evaluation": "... calibrated on evaluation images",
     "no_bias_correction": "without bias correction",
     "no_equalization": "without equalization",
-    "scale_a_channel": "a scale a channel for weights",
-    "mean_squared_error": "ranges of the least squared error",
+    "scale_a_channel": "one scale per channel for weights",
+    "mean_squared_error": "ranges with the least squared error",
     "logits": "the logits' range by cross-entropy",
     "finetune": "the simulated network itself trained",
     "all_repairs": "all repairs: `studies/report.yaml`",

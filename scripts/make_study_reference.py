@@ -42,8 +42,8 @@ taken as it is. Capital letters do not matter, and other usual names are known:
 |---|---|---|
 {splits}
 
-Without `val`, validation images are taken from the training images, never from `test`: what \
-chooses between precisions must not be what the official result is measured on. Classes must be \
+Without `val`, validation images are taken from the training images, never from `test`: images \
+that choose between precisions must not give the official result, too. Classes must be \
 the same in all folders; an error names those that differ. A class of which a split has no image \
 is noted. Images of deeper folders belong to the class above them, links are followed, and hidden \
 files and folders, `__MACOSX`, `Thumbs.db` and the like are left out. Files whose suffix is none \
@@ -75,15 +75,15 @@ machine keeps its own. Larger sets are decoded on every pass by `data.workers` p
 images, or train and validation, or train, validation and test; or a mapping with these names. An \
 item is a float image (C, H, W), all of one size, and an int from 0; a pair of tensors, images \
 (N, C, H, W) and labels (N,), will do for a Dataset. A Dataset's attribute \
-`classes` says how many there are; otherwise it is one more than the largest label. What else \
-comes (labels one-hot, as floats or strings, channels last, bytes, NaN) is refused in one line \
+`classes` says how many there are; otherwise it is one more than the largest label. Other items \
+(labels one-hot, as floats or strings, channels last, bytes, NaN) are refused in one line \
 that names the item.
 
 The function is called with the random numbers of torch, numpy and Python seeded by the study, and \
 every item is read twice. Items that come out the same are kept as a folder's are, so that \
-later passes read an array. Items that do not, since they are augmented, are read anew in every \
-pass; what is random in them follows from the seed, the epoch and the item alone, however many \
-processes read. The first reading of every pixel and label is the data set's fingerprint, \
+later passes read an array. Items that differ, because they are augmented, are read again in every \
+pass; their random numbers follow from the seed, the epoch and the item alone, for any number of \
+processes. The first reading of every pixel and label is the data set's fingerprint, \
 augmented or not. Only where an item's randomness follows from none of these seeds is the source \
 file of the function taken in its place, with a note.
 """

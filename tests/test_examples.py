@@ -10,25 +10,26 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
 @pytest.mark.parametrize(
-    ("name", "quality", "unit", "least", "most"),
+    ("name", "quality", "unit", "least", "most", "widths"),
     [  # what the float network reaches at least, and what 8 bits lose at most
-        ("segmentation", "mIoU", "share", 0.5, 0.03),
-        ("restoration", "PSNR", "dB", 21.0, 0.5),
-        ("detection", "mAP", "share", 0.4, 0.05),
+        ("segmentation", "mIoU", "share", 0.5, 0.03, (8, 4)),
+        ("restoration", "PSNR", "dB", 21.0, 0.5, (8,)),
+        ("detection", "mAP", "share", 0.4, 0.05, (8,)),
     ],
 )
 def test_a_study_of_another_task_goes_the_whole_way(
-    name, quality, unit, least, most, monkeypatch, tmp_path
+    name, quality, unit, least, most, widths, monkeypatch, tmp_path
 ):
     monkeypatch.chdir(EXAMPLES / name)
     options = bitladder.RunOptions(
         output=tmp_path / "out", store=tmp_path / "store", in_process=True
     )
-    results = bitladder.run("study.yaml", options=options, progress=False)
+    changes = [f"precisions={list(widths)}", "train.validate_every=1"]
+    results = bitladder.run("study.yaml", changes, options=options, progress=False)
     assert not results.failed
     table = results.table().set_index("precision")
-    for precision in ("w8a8", "w4a4"):
-        row = table.loc[precision]
+    assert list(table.index) == [f"w{width}a{width}" for width in widths]
+    for _, row in table.iterrows():
         assert (row["quality"], row["unit"], row["status"]) == (quality, unit, "complete")
         assert row["float"] > least
         assert row["float_low"] < row["float"] < row["float_high"]

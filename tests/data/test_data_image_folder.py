@@ -445,7 +445,7 @@ def _of(tmp_path, *paths):
         (["train", "val/cat", "val/dog"], "train: holds images directly"),
         (["train/cat", "train/dog", "val/cat", "val/dog", "valid/cat"], "both val and valid"),
         (["."], r"holds images directly, such as 0\.png"),
-        (["cat"], "one class alone, cat"),
+        (["cat"], "only one class, cat"),
         (["photos/cat", "photos/dog"], "if its folders are the classes, give .*photos"),
     ],
 )

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import numpy_helper
@@ -183,6 +184,17 @@ def test_the_float_network_of_the_report_is_as_large_as_it_says(tmp_path):
     assert summary.parameters == pytest.approx(2_219_623, abs=20)
     assert summary.macs == pytest.approx(6e6, rel=0.03)
     assert summary.file_bytes == pytest.approx(8.95e6, rel=0.01)
+
+
+def test_the_size_that_the_report_gives_shufflenet_is_that_of_a_float_dlc(tmp_path):
+    """1.558 MB in the report; its 352K parameters alone are 1.408."""
+    network = nn.Sequential(
+        nn.Conv2d(1, 3, 1), torchvision.models.shufflenet_v2_x0_5(num_classes=10)
+    )
+    path = tmp_path / "f.onnx"
+    torch.onnx.export(network.eval(), torch.zeros(1, 1, 32, 32), str(path), dynamo=False)
+    write_dlc(path, tmp_path / "f.dlc")
+    assert (tmp_path / "f.dlc").stat().st_size == pytest.approx(1.558e6, rel=0.001)
 
 
 def _zip(entries):

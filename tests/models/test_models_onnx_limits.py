@@ -157,7 +157,7 @@ def test_weights_that_are_no_numbers_are_named(tmp_path: Path) -> None:
     weight = np.ones((4, 4, 1, 1), np.float32)
     weight[1, 2] = math.nan
     path = write(tmp_path / "m.onnx", [_N("Conv", ["x", "w"], ["y"])], _X, {"w": weight})
-    with pytest.raises(ModelError, match="'w' holds values that are no numbers"):
+    with pytest.raises(ModelError, match="'w' holds values that are not numbers"):
         load(path)
 
 

@@ -13,7 +13,7 @@ REPORT = {
     # name: parameters as printed, megabytes as printed
     "resnet18": ("11.2M", 44.727),
     "mobilenet_v2": ("2.2M", 8.947),
-    "shufflenet_v2_x0_5": ("352K", None),  # printed 1.558, which no definition tried gives
+    "shufflenet_v2_x0_5": ("352K", None),  # printed 1.558, the size of a float DLC
 }
 
 # MACs that Qualcomm's tools report for the 1-channel input (facts measured on written DLCs), and

@@ -25,25 +25,35 @@ Images = Annotated[
 ]
 InputList = Annotated[
     Path | None,
-    typer.Option(help="In place of images, a file with a line of raw files an inference."),
+    typer.Option(
+        help="In place of images, a text file: a line for each inference, with its raw files."
+    ),
 ]
 Bits = Annotated[str, typer.Option(help="Bits of weights and activations, such as w4a8.")]
 Recipe = Annotated[
     str,
     typer.Option(
         help="A recipe that needs no training, ptq or data_free, or techniques with commas "
-        "between: fold_batch_norm,calibrate is soon done."
+        "between: fold_batch_norm,calibrate takes seconds."
     ),
 ]
 Size = Annotated[
     str | None,
-    typer.Option(metavar="HxW", help="Of images, where the file leaves it open; one number: both."),
+    typer.Option(
+        metavar="HxW", help="Size of images, if the file leaves it open; one number for both sides."
+    ),
 ]
 Mean = Annotated[
-    str, typer.Option(help="What the network's pixels are less by, of 0 to 1; or one a channel.")
+    str,
+    typer.Option(
+        help="Mean that training took from pixels in 0 to 1: one number, or one a channel."
+    ),
 ]
 Std = Annotated[
-    str, typer.Option(help="What they are then divided by: 0.0039216 (1/255) gives 0 to 255.")
+    str,
+    typer.Option(
+        help="Deviation that it then divided by: 0.0039216 (1/255) gives pixels of 0 to 255."
+    ),
 ]
 Bgr = Annotated[bool, typer.Option("--bgr", help="The network takes blue first, red last.")]
 Takes = Annotated[

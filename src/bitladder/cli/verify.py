@@ -27,7 +27,7 @@ def verify(
     limit: Annotated[int, typer.Option(min=1, help="Validation images to run.")] = 500,
     size: Annotated[
         str | None,
-        typer.Option(metavar="HxW", help="Of the images; by default as the file says."),
+        typer.Option(metavar="HxW", help="Size of the images; by default as the file says."),
     ] = None,
     normalize: Annotated[
         str | None,

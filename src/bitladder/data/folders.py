@@ -128,7 +128,7 @@ def _of_classes(root: Path, folder: Path) -> Found:
         name = next(iter(found))
         deeper = _holds_classes(folder / name)
         hint = f"if its folders are the classes, give {folder / name}" if deeper else "give two"
-        raise DataError(f"{folder}: there is one class alone, {told(name)}; {hint}")
+        raise DataError(f"{folder}: there is only one class, {told(name)}; {hint}")
     labels = {name: label for label, name in enumerate(found)}
     pool = [(path, labels[name]) for name, paths in found.items() for path in paths]
     if empty := [name for name in classes if name not in found]:
@@ -155,7 +155,7 @@ def _of_splits(root: Path, by_role: Mapping[str, Path], notes: list[str]) -> Fou
     if lacking := [name for name in classes if name not in images]:
         raise DataError(f"{by_role[first]}: no images of {_listed(lacking)}")
     if len(classes) < 2:
-        raise DataError(f"{root}: there is one class alone, {_listed(classes)}; give two")
+        raise DataError(f"{root}: there is only one class, {_listed(classes)}; give two")
     labels = {name: label for label, name in enumerate(classes)}
     parts = {}
     for role, (theirs, found, said) in read.items():

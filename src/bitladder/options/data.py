@@ -64,7 +64,7 @@ become 224."""
 deviation; or ``{mean: [...], std: [...]}``. Files take pixels all the same: it becomes a part of \
 the quantized network."""
     version: Version | None = None
-    """Of what the pixels do not show, such as random augmentation: part of every key."""
+    """Version of what the pixels do not show, such as random augmentation: part of every key."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:

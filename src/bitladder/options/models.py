@@ -21,7 +21,7 @@ class ModelOptions(Options):
     weights_key: str | None = Field(default=None, min_length=1)
     """Where in that file they stand, such as ``ema``; by default it is found."""
     version: Version | None = None
-    """Of code whose changes cannot be seen: part of every key, so change it with that code."""
+    """Version of code that the key cannot see: part of every key; change it with that code."""
 
     @model_validator(mode="before")
     @classmethod

@@ -21,7 +21,7 @@ class TargetOptions(Options):
     images: int | None = Field(default=None, ge=1)
     """Validation images, the first of the split; by default all, and 500 on ``htp``."""
     version: str | None = None
-    """Of the ``htp``, such as ``v75``; by default the emulator's own. Versions do not round
+    """Version of the ``htp``, such as ``v75``; by default the emulator's own. Versions do not round
     alike."""
 
     @property

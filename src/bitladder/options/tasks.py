@@ -14,7 +14,7 @@ class TaskOptions(Options):
     """``classification``, ``segmentation``, ``detection``, ``restoration``, or the user's own
     as package.module:Class."""
     version: Version | None = None
-    """Of code whose changes cannot be seen: part of every key, so change it with that code."""
+    """Version of code that the key cannot see: part of every key; change it with that code."""
 
     @model_validator(mode="before")
     @classmethod

@@ -283,7 +283,7 @@ class Finetune(Technique):
     dampen: float = Field(default=0.0, ge=0)
     """Weight, at the last step, of the loss against weights that oscillate between integers."""
     version: Version | None = None
-    """Of what cannot be seen of augment's code: part of every key, so change it with that code."""
+    """Version of augment's code, if the key cannot see it: part of every key."""
 
 
 class ReestimateBatchNorm(Technique):

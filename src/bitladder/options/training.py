@@ -70,4 +70,4 @@ class TrainOptions(Options):
     validate_every: float = Field(default=0.25, gt=0, le=1)
     """Validation within the epoch, as a fraction of it."""
     version: Version | None = None
-    """Of what cannot be seen of augment's code: part of every key, so change it with that code."""
+    """Version of augment's code, if the key cannot see it: part of every key."""

@@ -32,7 +32,7 @@ def graph_inputs(artifact: Path) -> tuple[QnnInput, ...]:
             kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
         except KeyError:
             raise TargetError(
-                f"{artifact}: input '{given.name}' is of no type that ONNX has numbers of"
+                f"{artifact}: input '{given.name}' has a type that is not a number"
             ) from None
         name = "float" if kind == "float32" else kind
         found.append(QnnInput(given.name, shape, f"tensor({name})"))

@@ -116,4 +116,4 @@ def _run(simulated: SimulatedModel, artifact: Path, target: str) -> None:
         shapes = [one.shape for one in found]
         raise TargetError(f"{target} gives outputs of shapes {shapes}, the network {wanted}")
     if not all(np.isfinite(one).all() for one in found):
-        raise TargetError(f"{target} gives outputs that are no numbers")
+        raise TargetError(f"{target} gives outputs that are not numbers")

@@ -14,5 +14,5 @@ def grey_images(images: Sample) -> str | None:
         return None
     told = f"{grey} of {images.count} {images.name} images are grey in a network for colours"
     if grey == images.count:
-        return f"{told}: give them one channel, which is as good and cheaper"
+        return f"{told}: read them as one channel, which costs less and loses nothing"
     return f"{told}: is the mixture the one that the network will see?"

@@ -177,7 +177,7 @@ class _Reading:
                 raise ModelError(f"{self.path}: '{tensor.name}' is float16; give a float32 file")
             array = array_of(tensor)
             if np.issubdtype(array.dtype, np.floating) and np.isnan(array).any():
-                raise ModelError(f"{self.path}: '{tensor.name}' holds values that are no numbers "
+                raise ModelError(f"{self.path}: '{tensor.name}' holds values that are not numbers "
                                  "(NaN); train the network again")  # fmt: skip
             self.values[tensor.name] = Value(tensor.name, array)
         self._find_biases(graph)

@@ -171,7 +171,7 @@ def _check_external(path: Path, tensor: onnx.TensorProto, wanted: int) -> None:
         raise ModelError(f"{name}: offset or length of its data is no number") from None
     if offset < 0 or length != wanted or offset + length > file.stat().st_size:
         raise ModelError(
-            f"{name} needs {wanted} bytes from {offset} of {file}, which has not as many; it is "
+            f"{name} needs {wanted} bytes from {offset} of {file}, which is shorter; it is "
             "cut off or of another model"
         )
 
