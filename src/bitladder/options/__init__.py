@@ -16,6 +16,7 @@ from bitladder.options.precision import Precision
 from bitladder.options.recipes import (
     RECIPES,
     dump_recipe,
+    fitting,
     parse_recipe,
     parse_techniques,
     suited,
@@ -49,6 +50,7 @@ __all__ = [
     "calibration_count",
     "dump_recipe",
     "normalization_of",
+    "fitting",
     "parse_recipe",
     "parse_techniques",
     "suited",

@@ -18,6 +18,7 @@ from bitladder.options import (
     Precision,
     Technique,
     dump_recipe,
+    fitting,
     suited,
 )
 from bitladder.pipeline.given import Given
@@ -163,7 +164,7 @@ def build(
             dataset,
             model,
             precision,
-            suited(recipe.steps, precision),
+            fitting(suited(recipe.steps, precision), [one.name for one in study.verify]),
             seed,
             label=" ".join(filter(None, (called, model_called, own))),
             by=by,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from bitladder.errors import StudyError
@@ -32,6 +32,30 @@ class Dialect:
 
 
 @dataclass(frozen=True)
+class GridRules:
+    """What a target's format demands of the grids of activations; by default nothing.
+
+    The simulation meets it before ranges are found, so that what is measured can be written.
+
+    Attributes:
+        symmetric_above: activations of more bits have their zero point in the middle of the grid.
+        joined: operators whose output stays within the range of what they read (see
+            ``operators.Operator.within``) lie on one grid with all of it.
+        fixed: lowest and highest value of the grid of an operator's output, by the operator's name
+            and the grid's bits.
+    """
+
+    symmetric_above: int | None = None
+    joined: bool = False
+    fixed: Mapping[str, Mapping[int, tuple[float, float]]] = field(default_factory=dict)
+
+    @property
+    def demand(self) -> bool:
+        """Whether anything is demanded."""
+        return self != GridRules()
+
+
+@dataclass(frozen=True)
 class TargetSpec:
     """A runtime that executes an artifact.
 
@@ -49,6 +73,7 @@ class TargetSpec:
         extra: of bitladder that installs them, or None where it needs no more than bitladder.
         dialect: the form of the file that it reads.
         versions: that may be asked for, such as ``v75``.
+        grids: what its format demands of the grids of activations.
         containers: widths of the integers that it has, in bits; narrower ones are held by the
             next. Empty where it takes all widths as they are.
         images: how many validation images it runs by default; None is all.
@@ -68,6 +93,7 @@ class TargetSpec:
     extra: str | None = None
     dialect: Dialect = Dialect()
     versions: tuple[str, ...] = ()
+    grids: GridRules = GridRules()
     containers: tuple[int, ...] = ()
     images: int | None = None
     cost: str = ""
