@@ -72,7 +72,7 @@ def test_a_whole_network_is_its_own_integer_arithmetic_in_every_logit(
 
 @pytest.mark.parametrize("kernels", ["xnnpack", "reference"])
 def test_activations_of_16_bit_are_their_own_integer_arithmetic(kernels, images, tmp_path):
-    path = _exported("w8a16", images, tmp_path / "model.onnx", symmetric_activations=True)
+    path = _exported("w8a16", images, tmp_path / "model.onnx", targets=("litert",))
     session = LitertSession(path, kernels=kernels, threads=1)
     assert session.fallbacks == ()
     found = only(session.run(images.numpy()))
@@ -84,7 +84,7 @@ def test_activations_of_16_bit_are_their_own_integer_arithmetic(kernels, images,
 
 def test_activations_of_16_bit_off_zero_are_refused_with_a_remedy(images, tmp_path):
     path = _exported("w8a16", images, tmp_path / "model.onnx")
-    with pytest.raises(TargetError, match="symmetric_activations: true"):
+    with pytest.raises(TargetError, match=r"targets: \[litert\]"):
         open_target("litert", path)
 
 

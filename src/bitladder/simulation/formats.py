@@ -7,7 +7,7 @@ share, and grids that an operator always has are given to the simulation itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -24,6 +24,8 @@ from bitladder.simulation.aimet import (
     quantizers,
 )
 from bitladder.simulation.placement import quantizer_of
+
+_FIXED_BITS = 8
 
 
 def fit(module: fx.GraphModule, targets: Iterable[str]) -> None:
@@ -62,10 +64,9 @@ def _calls(module: fx.GraphModule) -> Iterator[tuple[fx.Node, nn.Module, Operato
 
 
 @torch.no_grad()
-def _fix(quantizer: Any, ranges: Mapping[int, tuple[float, float]]) -> None:
+def _fix(quantizer: Any, bounds: tuple[float, float]) -> None:
     """Give an output the range that it always has, which neither calibration nor training moves."""
-    bounds = ranges.get(quantizer.bitwidth) if quantizer is not None else None
-    if bounds is None:
+    if quantizer is None or quantizer.bitwidth != _FIXED_BITS:
         return
     quantizer.set_range(*(torch.full_like(quantizer.min, bound) for bound in bounds))
     quantizer.allow_overwrite(False)

@@ -41,13 +41,13 @@ class GridRules:
         symmetric_above: activations of more bits have their zero point in the middle of the grid.
         joined: operators whose output stays within the range of what they read (see
             ``operators.Operator.within``) lie on one grid with all of it.
-        fixed: lowest and highest value of the grid of an operator's output, by the operator's name
-            and the grid's bits.
+        fixed: lowest and highest value of the 8-bit grid of an operator's output, by the operator's
+            name.
     """
 
     symmetric_above: int | None = None
     joined: bool = False
-    fixed: Mapping[str, Mapping[int, tuple[float, float]]] = field(default_factory=dict)
+    fixed: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def demand(self) -> bool:

@@ -70,10 +70,12 @@ class Source:
         if self.rectifies(node):
             return Grid(scale, 0, dtype, None)
         if dtype == "int16" and at[0]:
+            if self._fits_around_0(node):
+                return Grid(scale, 0, dtype)
             raise refuse(
                 node,
                 "16-bit activations need zero point 0, that is symmetric grids: calibrate with "
-                "symmetric_activations: true",
+                "targets: [litert]",
             )
         axis = attributes(node).get("axis", 1) if scale.ndim else None
         return Grid(scale, int(at[0]), dtype, axis)
@@ -120,8 +122,24 @@ class Source:
         """Integers of a constant that a DequantizeLinear reads, as int64, with their grid."""
         grid = self.grid(node)
         values = self.constants[node.input[0]]
+        if grid.dtype == "int16":
+            return self._around_0(node), grid
         _, shift = _FROM_UNSIGNED.get(str(values.dtype), ("", 0))
         return values.astype(np.int64) - shift, grid
+
+    def _around_0(self, node: onnx.NodeProto) -> Array:
+        """Integers of a constant minus its zero point."""
+        values, zero = (
+            self.constants[name].astype(np.int64) for name in (node.input[0], node.input[2])
+        )
+        return np.asarray(values - zero)
+
+    def _fits_around_0(self, node: onnx.NodeProto) -> bool:
+        """Whether a node reads a constant whose values int16 holds with zero point 0."""
+        if node.op_type != "DequantizeLinear" or node.input[0] not in self.constants:
+            return False
+        bounds, values = np.iinfo(np.int16), self._around_0(node)
+        return bool((values >= bounds.min).all() and (values <= bounds.max).all())
 
     def is_constant(self, name: str) -> bool:
         """Whether a tensor is a constant, or a DequantizeLinear of one."""
