@@ -121,5 +121,5 @@ def test_a_recipe_fits_what_a_study_verifies_on_unless_it_says_otherwise():
     assert step.targets == ("litert",)
     own = parse_recipe(["fold_batch_norm", {"calibrate": {"targets": []}}])
     assert fitting(own, ["litert"]) == own
-    with pytest.raises(StudyError, match="calibrate.targets: unknown target 'litrt'"):
+    with pytest.raises(StudyError, match=r"calibrate\.targets: unknown target 'litrt'"):
         parse_recipe([fold, {"calibrate": {"targets": ["litrt"]}}])

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import torch
 from torch import fx, nn
 
 from bitladder import target_specs
 from bitladder.operators import Operator, of_node
 from bitladder.simulation.aimet import (
+    fix_range,
     input_quantizers,
     is_quantized,
     make_symmetric,
@@ -63,14 +63,11 @@ def _calls(module: fx.GraphModule) -> Iterator[tuple[fx.Node, nn.Module, Operato
             yield node, called, operator
 
 
-@torch.no_grad()
 def _fix(quantizer: Any, bounds: tuple[float, float]) -> None:
     """Give an output the range that it always has, which neither calibration nor training moves."""
     if quantizer is None or quantizer.bitwidth != _FIXED_BITS:
         return
-    quantizer.set_range(*(torch.full_like(quantizer.min, bound) for bound in bounds))
-    quantizer.allow_overwrite(False)
-    quantizer.requires_grad_(False)
+    fix_range(quantizer, _FIXED_BITS, False, *bounds)
 
 
 def _join(module: fx.GraphModule, node: fx.Node, called: nn.Module) -> None:
@@ -78,12 +75,8 @@ def _join(module: fx.GraphModule, node: fx.Node, called: nn.Module) -> None:
     modules, own = dict(module.named_modules()), output_quantizer(called)
     if own is None:  # a clamp behind it is rounded in its place
         return
-    entering = input_quantizers(called)
-    read = [
-        entering.get(str(place)) or quantizer_of(source, modules)
-        for place, source in enumerate(node.args)
-        if isinstance(source, fx.Node)
-    ]
+    sources = [source for source in node.args if isinstance(source, fx.Node)]
+    read = [quantizer_of(source, modules) for source in sources]  # inputs keep theirs: of pixels
     joined = {
         id(one)
         for one in read
