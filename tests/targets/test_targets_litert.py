@@ -1,6 +1,8 @@
 """LiteRT as a target: whole networks against ONNX Runtime's precise session, and its own sums."""
 
 import re
+import subprocess
+import sys
 
 import numpy as np
 import onnx
@@ -200,3 +202,30 @@ def test_images_of_another_shape_are_told(images, tmp_path):
     session = LitertSession(_exported("w8a8", images, tmp_path / "model.onnx"))
     with pytest.raises(TargetError, match=r"LiteRT: .*[Dd]imension"):
         session.run(np.zeros((1, 1, 5, 5), np.float32))
+
+
+def test_nothing_but_the_runtime_s_own_first_line_is_kept_from_the_standard_error():
+    """In a process of its own: the line comes with the first interpreter alone."""
+    code = """
+import sys
+from bitladder.targets.native_output import without_lines
+import os
+with without_lines(b"INFO: Created"):
+    os.write(2, b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\\nWARNING: stays\\n")
+    print("also", file=sys.stderr)
+print("behind", file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert sorted(done.stderr.splitlines()) == ["WARNING: stays", "also", "behind"]
+
+
+def test_the_first_interpreter_is_silent(images, tmp_path):
+    path = _exported("w8a8", images, tmp_path / "model.onnx")
+    write_tflite(onnx.load(path), tflite := tmp_path / "model.tflite")
+    code = f"""
+from pathlib import Path
+from bitladder.targets.integer.litert import interpreter
+interpreter(Path({str(tflite)!r}).read_bytes(), "xnnpack")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""

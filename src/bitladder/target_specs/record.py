@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -105,9 +106,26 @@ class TargetSpec:
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9]*", self.name):
             raise StudyError(f"target '{self.name}': its name must be letters and digits")
 
+    @property
+    def missing(self) -> str | None:
+        """What to do where a package of it is not installed, in one line; None where none lacks."""
+        lacking = [name for name in self.packages if not _is_installed(name)]
+        if not lacking:
+            return None
+        what = " ".join(lacking) if self.extra is None else f"'bitladder[{self.extra}]'"
+        return f"{self.title} is not installed: pip install {what}"
+
     def label(self, version: str | None) -> str:
         """What results call it: the name, with the version if one is asked for."""
         return self.name if version is None else f"{self.name}_{version}"
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def loaded(function: Loads) -> Callable[..., Any]:
