@@ -1,14 +1,19 @@
 """OpenVINO computes the file's numbers; the reference is ONNX Runtime with exact sums."""
 
+import functools
+
 import numpy as np
 import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-import bitladder
+from bitladder import deploy
 from bitladder.errors import TargetError
+from bitladder.options import Calibrate, Precision
+from bitladder.simulation import SimulatedModel
 from bitladder.targets.onnxruntime_cpu import OnnxRuntimeSession
+from bitladder.techniques.fold_batch_norm import fold_batch_norm
 from small_network import Branches, split
 
 pytest.importorskip("openvino")
@@ -22,10 +27,26 @@ def images():
     return batch
 
 
-def _exported(folder, precision, images):
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory, images):
+    """Files of one small network by their precision, each made when it is first asked for."""
+    folder = tmp_path_factory.mktemp("files")
     torch.manual_seed(1)
-    quantized = bitladder.quantize(Branches().eval(), images, precision, progress=False)
-    return quantized.export(folder / f"{precision}.onnx")
+    folded, _ = fold_batch_norm(Branches().eval())
+
+    @functools.cache
+    def at(precision):
+        simulated = SimulatedModel(
+            folded,
+            Precision.parse(precision),
+            shapes=[tuple(images.shape[1:])],
+            options=Calibrate(),
+        )
+        simulated.calibrate(images)
+        deploy.Traced(simulated.eval()).write_qdq(path := folder / f"{precision}.onnx")
+        return path
+
+    return at
 
 
 def _outputs(session, images):
@@ -36,8 +57,8 @@ def _outputs(session, images):
 @pytest.mark.parametrize(
     ("precision", "lsb"), [("w8a8", 0), ("w4a4", 0), ("w6a6", 0), ("w8a16", 1)]
 )
-def test_it_computes_what_onnxruntime_does(tmp_path, images, precision, lsb):
-    path = _exported(tmp_path, precision, images)
+def test_it_computes_what_onnxruntime_does(exported, images, precision, lsb):
+    path = exported(precision)
     session = OpenvinoSession(path, threads=1)
     [step] = session.steps.values()
     wanted = _outputs(OnnxRuntimeSession(path, threads=1, precise=True), images)
@@ -49,8 +70,8 @@ def test_it_computes_what_onnxruntime_does(tmp_path, images, precision, lsb):
     assert session.fallbacks == ("3 Convolution computed in float",)
 
 
-def test_fast_layers_add_integers(tmp_path, images):
-    path = _exported(tmp_path, "w4a4", images)
+def test_fast_layers_add_integers(exported, images):
+    path = exported("w4a4")
     session = OpenvinoSession(path, threads=1, fast=True)
     [step] = session.steps.values()
     wanted = _outputs(OnnxRuntimeSession(path, threads=1, precise=True), images)
@@ -82,8 +103,8 @@ def test_two_pairs_are_one_grid_of_both_bounds():
     assert helper.get_node_attr_value(node, "levels") == 16
 
 
-def test_more_or_fewer_inputs_are_refused(tmp_path, images):
-    session = OpenvinoSession(_exported(tmp_path, "w8a8", images), threads=1)
+def test_more_or_fewer_inputs_are_refused(exported, images):
+    session = OpenvinoSession(exported("w8a8"), threads=1)
     with pytest.raises(TargetError, match="takes 1 inputs, not 2"):
         session.run(images.numpy(), images.numpy())
 

@@ -93,9 +93,9 @@ class CellResult:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader must know: code that cannot be seen, notes, what is amiss on a target."""
+        """What a reader must know: what its stages leave out, notes, what is amiss on a target."""
         trained, exported = self.record(TrainRecord), self.record(ExportRecord)
-        notes = [*self.cell.unseen, *(trained.notes if trained else ())]
+        notes = [*self.cell.remarks, *(trained.notes if trained else ())]
         for target, record in self.verified.items():
             told = [*record.notes, *_disagreement(record), record.saturation]
             notes += [f"{target}: {one}" for one in told if one]
