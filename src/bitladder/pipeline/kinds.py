@@ -162,7 +162,7 @@ FINETUNE = StageKind(
 )
 EXPORT = StageKind(
     name="export",
-    code=11,
+    code=12,
     record=records.ExportRecord,
     function="bitladder.pipeline.stages.export:export",
     packages={
