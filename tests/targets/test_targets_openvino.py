@@ -7,11 +7,12 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from torch import nn
 
 from bitladder import deploy
 from bitladder.errors import TargetError
 from bitladder.options import Calibrate, Precision
-from bitladder.simulation import SimulatedModel
+from bitladder.simulation import SimulatedModel, prepare
 from bitladder.targets.onnxruntime_cpu import OnnxRuntimeSession
 from bitladder.techniques.fold_batch_norm import fold_batch_norm
 from small_network import Branches, split
@@ -19,6 +20,7 @@ from small_network import Branches, split
 pytest.importorskip("openvino")
 from bitladder.targets.openvino import OpenvinoSession
 from bitladder.targets.openvino_form import openvino_form
+from bitladder.targets.openvino_integers import IntegerLayers
 
 
 @pytest.fixture(scope="module")
@@ -36,17 +38,21 @@ def exported(tmp_path_factory, images):
 
     @functools.cache
     def at(precision):
-        simulated = SimulatedModel(
-            folded,
-            Precision.parse(precision),
-            shapes=[tuple(images.shape[1:])],
-            options=Calibrate(),
-        )
-        simulated.calibrate(images)
-        deploy.Traced(simulated.eval()).write_qdq(path := folder / f"{precision}.onnx")
-        return path
+        return _written(folded, precision, images, folder / f"{precision}.onnx")
 
     return at
+
+
+def _written(network, precision, images, path):
+    simulated = SimulatedModel(
+        network,
+        Precision.parse(precision),
+        shapes=[tuple(images.shape[1:])],
+        options=Calibrate(method="min_max"),
+    )
+    simulated.calibrate(images)
+    deploy.Traced(simulated.eval()).write_qdq(path)
+    return path
 
 
 def _outputs(session, images):
@@ -67,7 +73,24 @@ def test_it_computes_what_onnxruntime_does(exported, images, precision, lsb):
     assert len(np.unique(wanted)) > 4
     if lsb == 0:
         assert np.array_equal(made, wanted)
-    assert session.fallbacks == ("3 Convolution computed in float",)
+    floats = "Convolution computed in float", "FullyConnected computed in float"
+    assert [note.partition(" ")[2] for note in session.fallbacks] == [*floats[: 1 + (lsb == 0)]]
+
+
+@pytest.mark.parametrize("precision", ["w8a8", "w4a8", "w4a4"])
+def test_layers_add_integers_so_that_no_value_near_a_half_falls_to_the_other_side(
+    images, tmp_path, monkeypatch, precision
+):
+    torch.manual_seed(2)
+    layers = (nn.Conv2d(1, 32, 3), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1, groups=2))
+    network = prepare(nn.Sequential(*layers, nn.ReLU(), nn.Conv2d(32, 40, 1)).eval(), (images,))
+    path = _written(network, precision, images, tmp_path / "m.onnx")
+    wanted = _outputs(OnnxRuntimeSession(path, threads=1, precise=True), images)
+    assert np.array_equal(_outputs(OpenvinoSession(path, threads=1), images), wanted)
+    monkeypatch.setattr(IntegerLayers, "rounded", lambda *_: None)
+    apart = _outputs(OpenvinoSession(path, threads=1), images) != wanted
+    if precision == "w8a8":
+        assert apart.any()
 
 
 def test_fast_layers_add_integers(exported, images):

@@ -185,7 +185,7 @@ EXPORT = StageKind(
 )
 VERIFY = StageKind(
     name="verify",
-    code=10,
+    code=11,
     record=records.VerifyRecord,
     function="bitladder.pipeline.stages.verify:verify",
     packages={
