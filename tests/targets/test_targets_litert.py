@@ -8,12 +8,13 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from torch import nn
 
 from bitladder import deploy
 from bitladder.deploy.litert import read_tflite, translate, write_tflite
 from bitladder.errors import TargetError
 from bitladder.options import Calibrate, Precision
-from bitladder.simulation import SimulatedModel
+from bitladder.simulation import SimulatedModel, prepare
 from bitladder.targets import integer_session, open_precise, open_target
 from bitladder.targets.litert import LitertIntegerSession, LitertSession
 from bitladder.techniques.fold_batch_norm import fold_batch_norm
@@ -229,3 +230,42 @@ interpreter(Path({str(tflite)!r}).read_bytes(), "xnnpack")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == ""
+
+
+class Gated(nn.Module):
+    """A hard tanh beside a gate: a product with a sigmoid, concatenated, averaged and clamped."""
+
+    def __init__(self):
+        super().__init__()
+        self.left, self.gate = nn.Conv2d(1, 6, 3), nn.Conv2d(1, 6, 3)
+        self.last = nn.Conv2d(12, 4, 1)
+
+    def forward(self, x):
+        left = nn.functional.hardtanh(self.left(x), -0.2, 0.3)
+        joined = torch.cat([left, left * torch.sigmoid(self.gate(x))], 1)
+        return torch.tanh(self.last(nn.functional.avg_pool2d(joined, 2)))
+
+
+@pytest.mark.parametrize("kernels", ["xnnpack", "reference"])
+@pytest.mark.parametrize("precision", ["w8a8", "w8a12", "w8a16"])
+def test_grids_that_fit_the_format_leave_nothing_in_float_but_functions_of_16_bit(
+    precision, kernels, images, tmp_path
+):
+    torch.manual_seed(3)
+    simulated = SimulatedModel(
+        prepare(Gated().eval(), (images,)),
+        Precision.parse(precision),
+        shapes=[tuple(images.shape[1:])],
+        options=Calibrate(method="min_max", targets=("litert",)),
+    )
+    simulated.calibrate(images)
+    deploy.Traced(simulated.eval()).write_qdq(path := tmp_path / "model.onnx")
+    session = LitertSession(path, kernels=kernels, threads=1)
+    functions = ("1 LOGISTIC computed in float", "1 TANH computed in float")
+    assert session.fallbacks == (() if precision == "w8a8" else functions)
+    found = only(session.run(images.numpy()))
+    own = LitertIntegerSession(path, kernels=kernels)
+    assert np.array_equal(found, only(own.run(images.numpy())))
+    near = only(open_precise("onnxruntime", path, threads=1).run(images.numpy()))
+    assert np.abs(found - near).max() <= 12 * only(session.steps)
+    assert len(np.unique(found)) > 40
