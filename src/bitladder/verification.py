@@ -99,7 +99,7 @@ def verify(
             deploy.write_encoded(path, Path(encodings), usual)
             return verify(
                 written, images, task=task, target=target, version=version, simulation=simulation,
-                integer=usual, limit=limit, threads=threads,
+                integer=usual, limit=limit, threads=threads, progress=progress,
             )  # fmt: skip
     meaning = None if task is None else tasks.find(task)
     batches = _batches(images, limit, len(targets.graph_inputs(path)))
