@@ -165,7 +165,7 @@ def _telling(
 
 
 def _looked_at(batches: list[Inputs], apart: Sequence[int]) -> Inputs:
-    """The images whose answers differ, or the first ones."""
+    """The images whose answers, or at least outputs, differ, or the first ones."""
     every = joined(batches)
     if not apart:
         return first_of(every, _LAYER_IMAGES)

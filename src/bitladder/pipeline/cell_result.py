@@ -150,7 +150,9 @@ def cause(record: VerifyRecord) -> str:
     if found.saturates:
         return "its 16-bit sums saturate"
     if exact and _has_own_arithmetic(record.target):
-        return "its kernels' own rounding, of which the integer arithmetic gives every value"
+        return (
+            "its own rounding and the simulation's float32 sums; its arithmetic gives every value"
+        )
     if exact:
         return "the simulation's float32 sums, since the integer arithmetic gives every value"
     if any(note.endswith(_IN_FLOAT) for note in record.notes):

@@ -7,6 +7,7 @@ adds integers, and its sum is multiplied once by ``s_x s_w / s_y`` and rounded h
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+_SUMS = "_sums"  # ends the name of what a layer adds
 _WIDEST = np.float32(2**31)  # clips nothing: it keeps a factor from entering the layer's weights
 Array = NDArray[Any]
 Nodes = list[onnx.NodeProto]
@@ -98,7 +100,7 @@ class IntegerLayers:
         layer.CopyFrom(node)
         del layer.input[:], layer.output[:]
         layer.input.extend([x, self._constant(f"{name}_weight", weight)])
-        layer.output.append(sums := f"{name}_sums")
+        layer.output.append(sums := f"{name}{_SUMS}")
         nodes.append(layer)
         for integers, _ in bias:
             added = self._constant(f"{name}_bias", integers.reshape(channels))
@@ -122,8 +124,8 @@ class IntegerLayers:
         name, (x, nodes) = node.output[0], self._centred(node.input[0], x_step)
         held = self._constant(f"{name}_axes", axes.astype(np.int64))
         keep = settings.get("keepdims", 1)
-        nodes.append(helper.make_node("ReduceSum", [x, held], [f"{name}_sums"], keepdims=keep))
-        return f"{name}_sums", np.asarray(x_step / np.float32(np.prod(over))), nodes
+        nodes.append(helper.make_node("ReduceSum", [x, held], [f"{name}{_SUMS}"], keepdims=keep))
+        return f"{name}{_SUMS}", np.asarray(x_step / np.float32(np.prod(over))), nodes
 
     def _centred(self, name: str, step: np.float32) -> tuple[str, Nodes]:
         """A tensor on a grid as its integers around zero."""
@@ -163,3 +165,9 @@ class IntegerLayers:
         kind = held if held.dtype == np.int64 else held.astype(np.float32)
         self._graph.initializer.append(numpy_helper.from_array(np.asarray(kind), name))
         return name
+
+
+def integer_layers(model: onnx.ModelProto) -> Counter[str]:
+    """How many layers of a model, by their type, were written as sums of integers."""
+    found = (node for node in model.graph.node if node.op_type in ("Conv", "Gemm"))
+    return Counter(node.op_type for node in found if node.output[0].endswith(_SUMS))
