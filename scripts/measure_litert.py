@@ -77,7 +77,7 @@ def _network(name, images):
 def _measured(network, precision, images):
     calibrate = {"method": "min_max"}
     if precision.endswith("a16"):
-        calibrate["symmetric_activations"] = True  # the format's 16-bit integers have zero point 0
+        calibrate["targets"] = ["litert"]
     quantized = quantize(
         network, images[:256], precision, ["fold_batch_norm", {"calibrate": calibrate}]
     )

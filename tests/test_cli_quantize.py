@@ -102,7 +102,8 @@ def test_a_tflite_runs_before_it_is_written(folder: Path, tmp_path: Path) -> Non
     from ai_edge_litert.interpreter import Interpreter
 
     path = _export(_network(3), tmp_path / "m.onnx", 3, 16, 16)
-    _invoke(path, "--images", folder, "-o", tmp_path / "q.tflite", *SOON)
+    out = tmp_path / "q.tflite"  # of 16-bit activations, whose grids have to fit the format
+    _invoke(path, "--images", folder, "-o", out, "--precision", "w8a16", *SOON)
     interpreter = Interpreter(str(tmp_path / "q.tflite"))
     interpreter.allocate_tensors()
     interpreter.invoke()

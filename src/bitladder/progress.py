@@ -21,15 +21,16 @@ class Progress:
 
 @dataclass(frozen=True)
 class Step:
-    """How far a network has climbed its recipe.
+    """How far a network has climbed its recipe, or how far a target is with its images.
 
     Attributes:
-        technique: that is applied, or was.
-        number: its place in the recipe, from 1.
-        count: of techniques in the recipe.
+        technique: that is applied, or was; of a verification, the target.
+        number: its place in the recipe, from 1, or among the targets.
+        count: of techniques in the recipe, or of targets.
         seconds: it has taken so far, with what is measured after it.
         done: it has ended.
         training: how far its training is, where it trains.
+        share: of its images that are through, 0 to 1, where they are counted.
     """
 
     technique: str
@@ -38,6 +39,23 @@ class Step:
     seconds: float = 0.0
     done: bool = False
     training: Progress | None = None
+    share: float | None = None
+
+    @property
+    def part(self) -> float:
+        """How much of it is done, 0 to 1."""
+        if self.done:
+            return 1.0
+        if self.training is not None:
+            return self.training.step / max(1, self.training.steps)
+        return self.share or 0.0
+
+    @property
+    def described(self) -> str | None:
+        """How far it is within itself, in words, or None where nothing tells."""
+        if self.training is not None:
+            return describe(self.training)
+        return None if self.share is None else f"{self.share:.0%} of the images"
 
 
 def describe(progress: Progress) -> str:

@@ -1,4 +1,4 @@
-"""What a person sees while a network is quantized: a bar in a terminal, plain lines elsewhere."""
+"""What a person sees during long work on a network: a bar in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeAlias
 
 from bitladder.console import console
-from bitladder.progress import Step, describe, duration
+from bitladder.progress import Step, duration
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,7 +39,7 @@ def shown(progress: bool | Tell) -> Iterator[Tell]:
 
 
 class _Lines:
-    """A line as a technique begins and ends, and one every ten seconds of a training."""
+    """A line as a technique begins and ends, and every ten seconds of one that tells how far."""
 
     def __init__(self) -> None:
         self._told = time.monotonic()
@@ -47,10 +47,10 @@ class _Lines:
     def __call__(self, step: Step) -> None:
         place = f"[{step.number}/{step.count}] {step.technique}"
         now = time.monotonic()
-        if step.training is not None and not step.done:
+        if step.described is not None and not step.done:
             if now - self._told < _LINE_EVERY:
                 return
-            line = f"{place}: {describe(step.training)}"
+            line = f"{place}: {step.described}"
         else:
             line = f"{place}: done in {duration(step.seconds)}" if step.done else place
         self._told = now
@@ -65,12 +65,10 @@ def _bar(screen: Console) -> Iterator[Tell]:
         bar = bars.add_task("", total=1.0)
 
         def tell(step: Step) -> None:
-            part = 1.0 if step.done else 0.0
             words = f"[{step.number}/{step.count}] {step.technique}"
-            if step.training is not None and not step.done:
-                part = step.training.step / max(1, step.training.steps)
-                words += f": {describe(step.training)}"
-            completed = (step.number - 1 + part) / step.count
+            if step.described is not None and not step.done:
+                words += f": {step.described}"
+            completed = (step.number - 1 + step.part) / step.count
             bars.update(bar, description=words, completed=completed)
 
         yield tell

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from torch import Tensor
 from bitladder import deploy, structures, target_specs, targets, tasks
 from bitladder.errors import TargetError
 from bitladder.isolation import isolated
+from bitladder.progress import Step
 from bitladder.protocols import Quantized
 from bitladder.simulation import SimulatedModel
+from bitladder.steps_shown import Tell, shown
 from bitladder.structures import Inputs, Outputs, as_inputs, count, joined
 from bitladder.structures import first as first_of
 from bitladder.target_specs import TargetSpec
@@ -59,6 +62,7 @@ def verify(
     encodings: str | Path | None = None,
     limit: int | None = None,
     threads: int = 0,
+    progress: bool | Tell = True,
 ) -> Verification:
     """Run an artifact on a target and compare it with its simulation.
 
@@ -68,7 +72,8 @@ def verify(
             of inputs and their target, which give qualities.
         task: what the outputs mean: a name, ``package.module:Class``, or a ``Task``. Without one,
             values alone are compared.
-        target: ``onnxruntime``, ``htp``, ``package.module:NAME``, or a ``TargetSpec``.
+        target: ``onnxruntime``, ``openvino``, ``litert``, ``htp``, ``package.module:NAME``, or a
+            ``TargetSpec``.
         version: of the target, such as ``v75`` of the HTP; by default its own.
         simulation: maps inputs to what was promised, such as a ``QuantizedModel``; by default the
             graph itself, every operation by itself in float between its quantizers.
@@ -78,6 +83,8 @@ def verify(
             the file with these grids.
         limit: images to run, the first; by default all.
         threads: threads to run with, 0 for as many as the target likes.
+        progress: show how many images are through on the standard error, as a bar in a terminal or
+            a notebook, as lines elsewhere; or a function that is told each ``progress.Step``.
 
     Raises:
         StudyError: the task is unknown.
@@ -92,7 +99,7 @@ def verify(
             deploy.write_encoded(path, Path(encodings), usual)
             return verify(
                 written, images, task=task, target=target, version=version, simulation=simulation,
-                integer=usual, limit=limit, threads=threads,
+                integer=usual, limit=limit, threads=threads, progress=progress,
             )  # fmt: skip
     meaning = None if task is None else tasks.find(task)
     batches = _batches(images, limit, len(targets.graph_inputs(path)))
@@ -114,9 +121,14 @@ def verify(
         exact = None
         notes.append(str(error))
     try:
-        with torch.no_grad():
+        with torch.no_grad(), shown(progress) as tell:
             comparison = targets.compare(
-                session, simulation or by_operation, batches, meaning, exact, precise
+                session,
+                simulation or by_operation,
+                _telling(batches, tell, target_specs.find(target).label(version)),
+                meaning,
+                exact,
+                precise,
             )
     finally:
         session.close()
@@ -139,8 +151,21 @@ def verify(
     return Verification(target_specs.find(target).name, comparison, tuple(notes), saturation, first)
 
 
+def _telling(
+    batches: list[tuple[Inputs, Any]], tell: Tell, label: str
+) -> Iterator[tuple[Inputs, Any]]:
+    """The batches; somebody is told as each is through."""
+    started, through = time.monotonic(), 0
+    every = sum(count(inputs) for inputs, _ in batches)
+    for batch in batches:
+        yield batch
+        through += count(batch[0])
+        taken = time.monotonic() - started
+        tell(Step(label, 1, 1, taken, done=through == every, share=through / every))
+
+
 def _looked_at(batches: list[Inputs], apart: Sequence[int]) -> Inputs:
-    """The images whose answers differ, or the first ones."""
+    """The images whose answers, or at least outputs, differ, or the first ones."""
     every = joined(batches)
     if not apart:
         return first_of(every, _LAYER_IMAGES)

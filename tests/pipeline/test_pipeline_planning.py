@@ -1,9 +1,13 @@
 """A study becomes cells and stages; a key changes with everything that determines the output."""
 
+import dataclasses
+
 import pytest
 
+from bitladder import target_specs
 from bitladder.errors import ModelError
 from bitladder.options import parse_recipe
+from bitladder.pipeline.cell_result import CellResult
 from bitladder.pipeline.kinds import KINDS
 from bitladder.pipeline.planning import build, plan, split_recipe
 from bitladder.study import Study
@@ -104,3 +108,22 @@ def test_the_plan_of_the_embedded_study_is_three_cells():
     assert [cell.name for cell in cells] == [
         f"embedded/shufflenet_v2_x0_5/{bits}" for bits in ("w8a8", "w6a6", "w4a4")
     ]
+
+
+def test_a_target_that_is_not_installed_is_a_line_and_the_others_have_their_stages(monkeypatch):
+    lacking = dataclasses.replace(target_specs.known()["htp"], packages=("no-such-package",))
+    known = {**target_specs.known(), "htp": lacking}
+    monkeypatch.setattr(target_specs, "known", lambda: known)
+    [cell] = _cells(precisions=[8], verify=["onnxruntime", {"htp": {"images": 2}}])
+    labels = [stage.label for stage in cell.stages if stage.kind is KINDS["verify"]]
+    assert labels == ["verify embedded resnet18 w8a8 on onnxruntime"]
+    line = "not measured: htp: HTP emulator is not installed: pip install 'bitladder[qnn]'"
+    assert cell.absent == (line,)
+    assert CellResult(cell, {}, {}, None).notes == (line,)
+
+
+def test_grids_fit_the_formats_of_all_targets_of_a_study():
+    [plain] = _cells(precisions=[8])
+    [fitted] = _cells(precisions=[8], verify=["onnxruntime", "litert"])
+    keys = [cell.stage(KINDS["quantize"]).spec["recipe"] for cell in (plain, fitted)]
+    assert [next(iter(recipe[0].values()))["targets"] for recipe in keys] == [[], ["litert"]]

@@ -64,8 +64,8 @@ def _comparison(agree=199, **changes):
     return replace(found, **changes)
 
 
-def _verified(comparison, **changes):
-    return VerifyRecord("onnxruntime", comparison, **changes)
+def _verified(comparison, target="onnxruntime", **changes):
+    return VerifyRecord(target, comparison, **changes)
 
 
 def _cell(verified):
@@ -158,6 +158,26 @@ def test_a_target_that_disagrees_too_often_names_its_first_layer_and_why():
         "onnxruntime: agrees on 95.00 % of the images; no layer was found to differ: the "
         "simulation's float32 sums, since the integer arithmetic gives every value",
     )
+
+
+@pytest.mark.parametrize(
+    ("target", "exact", "notes", "why"),
+    [
+        ("litert", 200, (), "its own rounding and the simulation's float32 sums"),
+        ("onnxruntime", 200, (), "the simulation's float32 sums, since the integer arithmetic"),
+        ("openvino", 190, ("3 Convolution computed in float",), "the float sums of layers that"),
+        ("htp", 190, (), "the target's own rounding"),
+    ],
+)
+def test_why_values_are_not_the_simulation_s_is_a_column_of_every_target(target, exact, notes, why):
+    beside = Beside(_accuracy(179), None, _share("equal", exact), 0.0)
+    found = replace(_comparison(agree=190), integer=beside, equal=_share("equal", 150))
+    first = FirstLayer("conv1", "2", 0.03)
+    row = cell_row(_cell(_verified(found, target=target, notes=notes, first_layer=first)))
+    assert row[f"{target}_cause"].startswith(why)
+    assert row[f"{target}_first_difference"] == "conv1, by 2 in 3 % of its values"
+    alike = _cell(_verified(replace(found, equal=_share("equal", 200)), target=target))
+    assert cell_row(alike)[f"{target}_cause"] == ""
 
 
 def test_a_target_whose_sums_saturate_is_told_with_both_qualities():

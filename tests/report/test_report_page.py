@@ -92,8 +92,8 @@ def test_the_markdown_is_the_table_and_the_answer(small):
     results, page = small
     lines = page.with_name("results.md").read_text().splitlines()
     found = [line for line in lines if line.startswith("| kmnist")]
-    answers, rows = found[:3], found[3:]
-    assert len(rows) == 2
+    answers, rows, runtimes = found[:3], found[3:5], found[5:]
+    assert len(runtimes) == 2 * 2
     for row, cell in zip(rows, results.cells, strict=True):
         assert f"{100 * cell.quantized.quality.value:.2f}" in row
         assert f"{cell_row(cell)['packed_mb']:.2f}" in row
@@ -102,6 +102,26 @@ def test_the_markdown_is_the_table_and_the_answer(small):
         assert f"| {title}" in row
         assert f"| **w8a8** | w8a8 | 0.10, at most {100 * lost.high:.2f} |" in row
     assert any(NOTE in line for line in lines)
+
+
+def test_a_row_a_runtime_says_how_near_it_is_where_it_parts_and_why(small):
+    results, page = small
+    rows = [line for line in page.with_name("results.md").read_text().splitlines()
+            if line.startswith("| kmnist, resnet18 | w8a8 |")]  # fmt: skip
+    for row, (name, record) in zip(rows, results.cells[0].verified.items(), strict=True):
+        compared = record.comparison
+        shares = (compared.quality, compared.agreement, compared.equal)
+        figures = [target_title(name), f"{compared.equal.count:,}"]
+        figures += [f"{100 * share.value:.2f}" for share in shares]
+        found = [re.sub(r" \(.*\)", "", one) for one in row.strip("| ").split(" | ")[2:]]
+        assert found[:8] == [*figures, "2", "-", "1.25"]
+    first = "/conv1/Conv, by 1 step in 2 % of its values"
+    assert f"{first}: the simulation's float32 sums" in rows[0]
+    assert rows[1].endswith(f"| {first} |")  # every image is equal there, so nothing needs a cause
+    text = page.read_text()
+    assert text.count('aria-label="A row a runtime"') == 1 + 2  # of the run, and of each cell
+    why = f'<td class="notes">{first}: the simulation&#39;s float32 sums'
+    assert text.count(why) == 2 * 2 * len(results.cells[1].verified) - 2  # one is equal throughout
 
 
 def test_markdown_shows_hostile_names_as_text(hostile_folder):

@@ -1,17 +1,20 @@
 """LiteRT as a target: whole networks against ONNX Runtime's precise session, and its own sums."""
 
 import re
+import subprocess
+import sys
 
 import numpy as np
 import onnx
 import pytest
 import torch
+from torch import nn
 
 from bitladder import deploy
 from bitladder.deploy.litert import read_tflite, translate, write_tflite
 from bitladder.errors import TargetError
 from bitladder.options import Calibrate, Precision
-from bitladder.simulation import SimulatedModel
+from bitladder.simulation import SimulatedModel, prepare
 from bitladder.targets import integer_session, open_precise, open_target
 from bitladder.targets.litert import LitertIntegerSession, LitertSession
 from bitladder.techniques.fold_batch_norm import fold_batch_norm
@@ -72,7 +75,7 @@ def test_a_whole_network_is_its_own_integer_arithmetic_in_every_logit(
 
 @pytest.mark.parametrize("kernels", ["xnnpack", "reference"])
 def test_activations_of_16_bit_are_their_own_integer_arithmetic(kernels, images, tmp_path):
-    path = _exported("w8a16", images, tmp_path / "model.onnx", symmetric_activations=True)
+    path = _exported("w8a16", images, tmp_path / "model.onnx", targets=("litert",))
     session = LitertSession(path, kernels=kernels, threads=1)
     assert session.fallbacks == ()
     found = only(session.run(images.numpy()))
@@ -84,7 +87,7 @@ def test_activations_of_16_bit_are_their_own_integer_arithmetic(kernels, images,
 
 def test_activations_of_16_bit_off_zero_are_refused_with_a_remedy(images, tmp_path):
     path = _exported("w8a16", images, tmp_path / "model.onnx")
-    with pytest.raises(TargetError, match="symmetric_activations: true"):
+    with pytest.raises(TargetError, match=r"targets: \[litert\]"):
         open_target("litert", path)
 
 
@@ -200,3 +203,69 @@ def test_images_of_another_shape_are_told(images, tmp_path):
     session = LitertSession(_exported("w8a8", images, tmp_path / "model.onnx"))
     with pytest.raises(TargetError, match=r"LiteRT: .*[Dd]imension"):
         session.run(np.zeros((1, 1, 5, 5), np.float32))
+
+
+def test_nothing_but_the_runtime_s_own_first_line_is_kept_from_the_standard_error():
+    """In a process of its own: the line comes with the first interpreter alone."""
+    code = """
+import sys
+from bitladder.targets.native_output import without_lines
+import os
+with without_lines(b"INFO: Created"):
+    os.write(2, b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\\nWARNING: stays\\n")
+    print("also", file=sys.stderr)
+print("behind", file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert sorted(done.stderr.splitlines()) == ["WARNING: stays", "also", "behind"]
+
+
+def test_the_first_interpreter_is_silent(images, tmp_path):
+    path = _exported("w8a8", images, tmp_path / "model.onnx")
+    write_tflite(onnx.load(path), tflite := tmp_path / "model.tflite")
+    code = f"""
+from pathlib import Path
+from bitladder.targets.integer.litert import interpreter
+interpreter(Path({str(tflite)!r}).read_bytes(), "xnnpack")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+
+
+class Gated(nn.Module):
+    """A hard tanh beside a gate: a product with a sigmoid, concatenated, averaged and clamped."""
+
+    def __init__(self):
+        super().__init__()
+        self.left, self.gate = nn.Conv2d(1, 6, 3), nn.Conv2d(1, 6, 3)
+        self.last = nn.Conv2d(12, 4, 1)
+
+    def forward(self, x):
+        left = nn.functional.hardtanh(self.left(x), -0.2, 0.3)
+        joined = torch.cat([left, left * torch.sigmoid(self.gate(x))], 1)
+        return torch.tanh(self.last(nn.functional.avg_pool2d(joined, 2)))
+
+
+@pytest.mark.parametrize("kernels", ["xnnpack", "reference"])
+@pytest.mark.parametrize("precision", ["w8a8", "w8a12", "w8a16"])
+def test_grids_that_fit_the_format_leave_nothing_in_float_but_functions_of_16_bit(
+    precision, kernels, images, tmp_path
+):
+    torch.manual_seed(3)
+    simulated = SimulatedModel(
+        prepare(Gated().eval(), (images,)),
+        Precision.parse(precision),
+        shapes=[tuple(images.shape[1:])],
+        options=Calibrate(method="min_max", targets=("litert",)),
+    )
+    simulated.calibrate(images)
+    deploy.Traced(simulated.eval()).write_qdq(path := tmp_path / "model.onnx")
+    session = LitertSession(path, kernels=kernels, threads=1)
+    functions = ("1 LOGISTIC computed in float", "1 TANH computed in float")
+    assert session.fallbacks == (() if precision == "w8a8" else functions)
+    found = only(session.run(images.numpy()))
+    own = LitertIntegerSession(path, kernels=kernels)
+    assert np.array_equal(found, only(own.run(images.numpy())))
+    near = only(open_precise("onnxruntime", path, threads=1).run(images.numpy()))
+    assert np.abs(found - near).max() <= 12 * only(session.steps)
+    assert len(np.unique(found)) > 40

@@ -16,6 +16,14 @@ _TERMS = 40  # of a fully connected layer
 KERNELS = ["xnnpack", "builtin", "reference"]
 
 
+RELU, RELU_N1_TO_1, RELU6, TANH = 1, 2, 3, 4
+HALF = 12.0  # width of a grid on which 6 lies between two integers
+
+
+def _fused(kind):
+    return {"fusedActivationFunction": kind} if kind else {}
+
+
 class Probe:
     """A file of one operator with random grids and integers."""
 
@@ -51,7 +59,8 @@ class Probe:
         return self.builder.pack(self.inputs, [made]), self.given
 
 
-def layer(code, dtype="int8", weights="int8", kernel=3, count=20, stride=1, same=False):
+def layer(code, dtype="int8", weights="int8", kernel=3, count=20, stride=1, same=False, fused=0,
+          width=None):  # fmt: skip
     def make(seed):
         p = Probe(seed)
         channels, height, width = IMAGE[3], *IMAGE[1:3]
@@ -91,7 +100,8 @@ def layer(code, dtype="int8", weights="int8", kernel=3, count=20, stride=1, same
         )  # fmt: skip
         bias = p.builder.constant("b", p.random.integers(-20000, 20000, channels_out), bias_grid)
         reach = float(x_grid.scale) * np.iinfo(dtype).max * float(scales.mean()) * high / 3
-        grid = p.grid(dtype, reach * terms**0.5 * p.random.uniform(3, 8))
+        grid = p.grid(dtype, width or reach * terms**0.5 * p.random.uniform(3, 8))
+        options = (options[0], options[1] | _fused(fused))
         inputs = [x, w, bias]
         if code == "TRANSPOSE_CONV":
             inputs = [p.builder.constant("s", np.asarray(made, np.int32)), w, x, bias]
@@ -100,11 +110,12 @@ def layer(code, dtype="int8", weights="int8", kernel=3, count=20, stride=1, same
     return make
 
 
-def two(code, dtype="int8", width=None, shape=IMAGE):
+def two(code, dtype="int8", width=None, shape=IMAGE, fused=0):
     def make(seed):
         p = Probe(seed)
         places = [p.image(p.grid(dtype, width), shape) for _ in range(2)]
-        options = (f"{code.capitalize()}Options", {} if code == "MUL" else {"potScaleInt16": False})
+        more = {} if code == "MUL" else {"potScaleInt16": False}
+        options = (f"{code.capitalize()}Options", more | _fused(fused))
         return p.file(code, places, shape, p.grid(dtype), options)
 
     return make
@@ -139,12 +150,24 @@ def onto(dtype, start="float32"):
     return make
 
 
-def pool(code, window, stride, same, dtype="int8"):
+def limit(code, dtype, integer):
+    """MAXIMUM or MINIMUM with a constant, all on one grid."""
+
+    def make(seed):
+        p = Probe(seed)
+        grid = p.grid(dtype)
+        held = p.builder.constant("limit", np.asarray([integer]), grid)
+        return p.file(code, [p.image(grid), held], IMAGE, grid, ("MaximumMinimumOptions", {}))
+
+    return make
+
+
+def pool(code, window, stride, same, dtype="int8", fused=0):
     def make(seed):
         p, (height, width) = Probe(seed), IMAGE[1:3]
         sizes = [-(-n // stride) if same else (n - window) // stride + 1 for n in (height, width)]
         options = {"padding": 0 if same else 1, "strideH": stride, "strideW": stride}
-        options |= {"filterHeight": window, "filterWidth": window}
+        options |= {"filterHeight": window, "filterWidth": window} | _fused(fused)
         grid = p.grid(dtype)
         shape = (1, *sizes, IMAGE[3])
         return p.file(code, [p.image(grid)], shape, grid, ("Pool2DOptions", options))
@@ -191,6 +214,20 @@ CASES = {
     "linear_int16": layer("FULLY_CONNECTED", "int16", count=600),
     "transposed": layer("TRANSPOSE_CONV", stride=2),
     "transposed_int16": layer("TRANSPOSE_CONV", "int16", stride=2),
+    "conv_relu": layer("CONV_2D", fused=RELU),
+    "conv_relu6": layer("CONV_2D", fused=RELU6),
+    "conv_relu6_half": layer("CONV_2D", fused=RELU6, width=HALF),
+    "conv_relu_n1_to_1": layer("CONV_2D", fused=RELU_N1_TO_1),
+    "conv_int16_relu6": layer("CONV_2D", "int16", fused=RELU6),
+    "depthwise_relu6": layer("DEPTHWISE_CONV_2D", fused=RELU6, width=HALF),
+    "linear_relu": layer("FULLY_CONNECTED", count=600, fused=RELU),
+    "add_relu6": two("ADD", fused=RELU6),
+    "sub_relu": two("SUB", fused=RELU),
+    "mul_relu_n1_to_1": two("MUL", width=4, fused=RELU_N1_TO_1),
+    "average_pool_relu6": pool("AVERAGE_POOL_2D", 2, 2, False, fused=RELU6),
+    "maximum_int16": limit("MAXIMUM", "int16", -900),
+    "minimum_int16": limit("MINIMUM", "int16", 700),
+    "minimum": limit("MINIMUM", "int8", 30),
     "add": two("ADD"),
     "add_int16": two("ADD", "int16", shape=MANY),
     "sub": two("SUB"),
@@ -253,3 +290,9 @@ def test_every_value_is_the_interpreters(case, kernels):
         assert np.array_equal(found, wanted)
         different += len(np.unique(found))
     assert (case, kernels) in REFUSED or different > 12
+
+
+def test_an_activation_that_does_more_than_clamp_is_refused_where_it_is_fused():
+    content, _ = layer("CONV_2D", fused=TANH)(0)
+    with pytest.raises(TargetError, match=r"fused|refuses it"):
+        LitertModel(content, "reference")

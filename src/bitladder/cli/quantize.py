@@ -97,6 +97,7 @@ def quantize(
     """Quantize a float ONNX file without training, run it, and write it for a target."""
     from bitladder import quantized, targets
     from bitladder.errors import DataError
+    from bitladder.options import fitting, parse_recipe
 
     targets.check_suffix(output)
     if (input_list is None) == (images is None):
@@ -109,7 +110,9 @@ def quantize(
     else:
         pixels = ("0", "1", False) if inside else (mean, std, bgr)
         calibration = _images(model, str(images), size, limit, data_root, pixels)
-    steps = recipe.split(",") if "," in recipe else recipe
+    steps = parse_recipe(recipe.split(",") if "," in recipe else recipe)
+    if output.suffix == ".tflite":
+        steps = fitting(steps, ["litert"])
     made = quantized.quantize(model, calibration, precision, steps, **inside)
     for rung in made.rungs:
         for note in rung.notes:

@@ -138,7 +138,7 @@ def plan(study: StudyArguments = None, as_json: Json = False) -> None:
         print(f"search: within {loaded.within:g}; what is not needed is not run")
     for stage in stages:
         print(f"  {stage.label}")
-    for line in dict.fromkeys(line for cell in cells for line in cell.unseen):
+    for line in dict.fromkeys(line for cell in cells for line in cell.remarks):
         print(f"note: {line}")
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +14,13 @@ import bitladder
 from bitladder.cli.arguments import DataRoot, Htp, Json
 from bitladder.cli.output import print_json, print_lines
 from bitladder.console import console
+from bitladder.errors import TargetError
+from bitladder.steps_shown import Tell, shown
+
+if TYPE_CHECKING:
+    from bitladder.verification import Verification
+
+_REFUSED = 1  # exit code where a target that was asked for has no figures
 
 
 def verify(
@@ -58,28 +68,45 @@ def verify(
     """Run an ONNX file on targets and compare it with its simulation."""
     from bitladder import target_specs
     from bitladder.cli.validation_images import validation_images
-    from bitladder.report import verification_table
 
     chosen = validation_images(artifact, images, size, normalize, task, data_root)
     promised = None if simulation is None else bitladder.QuantizedModel.load(simulation)
-    found = [
-        bitladder.verify(
-            artifact,
-            chosen.split.batches(250),
-            task=chosen.task,
-            target=name,
-            version=htp if target_specs.find(name).name == "htp" else None,
-            simulation=promised,
-            encodings=encodings,
-            limit=limit,
-        )
-        for name in _named(target)
-    ]
+    names, found, refused = _named(target), [], []
+    with shown(True) as tell:
+        for place, name in enumerate(names, 1):
+            try:
+                found.append(
+                    bitladder.verify(
+                        artifact,
+                        chosen.split.batches(250),
+                        task=chosen.task,
+                        target=name,
+                        version=htp if target_specs.find(name).name == "htp" else None,
+                        simulation=promised,
+                        encodings=encodings,
+                        limit=limit,
+                        progress=_placed(tell, place, len(names)),
+                    )
+                )
+            except TargetError as error:
+                if len(names) == 1:
+                    raise
+                refused.append(f"{name}: {error}")
+    for line in refused:
+        print(f"not measured: {line}", file=sys.stderr)
     if as_json:
         print_json(found)
-        return
-    console().print(verification_table(artifact.name, found))
-    print_lines(f"note: {note}" for note in chosen.notes)
+    elif found:
+        _print(artifact.name, found, chosen.notes)
+    if refused:
+        raise typer.Exit(_REFUSED)
+
+
+def _print(name: str, found: list[Verification], notes: Sequence[str]) -> None:
+    from bitladder.report import verification_table
+
+    console().print(verification_table(name, found))
+    print_lines(f"note: {note}" for note in notes)
     print_lines(
         f"note: {one.target}: {note}"
         for one in found
@@ -87,13 +114,22 @@ def verify(
     )
 
 
-def _named(target: str) -> list[str]:
-    """The targets of a list with commas; ``all`` are those whose packages are installed."""
-    from importlib.metadata import distributions
+def _placed(tell: Tell, place: int, count: int) -> Tell:
+    """Tells of a target that it is one of several."""
+    return lambda step: tell(replace(step, number=place, count=count))
 
+
+def _named(target: str) -> list[str]:
+    """The targets of a list with commas; of ``all``, those that are not installed are told."""
     from bitladder import target_specs
 
     if target.strip() != "all":
-        return [name.strip() for name in target.split(",")]
-    there = {str(one.name).lower().replace("_", "-") for one in distributions()}
-    return [name for name, spec in target_specs.known().items() if there.issuperset(spec.packages)]
+        names = [name.strip() for name in target.split(",")]
+        for name in names:
+            target_specs.find(name)  # an unknown one is told before any runs
+        return names
+    every = target_specs.known()
+    for name, spec in every.items():
+        if spec.missing is not None:
+            print(f"not measured: {name}: {spec.missing}", file=sys.stderr)
+    return [name for name, spec in every.items() if spec.missing is None]

@@ -46,11 +46,12 @@ class QuantizePairs:
     def put(self, name: str, source: str, encoding: Encoding) -> None:
         """Put a tensor on a grid; for readers the result is the value ``name``."""
         self._grids[name] = encoding
-        dtype = TYPES[encoding.container_bits, encoding.signed]
+        wide_on_htp = self.one_sign and encoding.container_bits > 8  # it has no signed ones
+        dtype = TYPES[encoding.container_bits, encoding.signed and not wide_on_htp]
         if not self.one_sign and self._types.get(source) == dtype:
             dtype = TYPES[encoding.container_bits, not encoding.signed]
         self._signed[name] = dtype.kind == "i"
-        if self.one_sign and encoding.container_bits > 8 and self._is_on_a_grid(source):
+        if wide_on_htp and self._is_on_a_grid(source):
             source = self._times_one(name, source)
         zero_point = encoding.zero_point - encoding.integer_min + np.iinfo(dtype).min
         if encoding.narrow:

@@ -306,7 +306,7 @@ register(
         grid=Grid.INPUT,
     ),
     Operator("AvgPool", FAMILY, _average, modules=("aimet.AvgPool2d", "nn.AvgPool2d"),
-             becomes=("avg_pool2d",)),
+             becomes=("avg_pool2d",), within=True),
     Operator("AdaptiveAvgPool", FAMILY, adaptive_average,
              modules=("aimet.AdaptiveAvgPool2d", "nn.AdaptiveAvgPool2d"),
              becomes=("adaptive_avg_pool2d",)),

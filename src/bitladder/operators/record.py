@@ -45,6 +45,8 @@ class Operator:
         grid: where its output lies.
         bounds: smallest and largest value of an operator that only clamps, from its module; such
             an operator is computed with what stands before it and rounded once.
+        within: its output stays between the least and the largest of what it reads, as that of a
+            concatenation or an average, so that one grid can hold both.
         weights: its parameters that are quantized; all others stay float.
         why: what keeps it in float, or from files.
         depends: overrides ``grid`` by module and arguments, such as for the mode of a resize.
@@ -58,6 +60,7 @@ class Operator:
     becomes: tuple[str, ...] = ()
     grid: Grid = Grid.OWN
     bounds: Callable[[nn.Module], tuple[float, float] | None] | None = None
+    within: bool = False
     weights: tuple[str, ...] = ()
     why: str = ""
     depends: Callable[[nn.Module | None, fx.Node], Grid] | None = field(default=None)

@@ -283,7 +283,7 @@ register(
     _moves("PixelUnshuffle", _to_depth, "pixel_unshuffle", modules=("nn.PixelUnshuffle",)),
     Operator("Concat", FAMILY, _concatenated, modules=("aimet.Concat",),
              becomes=("cat", "concat", "concatenate", "stack", "hstack", "vstack", "dstack",
-                      "row_stack", "column_stack")),
+                      "row_stack", "column_stack"), within=True),
     Operator("Pad", FAMILY, _padded, modules=("aimet.Pad", *_PADS), becomes=("pad", "_pad"),
              depends=_pad_grid),
     Operator("Embedding", FAMILY, _looked_up, modules=("nn.Embedding",), weights=("weight",)),

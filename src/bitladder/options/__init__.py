@@ -16,6 +16,7 @@ from bitladder.options.precision import Precision
 from bitladder.options.recipes import (
     RECIPES,
     dump_recipe,
+    fitting,
     parse_recipe,
     parse_techniques,
     suited,
@@ -48,6 +49,7 @@ __all__ = [
     "WeightType",
     "calibration_count",
     "dump_recipe",
+    "fitting",
     "normalization_of",
     "parse_recipe",
     "parse_techniques",

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from bitladder import target_specs
 from bitladder.errors import StudyError, unknown
 from bitladder.options.precision import Precision
 from bitladder.options.technique import Technique, find, reference
@@ -63,6 +64,22 @@ RECIPES: dict[str, tuple[Technique, ...]] = {
 def suited(recipe: Iterable[Technique], precision: Precision) -> tuple[Technique, ...]:
     """The techniques of a recipe that are applied at a precision."""
     return tuple(step for step in recipe if step.suits(precision))
+
+
+def fitting(recipe: Iterable[Technique], targets: Iterable[str]) -> tuple[Technique, ...]:
+    """A recipe whose grids fit the formats of some targets, unless it says itself whose.
+
+    Args:
+        recipe: the techniques.
+        targets: names; those whose formats demand nothing are left out.
+    """
+    names = tuple(name for name in targets if target_specs.find(name).grids.demand)
+    return tuple(
+        step.model_copy(update={"targets": names})
+        if isinstance(step, Calibrate) and step.targets is None
+        else step
+        for step in recipe
+    )
 
 
 def parse_recipe(value: object) -> tuple[Technique, ...]:

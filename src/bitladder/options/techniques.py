@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from bitladder import target_specs
+from bitladder.errors import StudyError
 from bitladder.options.base import Version
 from bitladder.options.precision import MAX_BITS, MIN_BITS, Precision
 from bitladder.options.technique import Phase, Technique
@@ -75,10 +76,23 @@ class Calibrate(Technique):
     """Whether weights' zero is in the middle of their grid; by default what the config says."""
     symmetric_activations: bool | None = None
     """The same of activations."""
+    targets: tuple[str, ...] | None = None
+    """Targets whose formats the grids have to fit, such as ``litert``; by default those that a
+    study verifies on, and none elsewhere."""
     outputs: Literal["method", "task"] = "task"
     """Ranges of the network's outputs: like all others, or those that the task asks for."""
     edges: int | None = Field(default=None, ge=MIN_BITS, le=MAX_BITS)
     """Bits of the input and of the first and last layer, as ``-edges8`` in a precision."""
+
+    @field_validator("targets")
+    @classmethod
+    def _are_there(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for name in value or ():
+            try:
+                target_specs.find(name)
+            except StudyError as error:
+                raise ValueError(str(error)) from None
+        return value
 
 
 class SequentialMse(Technique):

@@ -23,6 +23,7 @@ from bitladder.rungs import Rung, loss_of
 from bitladder.target_specs import known
 
 Status = Literal["complete", "failed", "pending", "not needed"]
+_IN_FLOAT = "computed in float"  # ends a target's note of layers that leave the integers
 AGREES = 0.995  # mean agreement that a target must reach to need no explanation
 R = TypeVar("R", bound=Record)
 
@@ -93,9 +94,9 @@ class CellResult:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader must know: code that cannot be seen, notes, what is amiss on a target."""
+        """What a reader must know: what its stages leave out, notes, what is amiss on a target."""
         trained, exported = self.record(TrainRecord), self.record(ExportRecord)
-        notes = [*self.cell.unseen, *(trained.notes if trained else ())]
+        notes = [*self.cell.remarks, *(trained.notes if trained else ())]
         for target, record in self.verified.items():
             told = [*record.notes, *_disagreement(record), record.saturation]
             notes += [f"{target}: {one}" for one in told if one]
@@ -124,24 +125,39 @@ class CellResult:
 
 def _disagreement(record: VerifyRecord) -> Iterable[str]:
     """Where and why a target leaves the simulation, if it does on more images than it may."""
-    found, first = record.comparison, record.first_layer
+    found = record.comparison
     if found.agreement is None or found.agreement.value >= AGREES:
         return
+    first = first_difference(record)
+    where = f"first differs in {first}" if first else "no layer was found to differ"
+    yield f"agrees on {100 * found.agreement.value:.2f} % of the images; {where}: {cause(record)}"
+
+
+def first_difference(record: VerifyRecord) -> str:
+    """The first layer that a target computes differently, and by how much; empty without one."""
+    first = record.first_layer
     if first is None:
-        where = "no layer was found to differ"
-    else:
-        share = f"{100 * first.share:.2g} % of its values"
-        where = f"first differs in {first.name}, by {first.worst} in {share}"
+        return ""
+    return f"{first.name}, by {first.worst} in {100 * first.share:.2g} % of its values"
+
+
+def cause(record: VerifyRecord) -> str:
+    """Why a target's values are not all the simulation's; empty where they are."""
+    found = record.comparison
+    if found.equal.value == 1:
+        return ""
     exact = found.integer is not None and found.integer.equal.value == 1
     if found.saturates:
-        reason = "its 16-bit sums saturate"
-    elif exact and _has_own_arithmetic(record.target):
-        reason = "its kernels' own rounding, of which the integer arithmetic gives every value"
-    elif exact:
-        reason = "the simulation's float32 sums, since the integer arithmetic gives every value"
-    else:
-        reason = "the target's own rounding"
-    yield f"agrees on {100 * found.agreement.value:.2f} % of the images; {where}: {reason}"
+        return "its 16-bit sums saturate"
+    if exact and _has_own_arithmetic(record.target):
+        return (
+            "its own rounding and the simulation's float32 sums; its arithmetic gives every value"
+        )
+    if exact:
+        return "the simulation's float32 sums, since the integer arithmetic gives every value"
+    if any(note.endswith(_IN_FLOAT) for note in record.notes):
+        return "the float sums of layers that it computes in float"
+    return "the target's own rounding"
 
 
 def _has_own_arithmetic(target: str) -> bool:

@@ -162,7 +162,7 @@ FINETUNE = StageKind(
 )
 EXPORT = StageKind(
     name="export",
-    code=11,
+    code=12,
     record=records.ExportRecord,
     function="bitladder.pipeline.stages.export:export",
     packages={
@@ -185,7 +185,7 @@ EXPORT = StageKind(
 )
 VERIFY = StageKind(
     name="verify",
-    code=10,
+    code=11,
     record=records.VerifyRecord,
     function="bitladder.pipeline.stages.verify:verify",
     packages={

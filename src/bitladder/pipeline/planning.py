@@ -18,6 +18,7 @@ from bitladder.options import (
     Precision,
     Technique,
     dump_recipe,
+    fitting,
     suited,
 )
 from bitladder.pipeline.given import Given
@@ -80,6 +81,7 @@ class Cell:
         name: of the cell and of its folder, such as ``mnist/resnet18/w8a8``; where the study has
             several recipes or seeds, ``mnist/resnet18/w8a8/qat/seed2``.
         unseen: what its key cannot hold, a line each.
+        absent: targets of the study that are not installed and so have no stage, a line each.
     """
 
     dataset: DatasetOptions
@@ -92,6 +94,12 @@ class Cell:
     model_label: str
     name: str
     unseen: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a reader must know before it runs, a line each."""
+        return (*self.unseen, *self.absent)
 
     @property
     def keys(self) -> list[str]:
@@ -151,6 +159,8 @@ def build(
     datasets = zip(study.datasets, labels(study.datasets), folders(study.datasets), strict=True)
     models = zip(study.models, labels(study.models), folders(study.models), strict=True)
     builder = _Builder(study, Given(), Versions())
+    missing = [(one.label, one.spec.missing) for one in study.verify]
+    absent = tuple(f"not measured: {label}: {why}" for label, why in missing if why is not None)
     cells = []
     for one, other, precision, recipe, seed in product(
         datasets, models, study.precisions, study.every_recipe, study.every_seed
@@ -163,7 +173,7 @@ def build(
             dataset,
             model,
             precision,
-            suited(recipe.steps, precision),
+            fitting(suited(recipe.steps, precision), [one.name for one in study.verify]),
             seed,
             label=" ".join(filter(None, (called, model_called, own))),
             by=by,
@@ -186,6 +196,7 @@ def build(
                 unseen=tuple(
                     builder.given.unseen([study.task, dataset, model, study.train, *recipe.steps])
                 ),
+                absent=() if explain else absent,
             )
         )
     return cells
@@ -270,6 +281,8 @@ class _Builder:
         if test:
             stages.append(stage(TEST, simulation, {"float": train, **exported}))
         for target in study.verify:
+            if target.spec.missing is not None:
+                continue
             spec = {**simulation, "target": target.model_dump(mode="json")}
             where = f"{here} on {target.label}"
             stages.append(stage(VERIFY, spec, exported, target, where=where))

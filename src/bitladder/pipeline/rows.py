@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from bitladder.measurement import Loss, Measurement, loss
-from bitladder.pipeline.cell_result import CellResult
+from bitladder.pipeline.cell_result import CellResult, cause, first_difference
 from bitladder.pipeline.stage_records import ExportRecord, TestRecord, TrainRecord, VerifyRecord
 from bitladder.rungs import loss_of
 
@@ -116,6 +116,8 @@ def _verified(target: str, record: VerifyRecord, trained: Measurement | None) ->
         f"{target}_worst_lsb": _round(found.worst_lsb),
         f"{target}_mean_lsb": _round(found.mean_lsb),
         f"{target}_seconds": _round(found.seconds),
+        f"{target}_first_difference": first_difference(record),
+        f"{target}_cause": cause(record),
     }
     if record.file_bytes is not None:
         row[f"{target}_file_mb"] = record.file_bytes / _MEGABYTE

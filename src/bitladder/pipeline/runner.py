@@ -175,8 +175,8 @@ def prepared(
 
 
 def tell_unseen(cells: Sequence[Cell], observer: Observer) -> None:
-    """Say of which code a change cannot be seen, once each."""
-    for line in dict.fromkeys(line for cell in cells for line in cell.unseen):
+    """Say of which code a change cannot be seen, and which targets are not there, once each."""
+    for line in dict.fromkeys(line for cell in cells for line in cell.remarks):
         observer.message(line)
 
 

@@ -8,6 +8,7 @@ from itertools import takewhile
 from typing import Any
 
 from bitladder.answer import Place, target_names, target_title
+from bitladder.csv_text import plain
 from bitladder.pipeline.cell_result import AGREES
 from bitladder.pipeline.kinds import KINDS
 from bitladder.report.quality import Estimate, Scale, Slider, estimate, number
@@ -36,6 +37,9 @@ class TargetResult:
         equal: share of images whose every value is the simulation's, or None.
         integer_equal: share of images whose every value is that of the integer arithmetic.
         worst_lsb: largest difference of a value from the simulation, in steps of its grid.
+        first: the first layer that it computes differently, and by how much, or empty.
+        cause: why its values are not all the simulation's, or empty.
+        megabytes: of the file that it loads, or None of older runs.
         precise: quality of a session whose sums are exact, on the same images, where there is one.
         precise_agreement: of that session with the simulation.
         precise_equal: share of images whose every value is that session's.
@@ -53,6 +57,9 @@ class TargetResult:
     equal: Estimate | None
     integer_equal: Estimate | None
     worst_lsb: float
+    first: str
+    cause: str
+    megabytes: float | None
     precise: Estimate | None
     precise_agreement: Estimate | None
     precise_equal: Estimate | None
@@ -78,6 +85,11 @@ class TargetResult:
     def exact(self) -> bool:
         """Whether its every value is the integer arithmetic's."""
         return self.integer_equal is not None and self.integer_equal.value == 1
+
+    @property
+    def difference(self) -> str:
+        """Where it first leaves the simulation, and why."""
+        return ": ".join(filter(None, (self.first, self.cause)))
 
     @property
     def verdict(self) -> str:
@@ -304,6 +316,12 @@ def _numbers(row: Mapping[str, Any], ending: str) -> dict[str, float]:
     return {name: value for name, value in found.items() if value is not None}
 
 
+def _words(row: Mapping[str, Any], name: str) -> str:
+    """A column of words, empty where older runs have none."""
+    found = row.get(name)
+    return plain(found) if isinstance(found, str) else ""
+
+
 def _target(row: Mapping[str, Any], name: str, scale: Scale) -> TargetResult:
     return TargetResult(
         title=target_title(name),
@@ -316,6 +334,9 @@ def _target(row: Mapping[str, Any], name: str, scale: Scale) -> TargetResult:
         equal=estimate(row, f"{name}_equal"),
         integer_equal=estimate(row, f"{name}_integer_equal"),
         worst_lsb=float(row[f"{name}_worst_lsb"]),
+        first=_words(row, f"{name}_first_difference"),
+        cause=_words(row, f"{name}_cause"),
+        megabytes=number(row.get(f"{name}_file_mb")),
         precise=estimate(row, f"{name}_precise", scale.unit),
         precise_agreement=estimate(row, f"{name}_precise_agreement"),
         precise_equal=estimate(row, f"{name}_precise_equal"),

@@ -19,6 +19,7 @@ def results_markdown(found: Contents) -> str:
             *_head(found.run, found.cells),
             *_answer(found),
             *_table(found),
+            *_runtimes(found),
             *_failed(found.cells),
         ]
     )
@@ -105,6 +106,39 @@ def _table(found: Contents) -> Iterator[str]:
             for size in ("packed", "file")
         ]
         yield _row(row)
+    yield ""
+
+
+def _runtimes(found: Contents) -> Iterator[str]:
+    """A row a cell and target: how near the target is to the simulation, where not and why."""
+    if not any(cell.targets for cell in found.cells):
+        return
+    yield (
+        "Each target against the simulation on the same images; agreement and the share of images "
+        "that are equal to the last bit in %, differences in steps of the output's grid.\n"
+    )
+    headings = ["network", "precision", "target", "images", _text(found.scale.name), "agrees"]
+    headings += ["equal", "worst LSB", "MB", "ms an image", "first layer that differs, and why"]
+    yield _row(headings)
+    yield _row(["---"] * 3 + ["--:"] * 7 + ["---"])
+    for cell in found.cells:
+        for target in cell.targets.values():
+            size, time = target.megabytes, target.latency_ms
+            yield _row(
+                [
+                    _text(f"{cell.dataset}, {cell.model}"),
+                    cell.precision,
+                    _text(target.title),
+                    f"{target.images:,}",
+                    text(target.quality),
+                    text(target.agreement),
+                    text(target.equal),
+                    f"{target.worst_lsb:.0f}",
+                    NONE if size is None else megabytes_text(size),
+                    NONE if time is None else f"{time:.2f}",
+                    _text(target.difference) or NONE,
+                ]
+            )
     yield ""
 
 

@@ -16,7 +16,7 @@ from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from torch.nn.modules.conv import _ConvNd as Convolution
 
-from bitladder.operators import Grid, grid_of, of_node
+from bitladder.operators import Grid, grid_of, of_module, of_node
 from bitladder.simulation.aimet import (
     input_quantizer,
     input_quantizers,
@@ -206,10 +206,23 @@ def input_grid(module: fx.GraphModule, node: fx.Node) -> Any | None:
 
 
 def rectified_quantizers(module: fx.GraphModule) -> Iterator[Any]:
-    """Quantizers of values that a ReLU has made, whose lowest value is zero."""
+    """Quantizers of values that a ReLU has made, whose lowest value is zero.
+
+    One that an operator shares with what it reads is such a quantizer where all that it reads is.
+    """
+    found: dict[int, Any] = {}
+    others: set[int] = set()
     for layer in module.modules():
-        if isinstance(layer, nn.ReLU | nn.ReLU6):
-            yield from _output_quantizers(layer)
+        rectifies = isinstance(layer, nn.ReLU | nn.ReLU6)
+        operator = of_module(layer)
+        within = operator is not None and operator.within
+        for quantizer in _output_quantizers(layer):
+            if rectifies:
+                found[id(quantizer)] = quantizer
+            elif not within:
+                others.add(id(quantizer))
+        others.update(map(id, input_quantizers(layer).values()))
+    yield from (quantizer for key, quantizer in found.items() if key not in others)
 
 
 def edge_quantizers(module: fx.GraphModule) -> Iterator[Any]:

@@ -22,6 +22,7 @@ from torch import Tensor, fx, nn
 from bitladder import structures
 from bitladder.errors import QuantizationError
 from bitladder.options import Calibrate, Precision
+from bitladder.simulation import formats
 from bitladder.simulation.aimet import (
     MIN_BITS,
     QuantizerInfo,
@@ -143,7 +144,9 @@ class SimulatedModel(nn.Module):
         found = [
             (quantizer, names)
             for quantizer, names in outputs_of_quantizers(self.module)
-            if quantizer.min.numel() == 1 and quantizer.is_initialized()
+            if quantizer.min.numel() == 1
+            and quantizer.is_initialized()
+            and quantizer.is_overwrite_allowed()
         ]
         last = {id(quantizer) for quantizer, _ in found}
         if found:
@@ -265,10 +268,11 @@ def _build(model: Any, precision: Precision, example: Inputs, options: Calibrate
     for info, quantizer in quantizers(sim.model):
         set_analyzer(quantizer, options, weight=info.kind == "weight")
         accelerate(quantizer)
+    _apply_bits(sim, precision, options.edges or precision.edges)
+    formats.fit(sim.model, options.targets or ())
     for quantizer in rectified_quantizers(sim.model):
         if not quantizer.symmetric:
             quantizer.min.requires_grad_(False)  # training would move zero off the grid's end
-    _apply_bits(sim, precision, options.edges or precision.edges)
     return sim
 
 

@@ -11,10 +11,10 @@ import importlib
 import pkgutil
 
 from bitladder.errors import StudyError, unknown
-from bitladder.target_specs.record import Dialect, TargetSpec
+from bitladder.target_specs.record import Dialect, GridRules, TargetSpec
 from bitladder.user_code import import_function, is_import_path, one_line
 
-__all__ = ["Dialect", "TargetSpec", "find", "known"]
+__all__ = ["Dialect", "GridRules", "TargetSpec", "find", "known"]
 
 
 @functools.cache

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from bitladder.errors import StudyError
@@ -32,6 +33,30 @@ class Dialect:
 
 
 @dataclass(frozen=True)
+class GridRules:
+    """What a target's format demands of the grids of activations; by default nothing.
+
+    The simulation meets it before ranges are found, so that what is measured can be written.
+
+    Attributes:
+        symmetric_above: activations of more bits have their zero point in the middle of the grid.
+        joined: operators whose output stays within the range of what they read (see
+            ``operators.Operator.within``) lie on one grid with all of it.
+        fixed: lowest and highest value of the 8-bit grid of an operator's output, by the operator's
+            name.
+    """
+
+    symmetric_above: int | None = None
+    joined: bool = False
+    fixed: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    @property
+    def demand(self) -> bool:
+        """Whether anything is demanded."""
+        return self != GridRules()
+
+
+@dataclass(frozen=True)
 class TargetSpec:
     """A runtime that executes an artifact.
 
@@ -49,6 +74,7 @@ class TargetSpec:
         extra: of bitladder that installs them, or None where it needs no more than bitladder.
         dialect: the form of the file that it reads.
         versions: that may be asked for, such as ``v75``.
+        grids: what its format demands of the grids of activations.
         containers: widths of the integers that it has, in bits; narrower ones are held by the
             next. Empty where it takes all widths as they are.
         images: how many validation images it runs by default; None is all.
@@ -68,6 +94,7 @@ class TargetSpec:
     extra: str | None = None
     dialect: Dialect = Dialect()
     versions: tuple[str, ...] = ()
+    grids: GridRules = GridRules()
     containers: tuple[int, ...] = ()
     images: int | None = None
     cost: str = ""
@@ -79,9 +106,26 @@ class TargetSpec:
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9]*", self.name):
             raise StudyError(f"target '{self.name}': its name must be letters and digits")
 
+    @property
+    def missing(self) -> str | None:
+        """What to do where a package of it is not installed, in one line; None where none lacks."""
+        lacking = [name for name in self.packages if not _is_installed(name)]
+        if not lacking:
+            return None
+        what = " ".join(lacking) if self.extra is None else f"'bitladder[{self.extra}]'"
+        return f"{self.title} is not installed: pip install {what}"
+
     def label(self, version: str | None) -> str:
         """What results call it: the name, with the version if one is asked for."""
         return self.name if version is None else f"{self.name}_{version}"
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def loaded(function: Loads) -> Callable[..., Any]:

@@ -64,7 +64,9 @@ def compare(
     if not values.equal:
         raise TargetError("there are no images to compare on; give at least one")
     shares = here.shares
-    apart = [share < 1 for share in shares] if shares else [not equal for equal in values.equal]
+    apart = [share < 1 for share in shares]
+    if not any(apart):
+        apart = [not equal for equal in values.equal]
     return Comparison(
         quality=here.quality(),
         simulation=intended.quality(),

@@ -40,8 +40,8 @@ class Comparison:
         mean_lsb: mean difference in the same unit.
         sqnr: of each output against the simulation's, in dB.
         seconds: time the target took.
-        apart: the first images, by their number, whose answers differ; without a task those whose
-            outputs do.
+        apart: the first images, by their number, whose answers differ; where none do, or without a
+            task, those whose outputs do.
         integer: the integer arithmetic of the file, or None where it is not known.
         precise: the session whose sums are exact, or None where the target's cannot saturate.
     """

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from bitladder.errors import TargetError
 from bitladder.targets.openvino_form import openvino_form
+from bitladder.targets.openvino_integers import integer_layers
 from bitladder.targets.qdq_graph import output_steps
 
 _MISSING = "OpenVINO is not installed: pip install 'bitladder[openvino]'"
 _LAYERS = {"Convolution", "Deconvolution", "FullyConnected", "MatMul"}
+_NAMES = {"Conv": "Convolution", "Gemm": "FullyConnected"}  # by their types in ONNX
 _FLOATS = {"f32", "f16", "bf16"}
 # A processor with bfloat16 computes in it by default, which has 8 bits for all that is added.
 _OPTIONS = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "LATENCY"}
@@ -48,14 +50,14 @@ class OpenvinoSession:
         except ImportError:
             raise TargetError(_MISSING) from None
         self.steps: Mapping[str, float] = output_steps(artifact)
-        content = openvino_form(onnx.load(artifact), clipped=fast).SerializeToString()
+        form = openvino_form(onnx.load(artifact), clipped=fast)
         options: dict[str, Any] = {**_OPTIONS, **({} if fast else _EXACT)}
         if threads:
             options["INFERENCE_NUM_THREADS"] = threads
         core = openvino.Core()
         try:
-            model = core.compile_model(core.read_model(content), "CPU", options)
-            self.fallbacks = _floats(model.get_runtime_model())
+            model = core.compile_model(core.read_model(form.SerializeToString()), "CPU", options)
+            self.fallbacks = _floats(model.get_runtime_model(), integer_layers(form))
         except Exception as error:  # the runtime raises its own, of no common type
             raise TargetError(f"{artifact}: OpenVINO refuses it: {_told(error)}") from None
         self._inputs = len(model.inputs)
@@ -86,8 +88,13 @@ class OpenvinoSession:
         """Nothing is held beyond the session itself."""
 
 
-def _floats(executed: Any) -> tuple[str, ...]:
-    """Which layers of an executed graph add floats, a line each."""
+def _floats(executed: Any, integers: Counter[str]) -> tuple[str, ...]:
+    """Which layers of an executed graph add floats, a line each.
+
+    Args:
+        executed: the graph.
+        integers: how many layers of each ONNX type add integers that float32 holds.
+    """
     told = [
         {key: str(value.astype(str)) for key, value in one.get_rt_info().items()}
         for one in executed.get_ordered_ops()
@@ -97,6 +104,7 @@ def _floats(executed: Any) -> tuple[str, ...]:
         for one in told
         if one.get("layerType") in _LAYERS and one.get("runtimePrecision") in _FLOATS
     )
+    layers -= Counter({_NAMES[kind]: count for kind, count in integers.items()})
     return tuple(f"{count} {kind} computed in float" for kind, count in sorted(layers.items()))
 
 

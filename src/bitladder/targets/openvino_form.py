@@ -14,6 +14,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from bitladder.deploy.onnx_graph import initializers
+from bitladder.targets.openvino_integers import IntegerLayers
 
 _DOMAIN = "org.openvinotoolkit"
 _LEVELS = 256  # of the largest FakeQuantize that stays in the graph
@@ -37,12 +38,12 @@ def openvino_form(model: onnx.ModelProto, *, clipped: bool) -> onnx.ModelProto:
         clipped: a narrow grid is a Clip and the 8-bit grid of its first pair, which OpenVINO's
             integer layers take; otherwise one FakeQuantize with as many levels as it has.
     """
-    made = onnx.ModelProto()
-    made.CopyFrom(model)
+    made = onnx.shape_inference.infer_shapes(model)
     graph = made.graph
     constants = initializers(graph)
     quantizers = {n.output[0]: n for n in graph.node if n.op_type == "QuantizeLinear"}
     grids: dict[str, tuple[_Grid, _Grid]] = {}  # what is read, and its first pair's
+    layers, steps = IntegerLayers(graph, constants), dict[str, float]()
     nodes: list[onnx.NodeProto] = []
     for node in graph.node:
         pair = _pair(node, quantizers, constants)
@@ -55,8 +56,14 @@ def openvino_form(model: onnx.ModelProto, *, clipped: bool) -> onnx.ModelProto:
             first, container = before
             low, high = max(first.low, pair.low), min(first.high, pair.high)
             whole = _Grid(first.source, pair.scale, low, high)
-        grids[node.output[0]] = whole, container
-        nodes += _written(graph, node.output[0], whole, container if clipped else whole)
+        name = node.output[0]
+        grids[name] = whole, container
+        integers = None if clipped else layers.rounded(whole.source, whole.scale, steps)
+        steps[name] = whole.scale
+        if integers is not None and whole.high - whole.low < _LEVELS:
+            nodes += [*integers[1], *_saturated(graph, name, integers[0], whole)]
+        else:
+            nodes += _written(graph, name, whole, container if clipped else whole)
     del graph.node[:]
     graph.node.extend(_read(nodes, graph))
     made.opset_import.append(helper.make_opsetid(_DOMAIN, 1))
@@ -113,6 +120,19 @@ def _rounded(graph: onnx.GraphProto, name: str, grid: _Grid) -> list[onnx.NodePr
         helper.make_node("Div", [clipped, f"{name}_step"], [divided]),
         helper.make_node("Round", [divided], [integers]),
         helper.make_node("Mul", [integers, f"{name}_step"], [name]),
+    ]
+
+
+def _saturated(
+    graph: onnx.GraphProto, name: str, integers: str, grid: _Grid
+) -> list[onnx.NodeProto]:
+    """Integers in float32 as the values of a grid, saturated."""
+    for kind, value in (("least", grid.low), ("most", grid.high), ("step", grid.scale)):
+        graph.initializer.append(numpy_helper.from_array(np.float32(value), f"{name}_{kind}"))
+    kept = f"{name}_saturated"
+    return [
+        helper.make_node("Clip", [integers, f"{name}_least", f"{name}_most"], [kept]),
+        helper.make_node("Mul", [kept, f"{name}_step"], [name]),
     ]
 
 

@@ -67,13 +67,15 @@ class Source:
         at = zero.astype(np.int64).ravel() - shift
         if np.any(at != at[0]) or (scale.ndim and at[0]):
             raise refuse(node, "weights with a scale a channel need zero point 0")
-        if self.rectifies(node):
+        if self.limit(node) is not None:
             return Grid(scale, 0, dtype, None)
         if dtype == "int16" and at[0]:
+            if self._fits_around_0(node):
+                return Grid(scale, 0, dtype)
             raise refuse(
                 node,
                 "16-bit activations need zero point 0, that is symmetric grids: calibrate with "
-                "symmetric_activations: true",
+                "targets: [litert]",
             )
         axis = attributes(node).get("axis", 1) if scale.ndim else None
         return Grid(scale, int(at[0]), dtype, axis)
@@ -93,20 +95,36 @@ class Source:
         scale, zero = (self.constants[name] for name in node.input[1:])
         return Grid(scale.astype(np.float32), int(zero.reshape(())), "uint8")
 
-    def rectifies(self, node: onnx.NodeProto) -> bool:
-        """Whether a QuantizeLinear to 16 bit is the first of two of one scale, a ReLU's.
+    def limit(self, node: onnx.NodeProto) -> tuple[str, int] | None:
+        """What a QuantizeLinear to 16 bit clamps, of two of one scale that make a narrower grid.
 
-        It saturates at 0, its lowest value, and the one behind it lies around 0.
+        The first saturates at the grid's lowest value, such as a ReLU's 0, and the one behind it
+        at the highest. Here integers lie around 0, and the format's own clamps saturate.
+
+        Returns:
+            ``MAXIMUM`` or ``MINIMUM`` and the integer, or None where nothing is clamped.
         """
-        if node.op_type != "QuantizeLinear" or self._zero_of_16(node) != _LOWEST_16:
-            return False
-        behind = [reader for made in node.output for reader in self.readers[made]]
-        second = [reader for one in behind for made in one.output for reader in self.readers[made]]
-        return bool(second) and all(
-            one.op_type == "QuantizeLinear"
-            and self._zero_of_16(one) == 0
-            and np.array_equal(self.constants[one.input[1]], self.constants[node.input[1]])
-            for one in second
+        zero = self._zero_of_16(node) if node.op_type == "QuantizeLinear" else None
+        if not zero:
+            return None
+        lowest, highest = np.iinfo(np.int16).min, np.iinfo(np.int16).max
+        if zero < 0:
+            behind = [reader for made in node.output for reader in self.readers[made]]
+            second = [one for read in behind for out in read.output for one in self.readers[out]]
+            there = bool(second) and all(self._is_pair(node, one, at_top=True) for one in second)
+            return ("MAXIMUM", lowest - zero) if there else None
+        before = self.makers.get(node.input[0])
+        first = None if before is None else self.makers.get(before.input[0])
+        there = first is not None and self._is_pair(node, first, at_top=False)
+        return ("MINIMUM", highest - zero) if there else None
+
+    def _is_pair(self, node: onnx.NodeProto, other: onnx.NodeProto, *, at_top: bool) -> bool:
+        """Whether another QuantizeLinear of the same scale saturates no lower, or no higher."""
+        zero = self._zero_of_16(other) if other.op_type == "QuantizeLinear" else None
+        return (
+            zero is not None
+            and (zero >= 0 if at_top else zero <= 0)
+            and np.array_equal(self.constants[other.input[1]], self.constants[node.input[1]])
         )
 
     def _zero_of_16(self, node: onnx.NodeProto) -> int | None:
@@ -120,8 +138,24 @@ class Source:
         """Integers of a constant that a DequantizeLinear reads, as int64, with their grid."""
         grid = self.grid(node)
         values = self.constants[node.input[0]]
+        if grid.dtype == "int16":
+            return self._around_0(node), grid
         _, shift = _FROM_UNSIGNED.get(str(values.dtype), ("", 0))
         return values.astype(np.int64) - shift, grid
+
+    def _around_0(self, node: onnx.NodeProto) -> Array:
+        """Integers of a constant minus its zero point."""
+        values, zero = (
+            self.constants[name].astype(np.int64) for name in (node.input[0], node.input[2])
+        )
+        return np.asarray(values - zero)
+
+    def _fits_around_0(self, node: onnx.NodeProto) -> bool:
+        """Whether a node reads a constant whose values int16 holds with zero point 0."""
+        if node.op_type != "DequantizeLinear" or node.input[0] not in self.constants:
+            return False
+        bounds, values = np.iinfo(np.int16), self._around_0(node)
+        return bool((values >= bounds.min).all() and (values <= bounds.max).all())
 
     def is_constant(self, name: str) -> bool:
         """Whether a tensor is a constant, or a DequantizeLinear of one."""

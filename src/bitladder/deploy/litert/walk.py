@@ -186,12 +186,21 @@ class Walk:
 def quantize(walk: Walk, node: onnx.NodeProto) -> None:
     """QuantizeLinear: nothing where its input was written on that grid, else QUANTIZE.
 
-    Integers of 16 bit lie around 0 in this format, so that one that saturates there is a RELU.
+    Integers of 16 bit lie around 0 in this format, so that one that saturates elsewhere is a clamp.
     """
-    value = walk.on(walk.read(node.input[0]), walk.source.grid(node))
-    if walk.source.rectifies(node):
-        made = walk.new("rectified", value.shape, value.grid, value.perm)
-        walk.builder.op("RELU", [value.place], [made.place], version=2)
+    value, limit = (
+        walk.on(walk.read(node.input[0]), walk.source.grid(node)),
+        walk.source.limit(node),
+    )
+    if limit is not None:
+        made = walk.new("clamped", value.shape, value.grid, value.perm)
+        if limit == ("MAXIMUM", 0):
+            walk.builder.op("RELU", [value.place], [made.place], version=2)
+        else:
+            kind, integer = limit
+            held = walk.builder.constant(walk.name("limit"), np.asarray([integer]), value.grid)
+            options = walk.builder.options("MaximumMinimumOptions")
+            walk.builder.op(kind, [value.place, held], [made.place], options, version=2)
         value = made
     walk.carry(node.output[0], value)
 

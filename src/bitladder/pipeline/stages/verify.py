@@ -46,6 +46,7 @@ def verify(stage: Stage, space: Workspace) -> VerifyRecord:
         integer=artifact,
         limit=options.images,
         threads=torch.get_num_threads(),
+        progress=False,
     )
     speeds = None
     if spec.timed:

@@ -60,6 +60,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
         "QuantizeDequantize.is_initialized",
         "QuantizeDequantize.is_overwrite_allowed",
         "QuantizeDequantize.set_range",
+        "QuantizeDequantize.signed",
         "QuantizeDequantize.symmetric",
     ),
     "quantization.base": ("QuantizerBase",),

@@ -26,6 +26,7 @@ class Quantizer(Protocol):
     Attributes:
         bitwidth: width of the integers.
         symmetric: whether the zero point is the middle of the grid.
+        signed: whether the integers are.
         qmin: smallest integer.
         qmax: largest integer.
         min: smallest value of each range, of shape ``shape``.
@@ -35,6 +36,7 @@ class Quantizer(Protocol):
 
     bitwidth: int
     symmetric: bool
+    signed: bool
     qmin: int
     qmax: int
     min: nn.Parameter
@@ -213,6 +215,11 @@ def fix_range(quantizer: Any, bits: int, symmetric: bool, low: float, high: floa
     quantizer.set_range(like.new_full(like.shape, low), like.new_full(like.shape, high))
     quantizer.allow_overwrite(False)
     quantizer.requires_grad_(False)
+
+
+def make_symmetric(quantizer: Any) -> None:
+    """Put the zero point of a quantizer without a range in the middle of its grid."""
+    quantizer.symmetric = quantizer.signed = True
 
 
 def forget_bias_quantizer(layer: Any) -> None:

@@ -23,6 +23,8 @@ from bitladder.targets.integer.litert.operator import Array, Kernel, Operator, T
 
 _SUM_BITS = 20  # of XNNPACK's multipliers of sums, and of int8 values before they are added
 _WIDE_SUM_BITS = 15  # of int16 values
+_CLAMPS: dict[int, tuple[float | None, float | None]] = {1: (0, None), 2: (-1, 1), 3: (0, 6)}
+"""Bounds of the activations that are fused with operators, by their numbers in the schema."""
 
 
 def _quantize(op: Operator, given: Sequence[Any]) -> Array:
@@ -109,6 +111,30 @@ def _clamp(op: Operator, given: Sequence[Any]) -> Array:
     return np.clip(made, max(op.y.zero, op.y.bounds[0]), high).astype(op.y.dtype)
 
 
+def _extreme(choose: Callable[[Array, Array], Array]) -> Kernel:
+    """The larger or the smaller of integers on one grid."""
+    return lambda op, given: choose(given[0], given[1])
+
+
+def clamped(op: Operator, kernel: Kernel) -> Kernel | None:
+    """A kernel with the activation that is fused with it, or None where that does more than clamp.
+
+    Bounds are rounded to the grid: half to even by XNNPACK, half away from zero by the others.
+    """
+    kind = getattr(op.options, "fusedActivationFunction", 0)
+    if not kind:
+        return kernel
+    if kind not in _CLAMPS:
+        return None
+    nearest = np.rint if op.kernels == "xnnpack" else away_from_zero
+    low, high = (
+        end if bound is None else op.y.zero + int(nearest(np.float32(bound) / op.y.step))
+        for end, bound in zip(op.y.bounds, _CLAMPS[kind], strict=True)
+    )
+    low, high = max(low, op.y.bounds[0]), min(high, op.y.bounds[1])
+    return lambda op, given: np.clip(kernel(op, given), low, high)
+
+
 def _hard_swish(op: Operator, given: Sequence[Any]) -> Array:
     """``x relu6(x + 3) / 6`` in fixed point of 16 bits, as ``reference_ops::HardSwish`` has it."""
     fine = _moved(op.x, given[0]) << 7
@@ -180,6 +206,8 @@ ELEMENTWISE: dict[str, Kernel] = {
     "HARD_SWISH": _hard_swish,
     "LEAKY_RELU": _leaky,
     "LOGISTIC": _by_table(_sigmoid),
+    "MAXIMUM": _extreme(np.maximum),
+    "MINIMUM": _extreme(np.minimum),
     "MUL": _multiply,
     "QUANTIZE": _quantize,
     "RELU": _clamp,

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from bitladder.errors import TargetError
-from bitladder.targets.integer.litert.elementwise import ELEMENTWISE
+from bitladder.targets.integer.litert.elementwise import ELEMENTWISE, clamped
 from bitladder.targets.integer.litert.layers import LAYERS
 from bitladder.targets.integer.litert.movement import MOVEMENT
 from bitladder.targets.integer.litert.operator import Array, Kernel, Operator, read_operators
@@ -21,7 +21,6 @@ KERNELS: dict[str, Kernel] = LAYERS | ELEMENTWISE | POOLING | MOVEMENT
 """What computes each operator on integers."""
 _EDGES = {"QUANTIZE", "DEQUANTIZE"}
 _TABLES = {"HARD_SWISH", "LOGISTIC", "SOFTMAX", "TANH"}
-_FUSED = "fusedActivationFunction"
 
 
 class LitertModel:
@@ -99,7 +98,10 @@ class LitertModel:
         if op.on_integers and op.kind in KERNELS:
             if why := _unknown(op):
                 raise op.refuse(why)
-            return KERNELS[op.kind]
+            kernel = clamped(op, KERNELS[op.kind])
+            if kernel is None:
+                raise op.refuse("the activation that is fused with it is no clamp")
+            return kernel
         if op.y.dtype == np.float32 and not any(
             one.scale.size for one in op.inputs if one is not None
         ):
@@ -110,8 +112,6 @@ class LitertModel:
 def _unknown(op: Operator) -> str:
     """What of an operator was not found out, in words, or nothing."""
     narrow, own = op.y.dtype == np.int8, op.kernels == "builtin"
-    if getattr(op.options, _FUSED, 0):
-        return "an activation is fused with it"
     if op.kind in _TABLES and not narrow:
         return "its values have 16 bit"
     if op.kind == "SOFTMAX" and op.kernels == "reference":

@@ -10,6 +10,7 @@ import numpy as np
 from bitladder.deploy.litert.schema import MISSING, schema
 from bitladder.errors import TargetError
 from bitladder.targets.integer.litert.operator import Array, File, Operator
+from bitladder.targets.native_output import without_lines
 
 Kernels = Literal["xnnpack", "builtin", "reference"]
 _RESOLVERS = {
@@ -17,6 +18,8 @@ _RESOLVERS = {
     "builtin": "BUILTIN_WITHOUT_DEFAULT_DELEGATES",
     "reference": "BUILTIN_REF",
 }
+_OF_EVERY_FIRST = b"INFO: Created TensorFlow Lite XNNPACK delegate"
+"""What the first interpreter of a process prints; nothing turns it off."""
 
 
 def interpreter(content: bytes, kernels: Kernels, threads: int = 1) -> Any:
@@ -30,12 +33,13 @@ def interpreter(content: bytes, kernels: Kernels, threads: int = 1) -> Any:
     except ImportError:
         raise TargetError(MISSING) from None
     try:
-        made: Any = Interpreter(
-            model_content=content,
-            experimental_op_resolver_type=getattr(OpResolverType, _RESOLVERS[kernels]),
-            num_threads=threads or None,
-        )
-        made.allocate_tensors()
+        with without_lines(_OF_EVERY_FIRST):
+            made: Any = Interpreter(
+                model_content=content,
+                experimental_op_resolver_type=getattr(OpResolverType, _RESOLVERS[kernels]),
+                num_threads=threads or None,
+            )
+            made.allocate_tensors()
     except (RuntimeError, ValueError) as error:
         raise TargetError(f"LiteRT refuses it: {' '.join(str(error).split())}") from None
     return made
