@@ -77,6 +77,78 @@ def test_a_tensor_that_is_only_moved_may_keep_the_grid_it_had(images, tmp_path):
     assert differences(dlc.read(tmp_path / "m.dlc"), artifact) == []
 
 
+class Up(nn.Module):
+    """Transposed convolutions of images or signals, and a number that is multiplied."""
+
+    def __init__(self, dimensions, groups=1):
+        super().__init__()
+        conv, transposed = (
+            (nn.Conv2d, nn.ConvTranspose2d) if dimensions == 2 else (nn.Conv1d, nn.ConvTranspose1d)
+        )
+        self.first, self.up = conv(3, 8, 3), transposed(8, 4, 3, stride=2, groups=groups)
+        self.factor = nn.Parameter(torch.tensor(1.7))
+
+    def forward(self, x):
+        return self.up(self.first(x).relu()) * self.factor
+
+
+@pytest.mark.parametrize(("dimensions", "groups"), [(2, 1), (2, 4), (1, 1)])
+def test_weights_of_transposed_convolutions_and_signals_lie_in_another_order(
+    tmp_path, dimensions, groups
+):
+    torch.manual_seed(0)
+    images = torch.randn(8, 3, *[12] * dimensions)
+    quantized = quantize(Up(dimensions, groups).eval(), images, 8, RECIPE, progress=False)
+    artifact = quantized.export(tmp_path / "m.onnx", target="htp")
+    write_dlc(artifact, tmp_path / "m.dlc")
+    assert differences(dlc.read(tmp_path / "m.dlc"), artifact) == []
+    model = onnx.load(artifact)
+    [weight] = [t for t in model.graph.initializer if t.name == "up.weight_integers"]
+    values = numpy_helper.to_array(weight).copy()
+    values.flat[3] += 1
+    weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+    onnx.save(model, artifact)
+    [line] = differences(dlc.read(tmp_path / "m.dlc"), artifact)
+    assert line.startswith("up.weight_integers: its integers differ")
+
+
+def test_a_batch_norm_that_the_converter_computes_anew_is_explained(tmp_path):
+    """Files of other tools keep it, on grids of its own."""
+    helper, rng = onnx.helper, np.random.default_rng(0)
+    nodes, tensors = [], []
+
+    def held(name, values):
+        tensors.append(numpy_helper.from_array(values, name))
+        return name
+
+    def dequantized(name, values, scale):
+        integers = np.round(values / scale).astype(np.uint8)
+        inputs = [held(f"{name}_integers", integers), held(f"{name}_scale", np.float32(scale)),
+                  held(f"{name}_zero", np.uint8(0))]  # fmt: skip
+        nodes.append(helper.make_node("DequantizeLinear", inputs, [name]))
+        return name
+
+    def pair(source, name):
+        grid = [held(f"{name}_scale", np.float32(0.05)), held(f"{name}_zero", np.uint8(128))]
+        nodes.append(helper.make_node("QuantizeLinear", [source, *grid], [f"{name}_q"]))
+        nodes.append(helper.make_node("DequantizeLinear", [f"{name}_q", *grid], [name]))
+        return name
+
+    given = pair("x", "x_on")
+    parts = [dequantized(name, rng.uniform(0.5, 1, 4), 0.01) for name in ("s", "b", "m", "v")]
+    nodes.append(helper.make_node("BatchNormalization", [given, *parts], ["y_raw"], name="norm"))
+    pair("y_raw", "y")
+    ends = [helper.make_tensor_value_info(name, 1, [1, 4, 6, 6]) for name in "xy"]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], tensors)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, tmp_path / "m.onnx")
+    write_dlc(tmp_path / "m.onnx", tmp_path / "m.dlc")
+    lines = differences(dlc.read(tmp_path / "m.dlc"), tmp_path / "m.onnx")
+    told = [line for line in lines if "computes it anew for the batch norm 'y_raw'" in line]
+    assert told, lines
+    assert all("fold the batch norm before you export" in line for line in told)
+
+
 def test_an_activation_on_another_grid_is_found(written):
     path, artifact, _ = written("w8a8")
     model = onnx.load(artifact)

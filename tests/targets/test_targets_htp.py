@@ -9,6 +9,7 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper
+from torch import nn
 
 from bitladder import deploy, quantize
 from bitladder.errors import TargetError
@@ -73,6 +74,18 @@ def test_an_operation_it_has_not_is_refused_and_nothing_falls_back(tmp_path):
     with pytest.raises(TargetError, match=r"the HTP refuses it: .*CPU EP") as raised:
         open_target("htp", tmp_path / "m.onnx")
     assert "\n" not in str(raised.value)
+
+
+def test_what_it_does_not_take_is_named_as_the_network_names_it(tmp_path):
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.ConvTranspose2d(8, 4, 3, groups=2))
+    quantized = quantize(network.eval(), torch.randn(8, 3, 12, 12), 8,
+                         ["fold_batch_norm", "calibrate"], progress=False)  # fmt: skip
+    path = quantized.export(tmp_path / "m.onnx", target="htp")
+    with pytest.raises(TargetError, match=r"ConvTranspose '\w+' \(TransposeConv2d") as raised:
+        open_target("htp", path)
+    name = str(raised.value).partition("ConvTranspose '")[2].partition("'")[0]
+    assert [name] in [list(n.output) for n in onnx.load(path).graph.node
+                      if n.op_type == "ConvTranspose"]  # fmt: skip
 
 
 def test_a_dead_emulator_is_an_error_of_the_cell_alone(artifact, images):

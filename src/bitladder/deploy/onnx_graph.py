@@ -78,6 +78,8 @@ class Graph:
     ) -> onnx.ModelProto:
         """The whole model, without nodes that nothing reads."""
         nodes = _needed(self.nodes, {value.name for value in made})
+        for node in nodes:  # runtimes tell what they refuse by its name
+            node.name = node.output[0]
         read = {name for node in nodes for name in node.input}
         graph = helper.make_graph(
             nodes,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from bitladder.dlc.model import Dlc, DlcTensor
 from bitladder.errors import DlcError
 from bitladder.outside import read_onnx
 
-_LAYOUTS = ((2, 3, 1, 0), (0, 2, 3, 1), (1, 0))  # of ONNX axes in a DLC: HWIO, OHWI, transposed
+_OF_LENGTHS = 3  # axes of the weight of a convolution over signals
 _RELATIVE = 1e-6  # scales are float32 in both
 
 
@@ -36,6 +37,13 @@ def differences(dlc: Dlc, artifact: Path) -> list[str]:
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     static = [t for g in dlc.graphs for t in g.tensors.values() if t.kind == "static"]
     by_name = {tensor.name: tensor for tensor in static}
+    norms = {
+        name: f"; the converter computes it anew for the batch norm '{node.output[0]}', from its "
+        "scale, bias, mean and variance: fold the batch norm before you export"
+        for node in graph.node
+        if node.op_type == "BatchNormalization"
+        for name in node.input[1:]
+    }
     found, compared = [], 0
     for node in graph.node:
         if node.op_type != "DequantizeLinear" or node.input[0] not in constants:
@@ -43,12 +51,13 @@ def differences(dlc: Dlc, artifact: Path) -> list[str]:
         compared += 1
         name = node.input[0]
         tensor = by_name.get(name) or _copy(name, by_name)
-        if tensor is None:
-            found.append(f"{name}: not in the DLC")
-            continue
-        line = _compare(tensor, constants[name], constants[node.input[1]])
+        line = (
+            "not in the DLC"
+            if tensor is None
+            else _compare(tensor, constants[name], constants[node.input[1]])
+        )
         if line:
-            found.append(f"{name}: {line}")
+            found.append(f"{name}: {line}{norms.get(node.output[0], '')}")
     if not compared:
         raise DlcError(f"{artifact}: holds no quantized constants to compare")
     return [*found, *_activations(dlc, graph, constants)]
@@ -122,6 +131,14 @@ def _compare(tensor: DlcTensor, values: NDArray[np.generic], scale: NDArray[np.g
     return ""
 
 
-def _arrangements(values: NDArray[np.generic]) -> list[NDArray[np.generic]]:
-    values = np.atleast_1d(values)  # a DLC has no numbers alone
-    return [values, *(values.transpose(axes) for axes in _LAYOUTS if len(axes) == values.ndim)]
+def _arrangements(values: NDArray[np.generic]) -> Iterator[NDArray[np.generic]]:
+    """The values in every order of axes.
+
+    A DLC has a convolution's weight as height, width, input and output, a transposed one's
+    likewise, and both with a height of one where there is only a length. It has no numbers alone.
+    """
+    values = np.atleast_1d(values)
+    spread = values[..., None, :] if values.ndim == _OF_LENGTHS else values
+    for whole in (values, spread) if spread is not values else (values,):
+        for axes in itertools.permutations(range(whole.ndim)):
+            yield whole.transpose(axes)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,13 @@ _MISSING = (
 _FINALIZATION = {"htp_graph_finalization_optimization_mode": "1"}
 HTP_LIBRARY = "libQnnHtp.so"
 _NOISE = "# LIBNATIVE:"  # what the emulator writes whenever it starts
+# How the provider's log names what it does not take.
+_FAILED = re.compile(r"failed for node `(?P<node>[^`]+)` of type `(?P<kind>[^`]+)` with error code "
+                     r"(?P<code>\d+)")  # fmt: skip
+_UNSUPPORTED = re.compile(r"Unsupported nodes in QNN EP: (.*)")
+_NODE = re.compile(r"\{ name: (?P<name>[^,]+), type: (?P<kind>\w+) \}")
+_ADDED = re.compile(r"_token_\d+$")  # behind a node's own name
+_TOLD = 5  # nodes in a message
 # ResNet18 takes 0.3 GiB; one small network with a large matrix product took 19.
 _MEMORY_LIMIT = 6 * 2**30
 
@@ -180,21 +188,49 @@ class QnnProcess:
     def _answer(self) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(self._receive())
         if "error" in answer:
+            said = refused_nodes(self._printed())
             self.close()
-            raise TargetError(f"{self.artifact}: the HTP refuses it: {answer['error']}")
+            raise TargetError(f"{self.artifact}: the HTP refuses it: {said or answer['error']}")
         return answer
+
+    def _printed(self) -> str:
+        """What the process wrote on its standard error so far."""
+        self._errors.seek(0)
+        return self._errors.read().decode(errors="replace")
 
     def _died(self) -> TargetError:
         """Why the process is gone, from the last line it wrote."""
         code = self._process.wait()
-        self._errors.seek(0)
-        lines = self._errors.read().decode(errors="replace").strip().splitlines()
+        lines = self._printed().strip().splitlines()
         self.close()
         if self._watch.exceeded:
             limit = f"{_MEMORY_LIMIT / 2**30:.3g} GiB"
             return TargetError(f"{self.artifact}: the HTP emulator takes more than {limit} for it")
         last = next((line for line in reversed(lines) if not line.startswith(_NOISE)), "no message")
         return TargetError(f"{self.artifact}: the HTP emulator ended with code {code}: {last}")
+
+
+def refused_nodes(printed: str) -> str:
+    """The nodes that the provider does not take and why, in words, from what it printed.
+
+    Args:
+        printed: its log, in which it names them in sentences of its own.
+
+    Returns:
+        Nothing where it names none.
+    """
+    reasons = {
+        one["node"]: f"{one['kind']}, error {one['code']}" for one in _FAILED.finditer(printed)
+    }
+    refused = [
+        f"{one['kind']} '{_ADDED.sub('', one['name'])}'"
+        + (f" ({reasons[one['name']]} of QNN)" if one["name"] in reasons else "")
+        for whole in _UNSUPPORTED.findall(printed)
+        for one in _NODE.finditer(whole)
+    ]
+    listed = list(dict.fromkeys(refused))
+    more = f" and {len(listed) - _TOLD} more" if len(listed) > _TOLD else ""
+    return f"it does not take {', '.join(listed[:_TOLD])}{more}" if listed else ""
 
 
 def open_session(artifact: Path, *, threads: int, version: str | None) -> HtpSession:

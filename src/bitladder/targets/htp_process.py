@@ -71,7 +71,7 @@ def _open(options: dict[str, Any]) -> Any:
     onnxruntime.register_execution_provider_library(provider, onnxruntime_qnn.get_library_path())
     devices = [device for device in onnxruntime.get_ep_devices() if device.ep_name == provider]
     settings = onnxruntime.SessionOptions()
-    settings.log_severity_level = 3
+    settings.log_severity_level = 2  # what the provider warns of is told with its error
     settings.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     settings.add_free_dimension_override_by_name("batch", 1)
     for key, value in options["session"].items():
