@@ -33,7 +33,7 @@ def lines(results: Path) -> Iterator[str]:
     """A row a cell and runtime, then what each runtime comes to over all cells."""
     found = pd.read_csv(results)
     yield from header(
-        "model", "precision", "runtime", "accuracy", "95 %", "agrees", "equal", "worst LSB",
+        "model", "precision", "runtime", "accuracy", "95 %", "agrees", "equal", "LSB",
         "MB", "ms", "first layer that differs from the simulation, and why",
     )  # fmt: skip
     for _, cell in found.iterrows():

@@ -147,6 +147,33 @@ def test_the_integer_arithmetic_gives_every_logit_of_every_cell_that_has_one():
         assert float(row["onnxruntime_integer_worst_lsb"]) == 0
 
 
+def test_the_table_of_the_runtimes_is_that_of_the_results():
+    script = importlib.import_module("make_runtimes_table")
+    assert script.PAGE.read_text() == script.page()
+    title, _, first, *_ = script.lines(_results("runtimes"))
+    row = _rows("runtimes")[0]
+    cells = dict(zip(title.split(" | "), first.split(" | "), strict=True))
+    assert cells["runtime"] == "ONNX Runtime"
+    assert cells["accuracy"] == f"{100 * float(row['onnxruntime']):.2f}"
+    assert cells["equal"] == f"{100 * float(row['onnxruntime_integer_equal']):.2f}"
+
+
+def test_three_of_four_runtimes_give_every_output_of_the_integer_arithmetic():
+    """LiteRT's is its own; OpenVINO has no integers for activations of 16 bit."""
+    for row in _rows("runtimes"):
+        assert row["status"] == "complete"
+        for target, images in (
+            ("onnxruntime", 5000),
+            ("openvino", 5000),
+            ("litert", 5000),
+            ("htp", 200),
+        ):
+            assert int(row[f"{target}_images"]) == images
+            exact = target != "htp" and (target, row["activation_bits"]) != ("openvino", "16")
+            if exact:
+                assert float(row[f"{target}_integer_equal"]) == 1
+
+
 def test_the_tables_of_the_results_page_are_those_of_the_results():
     script = importlib.import_module("make_result_tables")
     assert script.PAGE.read_text() == script.page()

@@ -13,6 +13,7 @@ from bitladder import deploy
 from bitladder.errors import TargetError
 from bitladder.options import Calibrate, Precision
 from bitladder.simulation import SimulatedModel, prepare
+from bitladder.simulation.aimet import output_quantizer
 from bitladder.targets.onnxruntime_cpu import OnnxRuntimeSession
 from bitladder.techniques.fold_batch_norm import fold_batch_norm
 from small_network import Branches, split
@@ -90,6 +91,38 @@ def test_layers_add_integers_so_that_no_value_near_a_half_falls_to_the_other_sid
     apart = _outputs(OpenvinoSession(path, threads=1), images) != wanted
     if precision == "w8a8":
         assert apart.any()
+
+
+def test_layers_that_read_one_tensor_may_end_on_grids_of_either_width(images, tmp_path):
+    """One of them adds integers, the other does not."""
+
+    class Both(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.left, self.right = (
+                nn.Conv2d(1, 4, 3),
+                nn.Conv2d(4, 4, 1),
+                nn.Conv2d(4, 4, 1),
+            )
+
+        def forward(self, x):
+            x = self.stem(x)
+            return self.left(x), self.right(x)
+
+    torch.manual_seed(4)
+    network = prepare(Both().eval(), (images,))
+    simulated = SimulatedModel(
+        network, Precision(8, 8), shapes=[tuple(images.shape[1:])], options=Calibrate()
+    )
+    output_quantizer(simulated.module.get_submodule("left")).bitwidth = 16
+    simulated.calibrate(images)
+    deploy.Traced(simulated.eval()).write_qdq(path := tmp_path / "m.onnx")
+    session = OpenvinoSession(path, threads=1)
+    made, exact = (
+        one.run(images.numpy()) for one in (session, OnnxRuntimeSession(path, threads=1))
+    )
+    for (name, values), step, lsb in zip(made.items(), session.steps.values(), (2, 0), strict=True):
+        assert np.abs(np.rint((values - exact[name]) / step)).max() <= lsb
 
 
 def test_fast_layers_add_integers(exported, images):

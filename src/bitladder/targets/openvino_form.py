@@ -58,9 +58,10 @@ def openvino_form(model: onnx.ModelProto, *, clipped: bool) -> onnx.ModelProto:
             whole = _Grid(first.source, pair.scale, low, high)
         name = node.output[0]
         grids[name] = whole, container
-        integers = None if clipped else layers.rounded(whole.source, whole.scale, steps)
+        exact = not clipped and whole.high - whole.low < _LEVELS
+        integers = layers.rounded(whole.source, whole.scale, steps) if exact else None
         steps[name] = whole.scale
-        if integers is not None and whole.high - whole.low < _LEVELS:
+        if integers is not None:
             nodes += [*integers[1], *_saturated(graph, name, integers[0], whole)]
         else:
             nodes += _written(graph, name, whole, container if clipped else whole)
