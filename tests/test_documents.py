@@ -205,10 +205,21 @@ def test_workers_started_by_hand_get_the_environment_of_local_ones():
     assert told == WORKER_ENVIRONMENT
 
 
+def _anchors(document):
+    """What links can name of a page: its headings as the site writes them."""
+    headings = re.findall(r"^#+ (.*)$", document.read_text(), re.MULTILINE)
+    plain = (re.sub(r"[^\w\s-]", "", heading.lower()).strip() for heading in headings)
+    return {re.sub(r"[-\s]+", "-", heading) for heading in plain}
+
+
 def test_links_between_documents_lead_somewhere():
     for document in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
-        for link in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
-            assert (document.parent / link).exists(), f"{document.name}: {link}"
+        for link in re.findall(r"\]\((?!https?:)([^)]+)\)", document.read_text()):
+            path, _, anchor = link.partition("#")
+            place = document.parent / path if path else document
+            assert place.exists(), f"{document.name}: {link}"
+            if anchor:
+                assert anchor in _anchors(place), f"{document.name}: {link}"
 
 
 def _tables():
