@@ -13,7 +13,7 @@ from bitladder.models.size import NetworkSize
 from bitladder.pipeline import kinds
 from bitladder.pipeline.cell_result import CellResult
 from bitladder.pipeline.names import labels
-from bitladder.pipeline.planning import build
+from bitladder.pipeline.planning import build, fingerprint_name
 from bitladder.pipeline.results import Results
 from bitladder.pipeline.stage_records import (
     ClimbRecord,
@@ -93,11 +93,15 @@ def write_run(folder, *, measured=accuracy, curves=True, failed=(), **changes):
         failed: (data set, model, precision, reason) of cells that failed.
         changes: keys of the study.
     """
-    study = Study.model_validate({**STUDY, **changes})
+    study = Study.model_validate({k: v for k, v in {**STUDY, **changes}.items() if v is not None})
     reasons = {place[:3]: place[3] for place in failed}
     chance = random.Random(1)
     cells = []
-    names = dict.fromkeys(labels(study.datasets), "not read")
+    names = {
+        fingerprint_name(study, label, seed): "not read"
+        for label in labels(study.datasets)
+        for seed in study.every_seed
+    }
     for cell in build(study, names, test=()):
         place = (cell.dataset.name, cell.model.name, str(cell.precision))
         if place in reasons:

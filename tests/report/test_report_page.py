@@ -389,3 +389,23 @@ def test_the_command_renders_a_folder_and_says_where(small, tmp_path):
     done = CliRunner().invoke(app, ["report", str(tmp_path / "none")])
     assert isinstance(done.exception, StoreError)
     assert "no such folder" in str(done.exception)
+
+
+def test_recipes_are_compared_over_seeds(tmp_path):
+    """A row a precision and a column a recipe, not a row a seed."""
+    write_run(
+        tmp_path, datasets=["mnist"], models=["resnet18"], precisions=[8, 4], curves=False,
+        recipe=None, recipes=["ptq", "qat"], seeds=[1, 2, 3],
+    )  # fmt: skip
+    page = write_report(tmp_path).read_text()
+    section = page.partition('id="recipes"')[2].partition("</section>")[0]
+    assert section.count("<tr>") == 1 + 1 + 2  # headings, the network, two precisions
+    assert section.count("3 seeds") == 4
+    assert ">w8a8<" in section
+    assert "w8a8 ptq" not in section
+    table = (tmp_path / "seeds.csv").read_text().splitlines()[1].split(",")
+    assert f"{100 * float(table[11]):.2f}" in section
+
+
+def test_a_run_of_one_recipe_and_seed_has_no_such_section(run_folder):
+    assert 'id="recipes"' not in (run_folder / "report.html").read_text()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _ROW = 34  # pixels of a technique
 _HEIGHT = 220
 _WORST = 12  # quantizers that are drawn
+_POINTS = 600  # of the curves of a chart
 _KINDS = ("weight", "input", "output")
 _NAME = 26  # letters of a layer's name that fit beside a chart
 
@@ -194,7 +195,21 @@ def _points(
                 found.append(
                     {"step": step, "run": row["precision"], "split": split, "value": value}
                 )
-    return found
+    return _fewer(found)
+
+
+def _fewer(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Points of curves, as many as a chart can show: of each curve every n-th, and its last."""
+    every = -(-len(points) // _POINTS)
+    curves: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for point in points:
+        curves.setdefault((point["run"], point["split"]), []).append(point)
+    return [
+        point
+        for curve in curves.values()
+        for place, point in enumerate(curve)
+        if place % every == 0 or place == len(curve) - 1
+    ]
 
 
 def _curves(rows: Sequence[dict[str, Any]], title: str, series: list[str], trained: int) -> Any:

@@ -22,6 +22,7 @@ from bitladder.report.choices import read_choices
 from bitladder.report.contents import Contents, read_contents
 from bitladder.report.figures import page_config, vega_lite_version
 from bitladder.report.markdown import results_markdown
+from bitladder.report.over_seeds import heading, over_seeds
 from bitladder.report.palette import DARK, LIGHT
 from bitladder.report.quality import NONE, Scale, estimate, number, text
 from bitladder.report.real import read_real
@@ -62,6 +63,7 @@ def render(contents: Contents) -> str:
     """The page's HTML; every text of the run is escaped."""
     run, cells, pairs = contents.run, contents.cells, contents.pairs
     choices = read_choices(contents.places, contents.scale, contents.slider)
+    recipes, means = over_seeds(run, contents.scale)
     data = {
         "specs": {figure.name: figure.page_spec() for figure in contents.figures},
         "config": page_config(),
@@ -102,6 +104,9 @@ def render(contents: Contents) -> str:
         scale=contents.scale,
         slider=contents.slider,
         choices=choices,
+        recipes=recipes,
+        means=means,
+        means_heading=heading(contents.scale),
         data=data,
         stamp=stamp(run.path),
         light=LIGHT,

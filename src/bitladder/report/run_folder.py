@@ -31,8 +31,16 @@ _NEEDED = {
     "flips": [*CELL, "image", "change", "truth", "float", "quantized"],
     "classes": [*CELL, "class", "images", "float", "quantized", "loss"],
     "confusion": [*CELL, "truth", "answer", "float", "quantized"],
+    "seeds": [*CELL, "recipe", "seeds", "quantized", "loss"],
 }
-_OPTIONAL = ("curves", "layers", "flips", "classes", "confusion")  # of runs before there were any
+_OPTIONAL = (
+    "curves",
+    "layers",
+    "flips",
+    "classes",
+    "confusion",
+    "seeds",
+)  # of runs before there were any
 
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/]+={0,2}")
@@ -52,6 +60,7 @@ class RunFolder:
         flips: a row an image whose answer changes; empty of runs before there were any.
         classes: a row a class; likewise.
         confusion: a row a mistake that quantization adds; likewise.
+        seeds: what the seeds of a cell come to; likewise.
         pictures: of images that flip, JPEG in base64, by data set and number.
         study: the study file's text.
         environment: versions, machine and date.
@@ -66,6 +75,7 @@ class RunFolder:
     flips: pandas.DataFrame
     classes: pandas.DataFrame
     confusion: pandas.DataFrame
+    seeds: pandas.DataFrame
     pictures: Mapping[str, Mapping[str, str]]
     study: str
     environment: Mapping[str, Any]
@@ -117,6 +127,7 @@ def read_run(path: Path) -> RunFolder:
         flips=_table(path, "flips"),
         classes=_table(path, "classes"),
         confusion=_table(path, "confusion"),
+        seeds=_table(path, "seeds"),
         pictures=_pictures(path / "flips.json"),
         study=study,
         environment=_environment(path / "environment.json"),
