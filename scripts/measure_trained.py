@@ -1,13 +1,13 @@
 """Quantize networks that were trained, of other kinds than the report's too, and run their files.
 
-python scripts/measure_trained.py [--only TEXT] [--steps N]
+python scripts/measure_trained.py [--only TEXT] [--steps N] [--page]
 
 Writes results/coverage/trained.csv, a row a network and precision: the float network's quality,
 that of its simulation and of its file in ONNX Runtime on the same images, and how far the file is
-from the simulation, in steps of the outputs' grid at worst. What is there is not done again.
-Small variants of networks learn the embedded Fashion-MNIST at 32x32 pixels, the U-Net to find the digits of
-scikit-learn in a picture of several; calibration takes other images than those that quality is
-measured on.
+from the simulation, in steps of the outputs' grid at worst. What is there is not done again. Then
+the table in docs/coverage.md, which --page writes alone. Small variants of networks learn the
+embedded Fashion-MNIST at 32x32 pixels, the U-Net to find the digits of scikit-learn in a picture of
+several; calibration takes other images than those that quality is measured on.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import argparse
 import csv
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from pages import ROOT
+from pages import ROOT, filled, header, percent
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn import functional
@@ -32,6 +32,7 @@ from bitladder import data, quantize, targets, tasks
 from bitladder.options import DatasetOptions, LoaderOptions
 from bitladder.structures import named
 
+PAGE = ROOT / "docs" / "coverage.md"
 RESULTS = ROOT / "results" / "coverage" / "trained.csv"
 PRECISIONS = ("w8a8", "w4a8")
 RECIPE = ("fold_batch_norm", {"calibrate": {"method": "mse"}}, "bias_correction")
@@ -126,12 +127,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--only", default="", help="part of a network's name")
     parser.add_argument("--steps", type=int, default=120, help="of training")
+    parser.add_argument("--page", action="store_true", help="write the page alone")
     options = parser.parse_args()
-    for name in NETWORKS:
+    for name in () if options.page else NETWORKS:
         done = {row["precision"] for row in read() if row["network"] == name}
         if options.only in name and not done.issuperset(PRECISIONS):
             rows = [row for row in read() if row["network"] != name]
             write([*rows, *measured(name, options.steps)])
+    PAGE.write_text(page())
 
 
 def read() -> list[dict[str, Any]]:
@@ -149,6 +152,36 @@ def write(rows: list[dict[str, Any]]) -> None:
         writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(sorted(rows, key=lambda row: order.index(row["network"])))
+
+
+def page() -> str:
+    """The page's text with the table as the results have it."""
+    return filled(PAGE, "measure_trained.py", lines())
+
+
+def lines() -> Iterator[str]:
+    """A line a network: its quality in float, simulated and as a file, in percent."""
+    columns = [f"{one}: simulated, onnxruntime" for one in PRECISIONS]
+    yield from header("network", "kind", "parameters", "batch norms, left", "float", *columns)
+    rows = read()
+    for name in dict.fromkeys(row["network"] for row in rows):
+        own = {row["precision"]: row for row in rows if row["network"] == name}
+        first = next(iter(own.values()))
+        cells = [
+            name, first["kind"], first["parameters"],
+            f"{first['batch_norms']}, {first['batch_norms_left']}",
+            percent(float(first["float"])), *(_cell(own.get(one)) for one in PRECISIONS),
+        ]  # fmt: skip
+        yield f"| {' | '.join(cells)} |"
+    yield ""
+
+
+def _cell(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return "not reached"
+    both = f"{percent(float(row['simulated']))}, {percent(float(row['onnxruntime']))}"
+    equal = f"{100 * float(row['equal_images']):.0f} % of images equal"
+    return f"{both}; {equal}, {row['worst_steps']} steps at worst"
 
 
 def measured(name: str, steps: int) -> list[dict[str, Any]]:
@@ -197,10 +230,15 @@ def _trained(model: nn.Module, images: _Images, steps: int, name: str) -> nn.Mod
     """AdamW with one cycle of the learning rate, from weights of chance."""
     optimizer = torch.optim.AdamW(model.parameters(), _RATE, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _RATE, total_steps=steps)
+    for one in model.modules():
+        if "BatchNorm" in type(one).__name__:
+            one.momentum = 0.1  # some have 0.01, for which there are too few steps
+    counts = torch.bincount(images[1].flatten()).float()
+    weights = (counts.mean() / counts).sqrt() if name == "unet" else None  # most is background
     model.train()
     for step in range(steps):
         chosen = torch.randint(len(images[0]), (_BATCH,))
-        loss = functional.cross_entropy(model(images[0][chosen]), images[1][chosen])
+        loss = functional.cross_entropy(model(images[0][chosen]), images[1][chosen], weights)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -18,6 +18,15 @@ def test_the_page_is_that_of_the_results() -> None:
     assert script.PAGE.read_text() == script.page()
 
 
+def test_the_trained_networks_are_those_of_the_results() -> None:
+    trained = importlib.import_module("measure_trained")
+    assert trained.PAGE.read_text() == trained.page()
+    rows = trained.read()
+    assert {row["network"] for row in rows} <= set(trained.NETWORKS)
+    for row in rows:
+        assert abs(float(row["simulated"]) - float(row["onnxruntime"])) <= 0.02, row["network"]
+
+
 def test_every_result_is_whole() -> None:
     for group in script.TITLES:
         for (network, precision), row in script.read(group).items():

@@ -78,6 +78,15 @@ CASES: dict[str, tuple[list[Any], dict[str, Any], int]] = {
         [_N("Pad", ["x", "p"], ["y"], mode="reflect")], {"p": _i(0, 1, 1, 0, 0, 2, 1, 0)}, 18),
     **{f"sums before {how}": ([_N("CumSum", ["x", "a"], ["y"], **how)], {"a": np.int64(-1)}, 18)
        for how in ({"exclusive": 1}, {"reverse": 1}, {"exclusive": 1, "reverse": 1})},
+    "tokens and images as rows": (
+        [_N("Reshape", ["x", "s"], ["a"]), _N("Transpose", ["a"], ["t"], perm=[2, 0, 1]),
+         _N("Reshape", ["t", "r"], ["m"]), _N("Gemm", ["m", "w"], ["g"]),
+         _N("Reshape", ["g", "u"], ["b"]), _N("Transpose", ["b"], ["y"], perm=[1, 0, 2])],
+        {"s": _i(1, 4, 72), "r": _i(72, 4), "w": _f(4, 5), "u": _i(72, 1, 5)}, 18),
+    "a block with places twice": (
+        [_N("Transpose", ["x"], ["t"], perm=[2, 3, 0, 1]), _N("GatherND", ["t", "i"], ["g"]),
+         _N("Transpose", ["g"], ["y"], perm=[2, 3, 0, 1])],
+        {"i": np.stack(np.meshgrid([0, 0, 1], [2, 2, 3, 3], indexing="ij"), -1)}, 18),
     "a mask that nothing reads": ([_N("Dropout", ["x"], ["y", "m"])], {}, 13),
     "places that nothing reads": (
         [_N("MaxPool", ["x"], ["y", "i"], kernel_shape=[2, 2])], {}, 11),

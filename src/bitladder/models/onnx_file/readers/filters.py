@@ -52,8 +52,10 @@ class Filter:
     def _weights(self, distance: NDArray[Any]) -> NDArray[Any]:
         x = np.abs(distance)
         if self.cubic is None:
-            return np.maximum(1 - x, 0)
+            linear: NDArray[Any] = np.maximum(1 - x, 0)
+            return linear
         a = self.cubic
         near = ((a + 2) * x - (a + 3)) * x * x + 1
         far = ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
-        return np.where(x <= 1, near, np.where(x < 2, far, 0.0))
+        found: NDArray[Any] = np.where(x <= 1, near, np.where(x < 2, far, 0.0))
+        return found

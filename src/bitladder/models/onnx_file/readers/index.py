@@ -137,6 +137,12 @@ def _lists(c: Call, indices: Any) -> dict[int, Any]:
     lists = [
         np.asarray(list(dict.fromkeys(flat[:, axis].tolist())), np.int64) for axis in range(count)
     ]
+    if indices.ndim - 1 == count:  # places may stand there twice
+        spread = flat.reshape(indices.shape)
+        lists = [
+            np.moveaxis(spread[..., axis], axis, 0).reshape(spread.shape[axis], -1)[:, 0]
+            for axis in range(count)
+        ]
     grid = np.stack(np.meshgrid(*lists, indexing="ij"), -1).reshape(-1, count)
     if not np.array_equal(grid, flat):
         raise CannotReadError("indices that are no block")

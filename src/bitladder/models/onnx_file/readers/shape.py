@@ -19,7 +19,8 @@ def reshaped(b: Builder, c: Call, x: Value, target: Sequence[int]) -> Value:
     """Give ``x`` a shape that is known at the file's batch, whatever the batch.
 
     The batch's dimension of the result is the one before which as many values stand as before that
-    of ``x``. Where a file of one image moves a batch of 1 by a Reshape, it is moved as a transpose.
+    of ``x``, or the one that ends with it, as in (tokens, images, features) -> (tokens x images,
+    features). Where a file of one image moves a batch of 1 by a Reshape, that is a transpose.
     """
     axis, target = x.batch, list(target)
     if axis is None:
@@ -33,6 +34,13 @@ def reshaped(b: Builder, c: Call, x: Value, target: Sequence[int]) -> Value:
     ]
     alone = x.sizes[axis] == b.batch
     lone = [j for j in fits if target[j] == b.batch]
+    joined = [j for j in range(len(target)) if math.prod(target[: j + 1]) == before * b.batch]
+    if axis and joined and not lone and fits in ([], [len(target) - 1]):
+        fits = joined[:1]  # with what stands before: features never become rows of a batch
+    if not alone and not lone and x.rank == 2:  # rows of tokens and images, as they were before
+        rows = before * x.sizes[axis]
+        ends = [j for j in range(len(target)) if math.prod(target[: j + 1]) == rows]
+        fits = [j for j in ends if j and target[j] == b.batch][:1] or fits
     if fits and not (alone and not lone and target[0] == b.batch):
         place = lone[0] if alone and lone else fits[0]
     elif alone and b.batch in target:
