@@ -3,8 +3,8 @@
 python scripts/fuzz.py [--minutes 60] [--kinds onnx,dlc] [--gib 2] [--show KIND:NUMBER]
 
 A case is a kind and a number, which is its seed; it runs in a process of its own that may take so
-much memory and 20 seconds of a processor. What is done is kept in build/fuzz and not done again; what was found is
-in build/fuzz/found.jsonl, with its file beside it.
+much memory and 20 seconds of a processor. What is done is kept in build/fuzz and not done again;
+what was found is in build/fuzz/found.jsonl, with its file beside it.
 """
 
 import argparse

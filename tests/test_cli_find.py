@@ -118,3 +118,13 @@ def test_what_cannot_be_is_one_line(folder, monkeypatch, capsys, arguments, said
     error = capsys.readouterr().err.strip().splitlines()
     assert len(error) == 1
     assert said in error[0]
+
+
+def test_a_file_s_own_size_is_that_of_the_images(folder):
+    """Folders of images are 224 pixels otherwise, which a file of another size cannot take."""
+    from bitladder.cli.find import _study
+
+    torch.onnx.export(Brightness().eval(), (torch.zeros(1, 3, 40, 48),), "net.onnx", dynamo=False)
+    asked = ("pictures", 1.0, None, "w8a8", "ptq", "onnxruntime", None)
+    assert _study("net.onnx", *asked, None, None).datasets[0].size == (40, 48)
+    assert _study("net.onnx", *asked, 32, None).datasets[0].size == 32

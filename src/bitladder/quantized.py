@@ -271,8 +271,10 @@ class QuantizedModel:
         return loaded
 
     def __call__(self, *inputs: Tensor) -> Any:
-        """What the network returns for its inputs, such as images (N, C, H, W)."""
-        return self.simulated(*inputs)
+        """What the network returns for its inputs, such as images (N, C, H, W), or their bytes."""
+        return self.simulated(
+            *(one / simulation.LEVELS if one.dtype == torch.uint8 else one for one in inputs)
+        )
 
     @property
     def precision(self) -> Precision:

@@ -78,8 +78,8 @@ _NORMALIZE = {
     False: "    # normalize: imagenet  # where training did that to the pixels",
 }
 _START = {
-    True: "    # version: 1  # any text: change it to have everything of this network run again",
-    False: "    pretrained: true  # begin with ImageNet's weights, downloaded once; or weights: FILE",
+    True: "    # version: 1  # any text; change it to run everything of this network again",
+    False: "    pretrained: true  # begin with ImageNet's weights, or weights: FILE",
 }
 _TRAIN = {
     True: "  # from: weights  # train the file's network on these images before it is quantized\n"

@@ -17,7 +17,7 @@ from bitladder.errors import TargetError
 from bitladder.isolation import isolated
 from bitladder.progress import Step
 from bitladder.protocols import Quantized
-from bitladder.simulation import SimulatedModel
+from bitladder.simulation import LEVELS, SimulatedModel
 from bitladder.steps_shown import Tell, shown
 from bitladder.structures import Inputs, Outputs, as_inputs, count, joined
 from bitladder.structures import first as first_of
@@ -68,8 +68,8 @@ def verify(
 
     Args:
         artifact: an ONNX file.
-        images: a tensor (N, ...), for several inputs a tuple of them, or batches: inputs, or pairs
-            of inputs and their target, which give qualities.
+        images: a tensor (N, ...), uint8 of bytes, for several inputs a tuple of them, or batches:
+            inputs, or pairs of inputs and their target, which give qualities.
         task: what the outputs mean: a name, ``package.module:Class``, or a ``Task``. Without one,
             values alone are compared.
         target: ``onnxruntime``, ``openvino``, ``litert``, ``htp``, ``package.module:NAME``, or a
@@ -180,7 +180,8 @@ def _batches(images: Any, limit: int | None, wanted: int) -> list[tuple[Inputs, 
     left = limit
     for batch in given:
         alone = isinstance(batch, Tensor) or _are_inputs(batch, wanted)
-        inputs, target = as_inputs(batch if alone else batch[0]), None if alone else batch[1]
+        given_inputs = as_inputs(batch if alone else batch[0])
+        inputs, target = tuple(map(_pixels, given_inputs)), None if alone else batch[1]
         found.append(
             (first_of(inputs, left or count(inputs)), None if target is None else target[:left])
         )
@@ -189,6 +190,11 @@ def _batches(images: Any, limit: int | None, wanted: int) -> list[tuple[Inputs, 
     if not sum(count(inputs) for inputs, _ in found):
         raise TargetError("there are no images to verify on; give at least one")
     return found
+
+
+def _pixels(values: Tensor) -> Tensor:
+    """Bytes of images as pixels in 0 to 1; all else as it is."""
+    return values.float() / LEVELS if values.dtype == torch.uint8 else values
 
 
 def _are_inputs(batch: Any, wanted: int) -> bool:

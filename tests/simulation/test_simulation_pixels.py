@@ -181,6 +181,9 @@ def test_a_file_of_bytes_is_verified_on_pixels(photos, tmp_path):
     found = bitladder.verify(path, photos.float() / 255, simulation=quantized)
     assert found.comparison.integer.equal.value == 1.0
     assert found.comparison.worst_lsb <= 1.01
+    of_bytes = bitladder.verify(path, photos, simulation=quantized)
+    assert of_bytes.comparison.sqnr == found.comparison.sqnr
+    assert torch.equal(quantized(photos), quantized(photos / 255))
 
 
 @pytest.mark.parametrize(

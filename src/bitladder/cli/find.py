@@ -85,12 +85,15 @@ def _study(
     recipes: str,
     targets: str,
     normalize: str | None,
-    size: int | None,
+    size: int | tuple[int, int] | None,
     data_root: Path | None,
 ) -> Study:
     """The study that asks the question."""
+    from bitladder.cli.validation_images import own_size
     from bitladder.study import validated
 
+    if size is None and model.endswith(".onnx"):
+        size = own_size(Path(model))
     dataset = {"name": images, "normalize": normalize, "size": size}
     network = {"name": model, "weights": None if weights is None else str(weights)}
     return validated(

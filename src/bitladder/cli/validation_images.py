@@ -72,7 +72,7 @@ def validation_images(
     wanted = height_and_width(size)
     if wanted is not None and not all(_LIMITS[0] <= side <= _LIMITS[1] for side in wanted):
         raise DataError(f"--size {size}: sides have {_LIMITS[0]} to {_LIMITS[1]} pixels")
-    wanted = wanted or _own_size(artifact)
+    wanted = wanted or own_size(artifact)
     options = DatasetOptions(name=name, size=wanted, normalize=_normalization(normalize) or "none")
     found = data.load(options, loader, seed=_SEED, task=kind)
     other = told is not None and told.dataset is not None
@@ -80,7 +80,7 @@ def validation_images(
     return ValidationImages(found.validation, meaning, notes)
 
 
-def _own_size(artifact: Path) -> tuple[int, int] | None:
+def own_size(artifact: Path) -> tuple[int, int] | None:
     """Height and width of a file's image, where it says them and a data set can have them."""
     for given in targets.graph_inputs(artifact):
         sides = given.shape[2:] if len(given.shape) == 4 else ()

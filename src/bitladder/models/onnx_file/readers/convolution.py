@@ -67,7 +67,9 @@ def fused(b: Builder, c: Call) -> Value:
     added = c.get(3)
     if added is not None:
         made = b.call(c, torch.add, made, added)
-    return b.module(c, _FUSED[kind](*params), made) if kind else made  # type: ignore[no-any-return]
+    fused: Any = b.module(c, _FUSED[kind](*params), made) if kind else made
+    assert isinstance(fused, Value)
+    return fused
 
 
 @reads("ConvTranspose")

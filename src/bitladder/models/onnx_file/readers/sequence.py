@@ -72,4 +72,6 @@ def joined(b: Builder, c: Call) -> Value:
     if c.attribute("new_axis", 0):
         axis = int(c.attribute("axis")) % (parts[0].rank + 1)
         parts = [b.call(c, torch.unsqueeze, part, axis) for part in parts]
-    return concat(b, Call(c.proto, [*parts], c.opset))
+    whole = concat(b, Call(c.proto, [*parts], c.opset))
+    assert isinstance(whole, Value)
+    return whole
