@@ -100,10 +100,8 @@ def run(options: argparse.Namespace) -> None:
 
 def _is_done(row: _Row | None, options: argparse.Namespace) -> bool:
     """Whether a row has all that is asked for."""
-    if row is None:
-        return False
-    if row["stopped_at"]:
-        return not options.again
+    if row is None or row["stopped_at"]:
+        return row is not None and not options.again
     others = set(OTHERS).intersection(options.targets.split(","))
     return all(row[target] or row[f"{target}_reason"] for target in others)
 
@@ -150,9 +148,9 @@ def _apart(network: Any, precision: str, targets: list[str]) -> _Row:
         for line in notes.read_text().splitlines() if notes.exists() else ():
             key, _, value = line.partition("=")
             row[key] = value
-    passed = [stage for stage in STAGES if row[stage] == "1"]
-    if len(passed) < len(STAGES):
-        row["stopped_at"] = row["stopped_at"] or STAGES[len(passed)]
+    missed = [stage for stage in STAGES if row[stage] != "1"]
+    if missed:
+        row["stopped_at"] = row["stopped_at"] or missed[0]
         row["reason"] = row["reason"] or (
             f"not done in {_LIMIT} s"
             if code in (-signal.SIGKILL, -signal.SIGXCPU)
@@ -325,16 +323,16 @@ def _causes(rows: list[_Row]) -> Iterator[str]:
         yield f"| {' | '.join(cells)} |"
     yield ""
     for target, title in _TARGET_TITLES.items():
-        refused = [row for row in rows if row[f"{target}_reason"]]
-        reasons = Counter(_kind(row[f"{target}_reason"], "") for row in refused)
+        refused = {_kind(row[f"{target}_reason"], ""): row["network"] for row in rows}
+        reasons = Counter(_kind(row[f"{target}_reason"], "") for row in rows)
+        reasons.pop("", None)
         if not reasons:
             continue
         yield f"**What {title} refuses**, of networks that are through otherwise:"
         yield ""
         yield from header("why", "how often", "such as")
         for reason, count in reasons.most_common():
-            one = next(row for row in refused if _kind(row[f"{target}_reason"], "") == reason)
-            yield f"| {_cell(reason)} | {count} | {one['network']} |"
+            yield f"| {_cell(reason)} | {count} | {refused[reason]} |"
         yield ""
 
 
