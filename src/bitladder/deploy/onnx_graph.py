@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 _OPSET, _OPSET_INT16 = 20, 21  # the second is the first with 4-bit and 16-bit integers
 _WIDE = {TensorProto.INT4, TensorProto.UINT4, TensorProto.INT16, TensorProto.UINT16}
 _IR_VERSION = 10
+_GRIDS = {"QuantizeLinear", "DequantizeLinear"}
 FEW = 2
 """Images or signals for which the sizes of a network's tensors are told."""
 BATCH = "batch"
@@ -79,7 +80,8 @@ class Graph:
         """The whole model, without nodes that nothing reads."""
         nodes = _needed(self.nodes, {value.name for value in made})
         for node in nodes:  # runtimes tell what they refuse by its name
-            node.name = node.output[0]
+            if node.op_type not in _GRIDS:
+                node.name = node.output[0]
         read = {name for node in nodes for name in node.input}
         graph = helper.make_graph(
             nodes,
