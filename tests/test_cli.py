@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -149,7 +150,7 @@ def test_bad_input_is_one_line_and_exit_code_2(folder, arguments, message):
     assert done.stdout == ""
     lines = [line for line in done.stderr.splitlines() if not line.endswith(" stages")]
     assert len(lines) == 1, done.stderr
-    assert lines[0].startswith("error: ")
+    assert re.match(r"error BL\d{3}: ", lines[0])
     assert message in lines[0]
 
 

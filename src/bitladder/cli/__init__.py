@@ -6,6 +6,7 @@ Rooms load when a command needs them, so that ``--help`` is there at once.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -25,6 +26,7 @@ from bitladder.cli import (
     tflite,
     verify,
 )
+from bitladder.cli.arguments import examples
 from bitladder.errors import BitladderError
 
 __all__ = ["app", "main"]
@@ -37,19 +39,29 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Find the lowest bit width your CNN survives, and ship exactly the model you measured.",
 )
-for _command in (
-    init.init,
-    studies.run,
-    find.find,
-    report.report,
-    studies.explain,
-    studies.plan,
-    verify.verify,
-    quantize.quantize,
-    doctor.doctor,
-    models.models,
-):
-    app.command()(_command)
+_EXAMPLES: dict[Callable[..., None], tuple[str, ...]] = {
+    init.init: ("init photos", "init photos model.onnx -o mine.yaml"),
+    studies.run: ("run", "run study.yaml precisions=[8,4] train.epochs=1 --output out"),
+    find.find: (
+        "find model.onnx --images photos --within 1.0",
+        "find resnet18 --weights best.pth --images photos --targets onnxruntime,htp",
+    ),
+    report.report: ("report runs/quick",),
+    studies.explain: ("explain study.yaml --images 500",),
+    studies.plan: ("plan study.yaml", "plan study.yaml seeds=[1,2,3]"),
+    verify.verify: (
+        "verify model.onnx --target onnxruntime,htp",
+        "verify model.onnx --images photos --target all --limit 100",
+    ),
+    quantize.quantize: (
+        "quantize model.onnx --images photos -o quantized.onnx",
+        "quantize model.onnx --images photos --precision w4a8 --target htp -o model.htp.onnx",
+    ),
+    doctor.doctor: ("doctor", "doctor study.yaml"),
+    models.models: ("models", "models study.yaml --json"),
+}
+for _command, _lines in _EXAMPLES.items():
+    app.command(epilog=examples(*_lines))(_command)
 app.add_typer(dlc.app, name="dlc")
 app.add_typer(tflite.app, name="tflite")
 app.add_typer(store.app, name="store")
@@ -61,7 +73,7 @@ def main() -> None:
     try:
         app()
     except BitladderError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error {error.told}", file=sys.stderr)
         raise SystemExit(BAD_INPUT) from None
     except SystemExit as stop:
         if stop.code == interruption.INTERRUPTED:  # typer's answer to Ctrl-C

@@ -28,7 +28,10 @@ InProcess = Annotated[
     bool, typer.Option("--in-process", help="Run the stages one by one in this process.")
 ]
 Scheduler = Annotated[
-    str | None, typer.Option(help="Address of a Dask scheduler, such as tcp://host:8786.")
+    str | None,
+    typer.Option(
+        help="Address of a Dask scheduler, such as tcp://host:8786; by default one is started here."
+    ),
 ]
 Memory = Annotated[
     str | None,
@@ -36,15 +39,29 @@ Memory = Annotated[
 ]
 Resources = Annotated[
     list[str] | None,
-    typer.Option("--resource", help="Dask resource that training asks of a worker, such as GPU=1."),
+    typer.Option(
+        "--resource",
+        help="Dask resource that training asks of a worker, such as GPU=1; by default none.",
+    ),
 ]
 
-DataRoot = Annotated[Path | None, typer.Option(help="Folder that is searched first for data sets.")]
+DataRoot = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder that is searched first for data sets; by default $BITLADDER_DATA, then data."
+    ),
+]
 QdqFile = Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="QDQ ONNX.")]
-_HTP = typer.Option(help="Version of the HTP, such as v75.")
-Htp = Annotated[str | None, _HTP]
-RequiredHtp = Annotated[str, _HTP]
+Htp = Annotated[
+    str | None, typer.Option(help="Version of the HTP, such as v75; by default the emulator's own.")
+]
+RequiredHtp = Annotated[str, typer.Option(help="Version of the HTP, such as v75.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON in place of the table.")]
+
+
+def examples(*lines: str) -> str:
+    """The end of a command's help: how it is called, a line each."""
+    return "\b\nExamples:\n" + "\n".join(f"  bitladder {line}" for line in lines)
 
 
 def split_study(arguments: list[str] | None) -> tuple[Path | None, list[str]]:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from bitladder.cli import quantize as files
-from bitladder.cli.arguments import DataRoot, Htp, Json, QdqFile, RequiredHtp
+from bitladder.cli.arguments import DataRoot, Htp, Json, QdqFile, RequiredHtp, examples
 from bitladder.cli.output import print_json, print_lines
 from bitladder.console import console
 
@@ -19,7 +19,7 @@ app = typer.Typer(
 DlcFile = Annotated[Path, typer.Argument(metavar="MODEL.dlc", help="The file.")]
 
 
-@app.command()
+@app.command(epilog=examples("dlc convert model.htp.onnx -o model.dlc"))
 def convert(
     artifact: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="Float or QDQ ONNX.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The .dlc file to write.")],
@@ -31,7 +31,7 @@ def convert(
     _say_written(output)
 
 
-@app.command()
+@app.command(epilog=examples("dlc context model.htp.onnx -o context.onnx --htp v75"))
 def context(
     artifact: QdqFile,
     output: Annotated[
@@ -46,7 +46,12 @@ def context(
     _say_written(targets.write_context(artifact, output, htp))
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "dlc quantize model.onnx --images photos -o model.dlc",
+        "dlc quantize model.onnx --input-list inputs.txt -o model.dlc --precision w8a16",
+    )
+)
 def quantize(
     model: files.FloatFile,
     output: files.Written,
@@ -69,7 +74,7 @@ def quantize(
     )  # fmt: skip
 
 
-@app.command()
+@app.command(epilog=examples("dlc run model.htp.onnx --input-list inputs.txt -o results"))
 def run(
     artifact: Annotated[
         Path, typer.Argument(metavar="MODEL.onnx", help="QDQ ONNX, or a context's .onnx file.")
@@ -85,7 +90,7 @@ def run(
     print(f"{output}: {count} results")
 
 
-@app.command()
+@app.command(epilog=examples("dlc info model.dlc", "dlc info model.dlc --json"))
 def info(path: DlcFile, as_json: Json = False) -> None:
     """Say what a DLC holds: layers, encodings, parameters, multiply-adds, memory."""
     from bitladder import dlc
@@ -101,7 +106,7 @@ def info(path: DlcFile, as_json: Json = False) -> None:
         print_lines(summary_lines(summary))
 
 
-@app.command()
+@app.command(epilog=examples("dlc diff model.dlc model.htp.onnx"))
 def diff(path: DlcFile, artifact: QdqFile) -> None:
     """Compare a DLC's static tensors and encodings with a QDQ ONNX; exit code 1 if any differ."""
     from bitladder import dlc

@@ -34,15 +34,22 @@ def find(
         float, typer.Option(min=0, help="Loss that is allowed, in points where it is a share.")
     ] = 1.0,
     weights: Annotated[
-        Path | None, typer.Option(help="A checkpoint of the network; it is not trained.")
+        Path | None,
+        typer.Option(
+            help="A checkpoint of the network, which is not trained; by default those of the file."
+        ),
     ] = None,
     precisions: Annotated[str, typer.Option(help="Rungs of the ladder.")] = "w8a8,w4a8,w4a4",
     recipes: Annotated[str, typer.Option(help="Recipes, the cheapest first.")] = "ptq,qat",
     targets: Annotated[str, typer.Option(help="Runtimes that must agree.")] = "onnxruntime",
     normalize: Annotated[
-        str | None, typer.Option(help="imagenet, where the network was trained on such pixels.")
+        str | None,
+        typer.Option(help="imagenet, where training did that to pixels; by default nothing."),
     ] = None,
-    size: Annotated[int | None, typer.Option(min=1, help="Pixels a side of its images.")] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Pixels a side of its images; by default 224, or the data set's."),
+    ] = None,
     output: Output = None,
     store: StoreFolder = None,
     jobs: Jobs = None,

@@ -14,7 +14,7 @@ def init(
         typer.Argument(
             metavar="DIR MODEL.onnx",
             help="A folder of images with a folder for each class, a float ONNX file, or both; "
-            "without any, the embedded images.",
+            "by default the embedded images.",
         ),
     ] = None,
     output: Annotated[

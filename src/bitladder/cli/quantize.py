@@ -21,12 +21,15 @@ Written = Annotated[
     Path, typer.Option("-o", "--output", help="The QDQ .onnx, the .dlc or the .tflite to write.")
 ]
 Images = Annotated[
-    str | None, typer.Option(help="What to calibrate on: a data set's name or a folder of images.")
+    str | None,
+    typer.Option(
+        help="What to calibrate on: a data set's name or a folder of images; this or --input-list."
+    ),
 ]
 InputList = Annotated[
     Path | None,
     typer.Option(
-        help="In place of images, a text file: a line for each inference, with its raw files."
+        help="A text file with a line for each inference, its raw files; this or --images."
     ),
 ]
 Bits = Annotated[str, typer.Option(help="Bits of weights and activations, such as w4a8.")]
@@ -40,7 +43,8 @@ Recipe = Annotated[
 Size = Annotated[
     str | None,
     typer.Option(
-        metavar="HxW", help="Size of images, if the file leaves it open; one number for both sides."
+        metavar="HxW",
+        help="Of images, if the file leaves it open; by default the file's. 224 is both sides.",
     ),
 ]
 Mean = Annotated[
@@ -66,7 +70,9 @@ Takes = Annotated[
 ]
 Encodings = Annotated[
     Path | None,
-    typer.Option(help="Write the float network, and here AIMET's encodings of its tensors."),
+    typer.Option(
+        help="Write the float network, and here AIMET's encodings; by default the quantized one."
+    ),
 ]
 EncodingsVersion = Annotated[
     str, typer.Option(help="Version of these encodings: 0.6.1, 1.0.0 or 2.0.0.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bitladder.cli.arguments import Json, StoreFolder
+from bitladder.cli.arguments import Json, StoreFolder, examples
 from bitladder.cli.output import print_json
 from bitladder.console import console
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Show, check and clean the store of finished stages.")
 
 
-@app.command(name="ls")
+@app.command(name="ls", epilog=examples("store ls", "store ls --store /shared/store --json"))
 def list_outputs(store: StoreFolder = None, as_json: Json = False) -> None:
     """List what the store holds, the oldest first, and which studies use it."""
     from rich.table import Table
@@ -44,7 +44,7 @@ def list_outputs(store: StoreFolder = None, as_json: Json = False) -> None:
     )
 
 
-@app.command()
+@app.command(epilog=examples("store verify"))
 def verify(store: StoreFolder = None) -> None:
     """Hash every file of every output again; exit code 1 if any is damaged."""
     from bitladder.store import entries
@@ -63,7 +63,7 @@ def verify(store: StoreFolder = None) -> None:
     print(f"{len(found)} outputs are sound")
 
 
-@app.command()
+@app.command(epilog=examples("store gc --dry-run", "store gc"))
 def gc(
     store: StoreFolder = None,
     dry_run: Annotated[

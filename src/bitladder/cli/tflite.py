@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from bitladder.cli.arguments import Json, QdqFile
+from bitladder.cli.arguments import Json, QdqFile, examples
 from bitladder.cli.output import print_json, print_lines
 from bitladder.console import console
 
@@ -16,7 +16,7 @@ app = typer.Typer(no_args_is_help=True, help="Write, describe and run what Andro
 TfliteFile = Annotated[Path, typer.Argument(metavar="MODEL.tflite", help="The file.")]
 
 
-@app.command()
+@app.command(epilog=examples("tflite convert model.onnx -o model.tflite"))
 def convert(
     artifact: QdqFile,
     output: Annotated[Path, typer.Option("-o", "--output", help="The .tflite file to write.")],
@@ -30,7 +30,7 @@ def convert(
     print(f"{output}: {output.stat().st_size} bytes")
 
 
-@app.command()
+@app.command(epilog=examples("tflite info model.tflite"))
 def info(path: TfliteFile, as_json: Json = False) -> None:
     """Say what a .tflite file holds: operators, tensors, grids, bytes."""
     from bitladder.deploy.litert import read_tflite
@@ -45,7 +45,7 @@ def info(path: TfliteFile, as_json: Json = False) -> None:
     print_lines(summary_lines(found))
 
 
-@app.command()
+@app.command(epilog=examples("tflite run model.tflite --input-list inputs.txt -o results"))
 def run(
     artifact: TfliteFile,
     input_list: Annotated[Path, typer.Option(help="A file with a line of raw files an inference.")],

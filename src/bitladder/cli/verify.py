@@ -43,7 +43,8 @@ def verify(
         str | None,
         typer.Option(
             help="What is done to pixels in 0 to 1 before a file that does not do it itself: "
-            "imagenet, or MEAN/STD such as 0.5/0.5, with commas between channels."
+            "imagenet, or MEAN/STD such as 0.5/0.5, with commas between channels; by "
+            "default what the file says, or nothing."
         ),
     ] = None,
     task: Annotated[
@@ -60,7 +61,9 @@ def verify(
     ] = None,
     encodings: Annotated[
         Path | None,
-        typer.Option(help="AIMET's encodings of a float MODEL.onnx, of version 0.6.1 or later."),
+        typer.Option(
+            help="AIMET's encodings of a float MODEL.onnx; by default it holds its grids."
+        ),
     ] = None,
     htp: Htp = None,
     as_json: Json = False,

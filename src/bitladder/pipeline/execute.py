@@ -114,9 +114,9 @@ def execute(
     except BusyError:
         return Outcome(stage, None, busy=True)
     except StoreError as error:
-        return Outcome(stage, None, error=f"{stage.kind.name}: {error}", again=True)
+        return Outcome(stage, None, error=f"{stage.kind.name}: {error.told}", again=True)
     except BitladderError as error:
-        return Outcome(stage, None, error=f"{stage.kind.name}: {error}")
+        return Outcome(stage, None, error=f"{stage.kind.name}: {error.told}")
     except Exception as error:  # a bug or the environment: the other cells go on
         memory = isinstance(error, MemoryError) or "can't allocate memory" in str(error)
         text = f"out of memory: {one_line(error)}" if memory else one_line(error)
