@@ -91,7 +91,7 @@ def test_grey_images_among_coloured_ones_are_counted():
     [found] = examine(_data(train, validation))
     assert "30 of 100 training images are grey in a network for colours" in found
     [found] = examine(_data(train[:30], validation))
-    assert "give them one channel" in found
+    assert "read them as one channel" in found
 
 
 def test_labels_that_are_distributed_otherwise_are_told(train, validation):

@@ -22,6 +22,7 @@ HARMLESS = {
     "safetensors": "writes and reads tensors bit by bit",
     "yaml": "reads the study; its values are in the key",
     "psutil": "measures memory",
+    "rich": "draws progress",
     "flatbuffers": "reads and writes bytes",
 }
 # Reached through another package, so no import of ours shows it.
